@@ -1,0 +1,49 @@
+# The front door. Each target does all of its own set-up on a Debian machine that has python3, make and git.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+# What the kernel side compiles against and drives.
+SYSTEM_PACKAGES := python3-venv python3-dev gcc libc6-dev libnetfilter-queue-dev libnfnetlink-dev \
+                   libcap2-bin nftables iptables iproute2 ethtool
+# Third-party SIP programs for the demo and the end-to-end tests.
+CLIENT_PACKAGES := sip-tester baresip-core tcpdump
+# A rival to measure against; `make bench` goes on without it.
+BENCH_PACKAGES  := kamailio
+
+.PHONY: help demo test check bench format clean
+help:
+	@echo "make demo    place real calls through a real gateway in network namespaces"
+	@echo "make test    run the whole test suite"
+	@echo "make check   ruff, format check, mypy --strict"
+	@echo "make bench   measure CPU per message, calls/s, latency and memory"
+
+$(STAMP): pyproject.toml demo/install.sh
+	@sh demo/install.sh "$(PYTHON)" "$(VENV)" "$(SYSTEM_PACKAGES)"
+	@touch $@
+
+demo: $(STAMP)
+	@sh demo/install.sh --packages "$(CLIENT_PACKAGES)"
+	@$(BIN)/python -m demo
+
+test: $(STAMP)
+	@sh demo/install.sh --packages "$(CLIENT_PACKAGES)"
+	$(BIN)/python -m pytest
+
+check: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(STAMP)
+	@sh demo/install.sh --packages "$(CLIENT_PACKAGES)"
+	@sh demo/install.sh --packages --optional "$(BENCH_PACKAGES)"
+	@$(BIN)/python -m bench
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,1 @@
+"""What has been seen: transactions, dialogs and registrations, as tables."""

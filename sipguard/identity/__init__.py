@@ -1,0 +1,1 @@
+"""Does the signer stand behind this From?"""

@@ -1,0 +1,1 @@
+"""Offer/answer, keying, and the life of a pinhole."""

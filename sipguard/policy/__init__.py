@@ -1,0 +1,1 @@
+"""The policy language: text to frozen rules, rules and a message to a ruling."""

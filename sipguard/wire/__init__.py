@@ -1,0 +1,1 @@
+"""Octets to frozen values: no state, no clock, no policy."""
