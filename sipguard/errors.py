@@ -9,7 +9,7 @@ class SipguardError(Exception):
     """Base of everything sipguard raises on purpose."""
 
 
-class HostileInput(SipguardError):
+class HostileInput(SipguardError):  # noqa: N818 - named for the peer's fault, not ours
     """The peer's octets are wrong; the guard turns this into a drop.
 
     *detail* is built from our own words and numbers, never from the peer's
