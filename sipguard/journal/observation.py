@@ -1,0 +1,84 @@
+"""What the guard tells about one judged message: plain octets and reasons, nothing interpreted."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from sipguard.reason import Finding, Reason
+from sipguard.verdict import Action, Endpoint
+
+# Time in POSIX seconds, label (``INVITE``, ``200 INVITE``), source and destination address octets.
+Step = tuple[float, bytes, bytes, bytes]
+
+
+class MediaNote(NamedTuple):
+    """One media stream as the guard saw it negotiated; an unknown end has no address octets."""
+
+    kind: bytes
+    proto: bytes
+    key_method: bytes
+    suite: bytes
+    keyed: bool
+    reason: Reason
+    caller: Endpoint
+    callee: Endpoint
+    detail: str = ""
+
+
+@dataclass(slots=True)
+class Observation:
+    """One judged message, self-contained, so that no record needs a second look at live state.
+
+    ``judged`` is what the policy said and ``action`` what was done; they differ
+    in shadow mode only. Octets are raw: nothing here is masked or escaped yet,
+    so an observation must never be stored or shown; a ``Record`` may.
+    """
+
+    utc_s: float
+    action: Action
+    judged: Action
+    reason: Reason
+    src: bytes
+    dst: bytes
+    sport: int = 0
+    dport: int = 0
+    mode: str = "enforce"
+    rule: str = ""
+    place: str = ""
+    detail: str = ""
+    octets: bytes = b""
+    status: int = 0
+    phrase: str = ""
+    findings: tuple[Finding, ...] = ()
+    transport: str = "udp"
+    interface: str = ""
+    method: bytes = b""
+    sip_status: int = 0
+    request_uri: bytes = b""
+    from_: bytes = b""
+    to: bytes = b""
+    contact: bytes = b""
+    call_id: bytes = b""
+    cseq: bytes = b""
+    branch: bytes = b""
+    user_agent: bytes = b""
+    start_line: bytes = b""
+    dialog: str = ""
+    media: tuple[MediaNote, ...] = ()
+    log: bool = False
+    alarm: bool = False
+    raw: bytes = b""
+    ladder: tuple[Step, ...] = ()
+    aib: str = "unknown"
+    stir: str = "unknown"
+
+    @property
+    def label(self) -> bytes:
+        """``INVITE`` for a request, ``200 INVITE`` for a response: a ladder's word for it."""
+        if self.sip_status:
+            return b"%d %b" % (self.sip_status, self.method)
+        return self.method
+
+    @property
+    def noteworthy(self) -> bool:
+        """Whether a reviewer would ask about it: refused, or a rule said ``log`` or ``alarm``."""
+        return self.judged is not Action.ACCEPT or self.log or self.alarm
