@@ -1,0 +1,258 @@
+"""IP and UDP headers (RFC 791, RFC 8200, RFC 768): octets to a ``Packet`` and back.
+
+The live gateway and the capture reader share this one reading. What it cannot
+read with certainty it refuses: a fragment, a source route or an unknown
+extension header can make the endpoint see another packet than we judged.
+Checksums are not verified here: the kernel does it before a packet is queued,
+and packets of local senders still wait for the network card to fill theirs in.
+"""
+
+import ipaddress
+import struct
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+from sipguard.errors import HostileInput
+from sipguard.reason import Reason
+
+UDP: Final = 17
+MAX_EXTENSION_HEADERS: Final = 8  # RFC 8200 names seven, none of them more than twice
+MAX_ADDRESS_TEXT_OCTETS: Final = 45  # the longest IPv6 literal, with an embedded IPv4 address
+
+_AUTHENTICATION: Final = 51
+_FRAGMENT: Final = 44
+_ROUTING: Final = 43
+_HOP_BY_HOP: Final = 0
+_DESTINATION_OPTIONS: Final = 60
+_EXTENSIONS: Final = frozenset({_HOP_BY_HOP, _ROUTING, _DESTINATION_OPTIONS, _AUTHENTICATION})
+# Extension headers by IANA's list whose meaning for the payload we do not know:
+# mobility, HIP, Shim6, and two for experiments.
+_UNREAD_EXTENSIONS: Final = frozenset({135, 139, 140, 253, 254})
+_LOOSE_SOURCE_ROUTE: Final = 0x83
+_STRICT_SOURCE_ROUTE: Final = 0x89
+_MORE_OR_OFFSET: Final = 0x3FFF  # every bit of the IPv4 fragment word but DF and the reserved one
+
+# One unpack for both headers; "x" skips what no decision needs.
+_IPV4_UDP: Final = struct.Struct("!BxH2xHxB2x4s4sHHH2x")
+_IPV4: Final = struct.Struct("!BxH2xHxB2x4s4s")
+_IPV6_UDP: Final = struct.Struct("!B3xHBx16s16sHHH2x")
+_IPV6: Final = struct.Struct("!B3xHBx16s16s")
+_UDP: Final = struct.Struct("!HHHH")
+_MAPPED_PREFIX: Final = b"\x00" * 10 + b"\xff\xff"
+
+
+class Packet(NamedTuple):
+    """One UDP datagram, or one message taken from a stream, with its ends.
+
+    Addresses are 4 or 16 network-order octets. ``transport`` is ``udp``,
+    ``tcp``, ``tls``, ``ws`` or ``wss``; ``interface`` names the interface it
+    came in by, empty where nobody knows.
+    """
+
+    src: bytes
+    dst: bytes
+    sport: int
+    dport: int
+    payload: bytes
+    transport: str = "udp"
+    interface: str = ""
+
+
+# NamedTuple's own constructor costs a Python call; this one is C (hot path).
+_new_tuple = tuple.__new__
+
+
+def parse_packet(octets: bytes, interface: str = "") -> Packet:
+    """Read one whole IP packet that carries UDP.
+
+    Octets behind the UDP length are cut off, as every receiver does (RFC 768);
+    octets behind the IP length are refused, since the kernel never shows any.
+
+    Raises:
+        HostileInput: ``IP_FRAGMENT``, ``NOT_UDP``, or ``MALFORMED_PACKET`` for
+            anything else that cannot be read.
+    """
+    size = len(octets)
+    if size >= 28:
+        if octets[0] == 0x45:
+            _, total, fragment, protocol, src, dst, sport, dport, length = _IPV4_UDP.unpack_from(
+                octets
+            )
+            if protocol == UDP and total == size and not fragment & _MORE_OR_OFFSET:
+                if 8 <= length <= size - 20:
+                    payload = octets[28 : 20 + length]
+                    return _new_tuple(Packet, (src, dst, sport, dport, payload, "udp", interface))
+                raise _malformed("the UDP length does not fit the packet")
+        elif size >= 48 and octets[6] == UDP and octets[0] >> 4 == 6:
+            _, total, _, src, dst, sport, dport, length = _IPV6_UDP.unpack_from(octets)
+            if total == size - 40:
+                if 8 <= length <= total:
+                    payload = octets[48 : 40 + length]
+                    return _new_tuple(Packet, (src, dst, sport, dport, payload, "udp", interface))
+                raise _malformed("the UDP length does not fit the packet")
+    return _parse_slowly(octets, interface)
+
+
+def _parse_slowly(octets: bytes, interface: str) -> Packet:
+    """Read what the fast path leaves: options, extension headers, and everything wrong."""
+    version = octets[0] >> 4 if octets else 0
+    if version == 4:
+        src, dst, start = _read_ipv4(octets)
+    elif version == 6:
+        src, dst, start = _read_ipv6(octets)
+    else:
+        raise _malformed("neither IPv4 nor IPv6")
+    if len(octets) - start < 8:
+        raise _malformed("the UDP header is cut off")
+    sport, dport, length, _ = _UDP.unpack_from(octets, start)
+    if not 8 <= length <= len(octets) - start:
+        raise _malformed("the UDP length does not fit the packet")
+    return Packet(src, dst, sport, dport, octets[start + 8 : start + length], "udp", interface)
+
+
+def _read_ipv4(octets: bytes) -> tuple[bytes, bytes, int]:
+    """Return the addresses and where the UDP header starts."""
+    if len(octets) < 20:
+        raise _malformed("the IPv4 header is cut off")
+    first, total, fragment, protocol, src, dst = _IPV4.unpack_from(octets)
+    start = (first & 15) * 4
+    if start < 20 or total < start or total != len(octets):
+        raise _malformed("the IPv4 lengths do not fit the packet")
+    if fragment & _MORE_OR_OFFSET:
+        raise HostileInput(Reason.IP_FRAGMENT, "an IPv4 fragment")
+    if protocol != UDP:
+        raise HostileInput(Reason.NOT_UDP, f"IP protocol {protocol}")
+    if start > 20:
+        _check_options(octets[20:start])
+    return src, dst, start
+
+
+def _check_options(options: bytes) -> None:
+    """Walk IPv4 options (RFC 791 section 3.1); refuse source routes (RFC 7126 section 4.3).
+
+    A source-routed packet names another final destination than the header we
+    judge by, and answers would travel by the sender's choice.
+    """
+    at = 0
+    while at < len(options):
+        kind = options[at]
+        if kind == 0:
+            return
+        if kind == 1:
+            at += 1
+            continue
+        length = options[at + 1] if at + 1 < len(options) else 0
+        if length < 2 or at + length > len(options):
+            raise _malformed("an IPv4 option with a wrong length")
+        if kind in (_LOOSE_SOURCE_ROUTE, _STRICT_SOURCE_ROUTE):
+            raise _malformed("an IPv4 source route")
+        at += length
+
+
+def _read_ipv6(octets: bytes) -> tuple[bytes, bytes, int]:
+    """Return the addresses and where the UDP header starts."""
+    if len(octets) < 40:
+        raise _malformed("the IPv6 header is cut off")
+    _, length, upper, src, dst = _IPV6.unpack_from(octets)
+    # Length 0 announces a jumbogram (RFC 2675), which no SIP sender makes.
+    if length == 0 or length != len(octets) - 40:
+        raise _malformed("the IPv6 payload length does not fit the packet")
+    start = 40
+    for position in range(MAX_EXTENSION_HEADERS + 1):
+        if upper == UDP:
+            return src, dst, start
+        if position == MAX_EXTENSION_HEADERS:
+            break
+        start, upper = _skip_extension(octets, start, upper, position)
+    raise _malformed(f"more than {MAX_EXTENSION_HEADERS} IPv6 extension headers")
+
+
+def _skip_extension(octets: bytes, start: int, kind: int, position: int) -> tuple[int, int]:
+    """Return where the next header starts, and its kind (RFC 8200 section 4)."""
+    if kind == _FRAGMENT:
+        raise HostileInput(Reason.IP_FRAGMENT, "an IPv6 fragment")
+    if kind in _UNREAD_EXTENSIONS:
+        raise _malformed(f"IPv6 extension header {kind}")
+    if kind not in _EXTENSIONS:
+        raise HostileInput(Reason.NOT_UDP, f"IP protocol {kind}")
+    if kind == _HOP_BY_HOP and position:
+        raise _malformed("hop-by-hop options that do not stand first")
+    if len(octets) - start < 8:
+        raise _malformed("an IPv6 extension header is cut off")
+    if kind == _ROUTING and (octets[start + 2] == 0 or octets[start + 3]):
+        # Type 0 is forbidden (RFC 5095); with segments left the destination is not the final one.
+        raise _malformed("an IPv6 source route")
+    units = octets[start + 1]
+    size = (units + 2) * 4 if kind == _AUTHENTICATION else (units + 1) * 8
+    if start + size > len(octets):
+        raise _malformed("an IPv6 extension header is cut off")
+    return start + size, octets[start]
+
+
+def _malformed(detail: str) -> HostileInput:
+    return HostileInput(Reason.MALFORMED_PACKET, detail)
+
+
+def build_udp(packet: Packet) -> bytes:
+    """Return the IPv4 or IPv6 packet, with checksums, that carries this payload by UDP.
+
+    Raises:
+        ValueError: the addresses are of two families or of none, a port is out
+            of range, or the payload does not fit; a fault of ours, not of a peer.
+    """
+    src, dst, length = packet.src, packet.dst, len(packet.payload) + 8
+    family = len(src)
+    if len(dst) != family or family not in (4, 16):
+        raise ValueError("source and destination must be two addresses of one family")
+    if not (0 <= packet.sport <= 65535 and 0 <= packet.dport <= 65535):
+        raise ValueError("a port is out of range")
+    if length + (20 if family == 4 else 0) > 65535:
+        raise ValueError("the payload does not fit one UDP datagram")
+    head = struct.pack("!HHHH", packet.sport, packet.dport, length, 0)
+    pseudo = src + dst + struct.pack("!LL", length, UDP)
+    # A computed 0 is sent as all ones; 0 would mean "no checksum" (RFC 768).
+    checksum = _complement_sum(pseudo + head + packet.payload) or 0xFFFF
+    datagram = head[:6] + checksum.to_bytes(2, "big") + packet.payload
+    if family == 16:
+        return struct.pack("!LHBB", 6 << 28, length, UDP, 64) + src + dst + datagram
+    # DF with identification 0: an atomic datagram needs none (RFC 6864 section 4.1).
+    front = struct.pack("!BBHHHBB", 0x45, 0, length + 20, 0, 0x4000, 64, UDP)
+    checksum = _complement_sum(front + b"\x00\x00" + src + dst)
+    return front + checksum.to_bytes(2, "big") + src + dst + datagram
+
+
+def _complement_sum(octets: bytes) -> int:
+    """Return the Internet checksum (RFC 1071): a one's complement sum is a remainder by 65535."""
+    padded = octets + b"\x00" if len(octets) % 2 else octets
+    return (0xFFFF - int.from_bytes(padded, "big") % 0xFFFF) % 0xFFFF
+
+
+@lru_cache(maxsize=8192)
+def show_address(address: bytes) -> str:
+    """Return an address as text (RFC 5952); octets that are none come back as hex digits."""
+    if len(address) == 4:
+        return ".".join(map(str, address))
+    if len(address) != 16:
+        return address.hex()
+    if address.startswith(_MAPPED_PREFIX):
+        return "::ffff:" + ".".join(map(str, address[12:]))
+    return str(ipaddress.IPv6Address(address))
+
+
+def parse_address(text: bytes) -> bytes | None:
+    """Return the 4 or 16 octets of an IP literal without brackets, or ``None`` if it is none.
+
+    Leading zeros in IPv4 (octal to some), zone ids and blanks are refused.
+    """
+    return _parse_address(text) if len(text) <= MAX_ADDRESS_TEXT_OCTETS else None
+
+
+@lru_cache(maxsize=8192)
+def _parse_address(text: bytes) -> bytes | None:
+    try:
+        shown = text.decode("ascii")
+        if ":" not in shown:
+            return ipaddress.IPv4Address(shown).packed
+        return None if "%" in shown else ipaddress.IPv6Address(shown).packed
+    except ValueError:
+        return None
