@@ -112,6 +112,7 @@ class Reason(Enum):
     # --- wire/multipart
     BAD_MULTIPART = "bad-multipart", "SIP-50", _M, 400, "The multipart body has no proper boundaries."
     MULTIPART_LIMIT = "multipart-limit", "SIP-52", _O, 413, "The multipart body is nested too deep or has too many parts."
+    PART_LENGTH = "part-length", "SIP-56", _N, 0, "The Content-Length of a body part does not match it; boundaries decide."
     TWO_SESSIONS = "two-sessions", "SIP-54", _A, 400, "More than one session description can be reached."
 
     # --- wire/sdp

@@ -1,0 +1,393 @@
+"""MIME bodies in SIP (RFC 2046, RFC 5621; SIP-50 to SIP-56): exact spans, one strict reading.
+
+A second session description hidden from one parser and seen by another would
+open a hole for a stranger, so whatever two sane parsers could split at
+different places is refused: a delimiter after a bare LF, a line that only
+begins like a delimiter, a delimiter in the epilogue.
+Spans are offsets into the body as received, because a signature covers octets.
+"""
+
+import binascii
+import quopri
+import re
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+from sipguard.errors import HostileInput
+from sipguard.reason import Finding, Reason
+
+MAX_DEPTH: Final = 4  # multiparts inside each other (SIP-52)
+MAX_PARTS: Final = 16  # in the whole body, inner multiparts counted (SIP-52)
+MAX_PART_HEADERS: Final = 32
+MAX_CACHED_OCTETS: Final = 512
+
+_TOKEN: Final = rb"[!#$%&'*+\-.^_`{|}~0-9A-Za-z]+"  # RFC 2045 section 5.1; holds SIP's token
+_TYPE: Final = re.compile(rb"[ \t]*(%b)[ \t]*/[ \t]*(%b)[ \t]*" % (_TOKEN, _TOKEN))
+_WORD: Final = re.compile(rb"[ \t]*(%b)[ \t]*" % _TOKEN)
+# The two alternatives inside the quotes never match the same octet, so a match
+# costs linear time; a control octet ends it.
+_PARAMETER: Final = re.compile(
+    rb';[ \t]*(%b)[ \t]*=[ \t]*(?:(%b)|"((?:[^"\\\x00-\x08\x0a-\x1f\x7f]|\\[^\x00\r\n])*)")[ \t]*'
+    % (_TOKEN, _TOKEN)
+)
+_QUOTED_PAIR: Final = re.compile(rb"\\(.)", re.DOTALL)
+_BOUNDARY: Final = re.compile(rb"[0-9A-Za-z'()+_,\-./:=? ]{0,69}[0-9A-Za-z'()+_,\-./:=?]")
+_HEADER: Final = re.compile(rb"(%b)[ \t]*:[ \t]*([^\x00\r\n]*)" % _TOKEN)
+
+# SIP stacks read part headers with their SIP parser, compact forms and all.
+_LONG_NAMES: Final = {
+    b"c": b"content-type",
+    b"e": b"content-encoding",
+    b"l": b"content-length",
+}
+_SINGLE: Final = frozenset(
+    {
+        b"content-type",
+        b"content-disposition",
+        b"content-transfer-encoding",
+        b"content-encoding",
+        b"content-length",
+        b"content-id",
+    }
+)
+_SESSION: Final = (b"session", b"application/sdp")
+_PLAIN_ENCODINGS: Final = frozenset({b"binary", b"8bit", b"7bit"})
+
+
+class Part(NamedTuple):
+    """One body part: its headers, what it is, and where it lies in the body given.
+
+    ``start`` and ``end`` span the content, ``part_start`` and ``end`` the part
+    with its headers, as a signature covers it; the CRLF before the next
+    delimiter belongs to neither. ``headers`` have lower-case long names and
+    unfolded values. ``depth`` is 0 for a body that is no multipart, else the
+    number of multiparts around the part.
+    """
+
+    headers: tuple[tuple[bytes, bytes], ...]
+    start: int
+    end: int
+    part_start: int
+    content_type: bytes = b"text/plain"
+    disposition: bytes = b"render"
+    handling: bytes = b"required"
+    depth: int = 0
+
+    def header(self, name: bytes) -> bytes | None:
+        """Return the first value of the header of this lower-case name."""
+        for known, value in self.headers:
+            if known == name:
+                return value
+        return None
+
+
+def parse_content_type(value: bytes) -> tuple[bytes, dict[bytes, bytes]]:
+    """Return a lower-case ``type/subtype`` and its parameters, names lower-case, values unquoted.
+
+    The dictionary is shared between callers: read it, never change it.
+
+    Raises:
+        HostileInput: ``BAD_CONTENT_TYPE``; a parameter that stands twice counts.
+    """
+    return _cached_content_type(value) if len(value) <= MAX_CACHED_OCTETS else _content_type(value)
+
+
+def parse_disposition(value: bytes) -> tuple[bytes, bytes]:
+    """Return disposition type and ``handling`` of a Content-Disposition, both lower-case (SIP-53).
+
+    Raises:
+        HostileInput: ``BAD_MULTIPART``.
+    """
+    kind = _WORD.match(value)
+    if kind is None:
+        raise HostileInput(Reason.BAD_MULTIPART, "Content-Disposition has no type", value[:128])
+    parameters = _parameters(value, kind.end(), Reason.BAD_MULTIPART)
+    return kind[1].lower(), parameters.get(b"handling", b"required").lower()
+
+
+def split_multipart(body: bytes, boundary: bytes) -> tuple[Part, ...]:
+    """Split one level of a multipart body; parts keep octet spans into *body*, depth 1.
+
+    Raises:
+        HostileInput: ``BAD_MULTIPART``, or ``MULTIPART_LIMIT`` over ``MAX_PARTS`` parts.
+    """
+    return _split(body, boundary, b"text/plain", 1)
+
+
+def walk(content_type: bytes, body: bytes) -> tuple[Part, ...]:
+    """Return every part in the order of the octets, each inner multipart before its own parts.
+
+    A body that is no multipart is one part of depth 0.
+
+    Args:
+        content_type: The whole header value; empty counts as ``text/plain``.
+        body: The body as received.
+
+    Raises:
+        HostileInput: ``BAD_CONTENT_TYPE`` for *content_type* itself,
+            ``BAD_MULTIPART``, or ``MULTIPART_LIMIT`` over depth or number.
+    """
+    kind, parameters = parse_content_type(content_type) if content_type else (b"text/plain", {})
+    if not kind.startswith(b"multipart/"):
+        return (Part((), 0, len(body), 0, kind, _default_disposition(kind)),)
+    found: list[Part] = []
+    _walk_into(body, 0, kind, parameters, 1, found)
+    return tuple(found)
+
+
+def sessions(content_type: bytes, disposition: bytes, body: bytes) -> tuple[bytes, ...]:
+    """Return every ``application/sdp`` content with disposition ``session`` that a UA could reach.
+
+    Of a multipart/alternative only the last part with a session counts
+    (SIP-52). More than one result is ambiguous (SIP-54), which the caller says.
+
+    Args:
+        content_type: The whole Content-Type value; may be empty.
+        disposition: The whole Content-Disposition value; empty where absent.
+        body: The body as received.
+
+    Raises:
+        HostileInput: as ``walk``, and ``CONTENT_ENCODING`` where a session is
+            encoded in a way we cannot undo.
+    """
+    if content_type == b"application/sdp" and not disposition:
+        return (body,) if body else ()
+    if not content_type or not body:
+        return ()
+    kind, _ = parse_content_type(content_type)
+    if kind == b"application/sdp":
+        named = parse_disposition(disposition)[0] if disposition else b"session"
+        return (body,) if named == b"session" else ()
+    if not kind.startswith(b"multipart/"):
+        return ()
+    parts = walk(content_type, body)
+    return tuple(_decoded(part, body) for part in _reachable(kind, parts, 0, len(parts), 1))
+
+
+def notes(content_type: bytes, body: bytes) -> tuple[Finding, ...]:
+    """Return what is odd but harmless: a part whose own Content-Length differs (SIP-56).
+
+    Raises:
+        HostileInput: as ``walk``.
+    """
+    found = []
+    for part in walk(content_type, body):
+        announced = part.header(b"content-length")
+        if announced is not None and announced != b"%d" % (part.end - part.start):
+            found.append(Finding(Reason.PART_LENGTH, "", announced[:128]))
+    return tuple(found)
+
+
+def _content_type(value: bytes) -> tuple[bytes, dict[bytes, bytes]]:
+    kind = _TYPE.match(value)
+    if kind is None:
+        raise HostileInput(Reason.BAD_CONTENT_TYPE, "no type/subtype", value[:128])
+    name = b"%b/%b" % (kind[1].lower(), kind[2].lower())
+    return name, _parameters(value, kind.end(), Reason.BAD_CONTENT_TYPE)
+
+
+_cached_content_type = lru_cache(maxsize=1024)(_content_type)
+
+
+def _parameters(value: bytes, at: int, reason: Reason) -> dict[bytes, bytes]:
+    parameters: dict[bytes, bytes] = {}
+    while at < len(value):
+        found = _PARAMETER.match(value, at)
+        if found is None:
+            raise HostileInput(reason, "a parameter is not well formed", value[at : at + 128])
+        name, token, quoted = found.groups()
+        name = name.lower()
+        if name in parameters:
+            raise HostileInput(reason, "a parameter stands twice", value[at : at + 128])
+        parameters[name] = token if quoted is None else _QUOTED_PAIR.sub(rb"\1", quoted)
+        at = found.end()
+    return parameters
+
+
+def _default_disposition(kind: bytes) -> bytes:
+    """Return what an absent Content-Disposition means (RFC 3261 section 20.11; SIP-53)."""
+    return b"session" if kind == b"application/sdp" else b"render"
+
+
+def _split(body: bytes, boundary: bytes, default: bytes, depth: int) -> tuple[Part, ...]:
+    if not _BOUNDARY.fullmatch(boundary):
+        raise HostileInput(Reason.BAD_MULTIPART, "no usable boundary", boundary[:128])
+    dash = b"--" + boundary
+    if b"\r" + dash in body:
+        raise HostileInput(Reason.BAD_MULTIPART, "a delimiter after a bare CR")
+    parts: list[Part] = []
+    content, closed = _first_delimiter(body, dash)
+    while not closed:
+        if len(parts) == MAX_PARTS:
+            raise HostileInput(Reason.MULTIPART_LIMIT, f"more than {MAX_PARTS} parts")
+        end, after, closed = _next_delimiter(body, dash, content)
+        parts.append(_read_part(body, content, end, default, depth))
+        content = after
+    if not parts:
+        raise HostileInput(Reason.BAD_MULTIPART, "a multipart without parts")
+    if body.find(b"\n" + dash, content - 1) >= 0:
+        raise HostileInput(Reason.BAD_MULTIPART, "a delimiter behind the closing one")
+    return tuple(parts)
+
+
+def _first_delimiter(body: bytes, dash: bytes) -> tuple[int, bool]:
+    """Skip the preamble; return where the first part starts, and whether all is over already."""
+    if body.startswith(dash):
+        return _after_delimiter(body, len(dash))
+    _, after, closed = _next_delimiter(body, dash, 0)
+    return after, closed
+
+
+def _next_delimiter(body: bytes, dash: bytes, start: int) -> tuple[int, int, bool]:
+    """Return where the content before the next delimiter ends, what follows it, and if it closes.
+
+    The search begins one octet early: a delimiter right at *start* would need
+    the line end that the delimiter before it already took (RFC 2046 section 5.1.1).
+    """
+    at = body.find(b"\n" + dash, max(start - 1, 0))
+    if at < 0:
+        raise HostileInput(Reason.BAD_MULTIPART, "the closing delimiter is missing")
+    if at < start or body[at - 1 : at] != b"\r":
+        raise HostileInput(Reason.BAD_MULTIPART, "a delimiter without its own CRLF")
+    after, closed = _after_delimiter(body, at + 1 + len(dash))
+    return at - 1, after, closed
+
+
+def _after_delimiter(body: bytes, at: int) -> tuple[int, bool]:
+    """Read the rest of a delimiter line: perhaps the closing dashes, padding, CRLF."""
+    closed = body.startswith(b"--", at)
+    at += 2 if closed else 0
+    stop = body.find(b"\r\n", at)
+    padding = body[at:] if stop < 0 else body[at:stop]
+    if padding.strip(b" \t") or (stop < 0 and not closed):
+        # RFC 2046 would match by prefix, most parsers by the whole line.
+        raise HostileInput(Reason.BAD_MULTIPART, "a line that only begins like a delimiter")
+    return (len(body) if stop < 0 else stop + 2), closed
+
+
+def _read_part(body: bytes, start: int, end: int, default: bytes, depth: int) -> Part:
+    headers, content = _part_headers(body, start, end)
+    named = dict(reversed(headers))
+    kind = default
+    if b"content-type" in named:
+        try:
+            kind, _ = parse_content_type(named[b"content-type"])
+        except HostileInput as wrong:
+            raise HostileInput(Reason.BAD_MULTIPART, wrong.detail, wrong.octets) from None
+    disposition, handling = _default_disposition(kind), b"required"
+    if b"content-disposition" in named:
+        disposition, handling = parse_disposition(named[b"content-disposition"])
+    return Part(headers, content, end, start, kind, disposition, handling, depth)
+
+
+def _part_headers(body: bytes, start: int, end: int) -> tuple[tuple[tuple[bytes, bytes], ...], int]:
+    """Return the headers of one part and where its content starts (SIP-51)."""
+    if start == end or body.startswith(b"\r\n", start, end):
+        return (), min(start + 2, end)
+    stop = body.find(b"\r\n\r\n", start, end)
+    content = stop + 4
+    if stop < 0:
+        # Headers alone: the blank line may be missing, the last line's CRLF may not.
+        stop, content = end - 2, end
+        if body[max(stop, start) : end] != b"\r\n":
+            raise HostileInput(Reason.BAD_MULTIPART, "the headers of a part do not end")
+    area = body[start:stop].replace(b"\r\n ", b" ").replace(b"\r\n\t", b" ")
+    lines = area.split(b"\r\n", MAX_PART_HEADERS)
+    if len(lines) > MAX_PART_HEADERS:
+        raise HostileInput(Reason.MULTIPART_LIMIT, f"more than {MAX_PART_HEADERS} part headers")
+    return tuple(_check_single([_part_header(line) for line in lines])), content
+
+
+def _part_header(line: bytes) -> tuple[bytes, bytes]:
+    found = _HEADER.fullmatch(line)
+    if found is None:
+        raise HostileInput(Reason.BAD_MULTIPART, "a part header is not well formed", line[:128])
+    name = found[1].lower()
+    return _LONG_NAMES.get(name, name), found[2].rstrip(b" \t")
+
+
+def _check_single(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    names = [name for name, _ in headers if name in _SINGLE]
+    if len(names) != len(set(names)):
+        raise HostileInput(Reason.BAD_MULTIPART, "a part header stands twice")
+    return headers
+
+
+def _walk_into(
+    body: bytes,
+    offset: int,
+    kind: bytes,
+    parameters: dict[bytes, bytes],
+    depth: int,
+    found: list[Part],
+) -> None:
+    """Append the parts of one multipart, which starts at *offset* of the whole body."""
+    if depth > MAX_DEPTH:
+        raise HostileInput(Reason.MULTIPART_LIMIT, f"more than {MAX_DEPTH} levels")
+    default = b"message/rfc822" if kind == b"multipart/digest" else b"text/plain"
+    for inner in _split(body, parameters.get(b"boundary", b""), default, depth):
+        if len(found) == MAX_PARTS:
+            raise HostileInput(Reason.MULTIPART_LIMIT, f"more than {MAX_PARTS} parts")
+        part = inner._replace(
+            start=inner.start + offset,
+            end=inner.end + offset,
+            part_start=inner.part_start + offset,
+        )
+        found.append(part)
+        if part.content_type.startswith(b"multipart/"):
+            value = part.header(b"content-type") or b""
+            content = body[inner.start : inner.end]
+            _walk_into(
+                content,
+                part.start,
+                part.content_type,
+                parse_content_type(value)[1],
+                depth + 1,
+                found,
+            )
+
+
+def _reachable(kind: bytes, parts: tuple[Part, ...], at: int, stop: int, depth: int) -> list[Part]:
+    """Return the sessions among ``parts[at:stop]``, all inside one multipart of this *kind*."""
+    branches: list[list[Part]] = []
+    types: list[tuple[bytes, bytes]] = []
+    while at < stop:
+        part = parts[at]
+        after = at + 1
+        while after < stop and parts[after].depth > depth:
+            after += 1
+        if part.content_type.startswith(b"multipart/"):
+            branches.append(_reachable(part.content_type, parts, at + 1, after, depth + 1))
+        elif part.disposition in (b"session", b"early-session"):
+            types.append((part.disposition, part.content_type))
+            branches.append([part] if types[-1] == _SESSION else [])
+        at = after
+    if kind != b"multipart/alternative":
+        return [part for branch in branches for part in branch]
+    if len(types) != len(set(types)):
+        raise HostileInput(
+            Reason.BAD_MULTIPART, "two alternatives of one type (RFC 5621 section 8)"
+        )
+    return next((branch for branch in reversed(branches) if branch), [])
+
+
+def _decoded(part: Part, body: bytes) -> bytes:
+    """Undo the transfer encoding of a part (SIP-55); SIP's own default is none."""
+    content = body[part.start : part.end]
+    encoding = (part.header(b"content-transfer-encoding") or b"binary").lower()
+    packed = (part.header(b"content-encoding") or b"identity").lower()
+    if packed == b"identity":
+        if encoding in _PLAIN_ENCODINGS:
+            return content
+        if encoding == b"base64":
+            return _from_base64(content)
+        if encoding == b"quoted-printable":
+            return quopri.decodestring(content)
+    raise HostileInput(Reason.CONTENT_ENCODING, "a session in an encoding that is not read")
+
+
+def _from_base64(content: bytes) -> bytes:
+    try:
+        return binascii.a2b_base64(content.translate(None, b"\r\n\t "), strict_mode=True)
+    except binascii.Error:
+        raise HostileInput(Reason.CONTENT_ENCODING, "base64 that does not decode") from None
