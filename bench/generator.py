@@ -1,0 +1,79 @@
+"""Drives ``load.c``: compiles it once, plays calls, reads what became of them."""
+
+import json
+import subprocess
+from collections.abc import Mapping
+from itertools import count
+from pathlib import Path
+from typing import NamedTuple
+
+from bench.network import CALLEE, CALLER, FIRST_CALLEE, FIRST_CALLER, HOSTS, run
+
+SOURCE = Path(__file__).with_name("load.c")
+BUILD = Path(__file__).parents[1] / "build" / "bench"
+MESSAGES_PER_CALL = 7
+HELD_MESSAGES_PER_CALL = 5  # a call that stays up has no BYE and no answer to it
+_runs = count(1)
+
+
+class Load(NamedTuple):
+    """What to play: a rate, or as many calls in flight as given, for so many seconds."""
+
+    seconds: float
+    rate: float = 0.0
+    in_flight: int = 0
+    timed: bool = False  # measure each message's way through the gateway
+    hold: bool = False  # leave the calls up
+    overrun: bool = False  # send from both ends and wait for nothing
+    calls: int = 0  # stop after so many
+    proxy: str = ""  # callers send to this address instead of the callee's
+
+
+class Played(NamedTuple):
+    """What became of the calls."""
+
+    begun: int
+    completed: int
+    lost: int
+    refused: int
+    refused_status: int
+    sent: int
+    received: int
+    elapsed_s: float
+    cpu_s: float
+    latency_us: Mapping[str, Mapping[str, float]]
+
+    @property
+    def calls_per_s(self) -> float:
+        """Completed calls per second, to the end of the last one."""
+        return self.completed / self.elapsed_s if self.elapsed_s else 0.0
+
+
+def build() -> Path:
+    """Compile the generator where its source is newer than the program."""
+    program = BUILD / "load"
+    if not program.exists() or program.stat().st_mtime < SOURCE.stat().st_mtime:
+        BUILD.mkdir(parents=True, exist_ok=True)
+        run("gcc", "-O2", "-Wall", "-Wextra", "-std=gnu11", "-o", str(program), str(SOURCE))
+    return program
+
+
+def play(load: Load, core: int) -> Played:
+    """Play calls from the callers' namespace to the callees', pinned to one core."""
+    salt = next(_runs) * 40503 & 0xFFFF  # no two runs share an identifier
+    command = ["taskset", "-c", str(core), str(build()), CALLER, CALLEE]
+    command += ["-a", FIRST_CALLER, "-b", FIRST_CALLEE, "-n", str(HOSTS), "-s", str(salt)]
+    command += ["-t", str(load.seconds)]
+    for option, value in (("-r", load.rate), ("-w", load.in_flight), ("-c", load.calls)):
+        command += [option, str(value)] if value else []
+    for option, wanted in (("-l", load.timed), ("-k", load.hold), ("-o", load.overrun)):
+        command += [option] if wanted else []
+    command += ["-v", load.proxy] if load.proxy else []
+    done = subprocess.run(
+        command, check=False, capture_output=True, text=True, timeout=load.seconds + 30
+    )
+    if done.returncode:
+        raise RuntimeError(done.stderr.strip())
+    said = json.loads(done.stdout)
+    counted = {name: said.pop(name) for name in Played._fields[:-1]}
+    return Played(**counted, latency_us=said)

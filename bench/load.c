@@ -1,0 +1,429 @@
+/* Plays whole SIP calls from one network namespace to another, through whatever stands between.
+ *
+ * One process holds both ends: it enters the callers' namespace, opens a socket, enters the
+ * callees' and opens another. So it knows what was sent when, and needs no marks in the messages
+ * to time each one. Nothing is ever sent twice: one lost packet is one lost call.
+ *
+ * A call is INVITE (SDES offer), 100, 180, 200 (SDES answer), ACK, BYE, 200. Call-ID, tags,
+ * branches, users, keys and media ports differ in each call, and each SDP names the address its
+ * packet comes from, so that a gateway that opens pinholes really opens them.
+ *
+ *   load CALLER-NETNS CALLEE-NETNS [options]      see usage() for the options
+ *
+ * Prints one JSON object. Reads no network but the two namespaces it is given.
+ */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+enum kind { INVITE, TRYING, RINGING, ANSWER, ACK, BYE, BYE_OK, KINDS };
+enum side { CALLER, CALLEE };
+enum { BATCH = 32, MESSAGE_OCTETS = 2048, VIA_OCTETS = 512, RING = 1 << 18, SAMPLES = 1 << 21 };
+enum { FIRST_MEDIA_PORT = 16384, MEDIA_PORTS = 24000, SIP_PORT = 5060 };
+
+static const char *const KIND_NAMES[KINDS] = {"invite", "trying", "ringing", "answer",
+                                              "ack",    "bye",    "bye-ok"};
+static const char BASE64[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+static const double GIVE_UP_S = 1.0; /* RFC 3261 would retransmit after 0.5 s: it is lost */
+
+/* What is known of one call; the table is a ring, older calls are over by then. */
+struct call {
+    uint32_t number;
+    uint8_t live, arrived;
+    double started_s, sent_s[KINDS];
+};
+
+/* Messages on their way out of one socket. */
+struct outbox {
+    int descriptor, count;
+    struct mmsghdr headers[BATCH];
+    struct iovec octets[BATCH];
+    struct sockaddr_in to[BATCH];
+    char control[BATCH][CMSG_SPACE(sizeof(struct in_pktinfo))];
+    char message[BATCH][MESSAGE_OCTETS];
+};
+
+static struct settings {
+    double rate, seconds;
+    int in_flight, addresses, hold, stamp, flood;
+    uint32_t first, salt, limit;
+    struct in_addr caller, callee, via;
+} set = {.in_flight = 256, .addresses = 1, .seconds = 2, .limit = UINT32_MAX};
+
+static struct call calls[RING];
+static struct outbox outboxes[2];
+static float *samples[KINDS];
+static int sample_count[KINDS];
+static uint32_t next_number, oldest_number, begun, completed, lost, refused, refused_status;
+static uint64_t sent_messages, received_messages;
+static double last_end_s;
+
+static double now_s(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t); /* the clock of the kernel's receive stamps */
+    return t.tv_sec + t.tv_nsec * 1e-9;
+}
+
+static void die(const char *what) {
+    fprintf(stderr, "load: %s: %s\n", what, strerror(errno));
+    exit(1);
+}
+
+static int open_socket(const char *namespace) {
+    char path[128];
+    snprintf(path, sizeof path, "/var/run/netns/%s", namespace);
+    int entry = open(path, O_RDONLY | O_CLOEXEC);
+    if (entry < 0 || setns(entry, CLONE_NEWNET)) die(path);
+    close(entry);
+    int descriptor = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0);
+    int room = 32 << 20, on = 1;
+    setsockopt(descriptor, SOL_SOCKET, SO_RCVBUFFORCE, &room, sizeof room);
+    setsockopt(descriptor, SOL_SOCKET, SO_SNDBUFFORCE, &room, sizeof room);
+    if (set.stamp) setsockopt(descriptor, SOL_SOCKET, SO_TIMESTAMPNS, &on, sizeof on);
+    struct sockaddr_in any = {.sin_family = AF_INET, .sin_port = htons(SIP_PORT)};
+    if (descriptor < 0 || bind(descriptor, (struct sockaddr *)&any, sizeof any)) die("bind");
+    return descriptor;
+}
+
+/* The address of one end of a call: calls take the addresses of a side in turn. */
+static struct in_addr address_of(enum side side, uint32_t number) {
+    uint32_t base = ntohl(side == CALLER ? set.caller.s_addr : set.callee.s_addr);
+    return (struct in_addr){htonl(base + number % set.addresses)};
+}
+
+static int write_sdp(char *out, enum side side, uint32_t number, const char *address) {
+    uint64_t state = ((uint64_t)set.salt << 32 | number) * 0x9E3779B97F4A7C15u + side + 1;
+    char key[41] = {0};
+    for (int i = 0; i < 40; i++) {
+        state ^= state << 13, state ^= state >> 7, state ^= state << 17;
+        key[i] = BASE64[state >> 58];
+    }
+    return snprintf(out, 700,
+                    "v=0\r\no=- %u %u IN IP4 %s\r\ns=-\r\nc=IN IP4 %s\r\nt=0 0\r\n"
+                    "m=audio %u RTP/SAVP 8 0 101\r\na=rtpmap:8 PCMA/8000\r\n"
+                    "a=rtpmap:0 PCMU/8000\r\na=rtpmap:101 telephone-event/8000\r\n"
+                    "a=fmtp:101 0-15\r\na=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:%s\r\n"
+                    "a=ptime:20\r\na=sendrecv\r\n",
+                    number + 1, number + 1, address, address,
+                    FIRST_MEDIA_PORT + 2 * (number / set.addresses % MEDIA_PORTS), key);
+}
+
+/* One message of one call. A response carries the Via rows of its request, octet for octet. */
+static int compose(char *out, enum kind kind, uint32_t number, const char *via, int via_octets) {
+    static const char *const STARTS[KINDS] = {[TRYING] = "100 Trying", [RINGING] = "180 Ringing",
+                                              [ANSWER] = "200 OK", [BYE_OK] = "200 OK"};
+    char caller[INET_ADDRSTRLEN], callee[INET_ADDRSTRLEN], body[700], own_via[VIA_OCTETS];
+    struct in_addr a = address_of(CALLER, number), b = address_of(CALLEE, number);
+    inet_ntop(AF_INET, &a, caller, sizeof caller);
+    inet_ntop(AF_INET, &b, callee, sizeof callee);
+    int request = kind == INVITE || kind == ACK || kind == BYE, used;
+    int bye = kind == BYE || kind == BYE_OK, tagged = kind != INVITE && kind != TRYING;
+    const char *method = kind == ACK ? "ACK" : bye ? "BYE" : "INVITE";
+    if (!via) {
+        via_octets = snprintf(own_via, sizeof own_via,
+                              "Via: SIP/2.0/UDP %s:%d;branch=z9hG4bK%08x%08x%c;rport\r\n", caller,
+                              SIP_PORT, set.salt, number, kind == ACK ? 'a' : bye ? 'b' : 'i');
+        via = own_via;
+    }
+    if (request)
+        used = sprintf(out, "%s sip:+4989%07u@%s:%d SIP/2.0\r\n%.*sMax-Forwards: 70\r\n", method,
+                       number, callee, SIP_PORT, via_octets, via);
+    else
+        used = sprintf(out, "SIP/2.0 %s\r\n%.*s", STARTS[kind], via_octets, via);
+    used += sprintf(out + used,
+                    "From: \"Caller %u\" <sip:+4930%07u@caller.example>;tag=c%08x%x\r\n"
+                    "To: <sip:+4989%07u@callee.example>%s",
+                    number, number, number, set.salt, number, tagged ? ";tag=d" : "");
+    if (tagged) used += sprintf(out + used, "%08x%x", number, set.salt);
+    used += sprintf(out + used, "\r\nCall-ID: %08x-%08x@%s\r\nCSeq: %d %s\r\n", number, set.salt,
+                    caller, bye ? 2 : 1, method);
+    int contact = kind == INVITE || kind == RINGING || kind == ANSWER, octets = 0;
+    if (contact)
+        used += sprintf(out + used, "Contact: <sip:+49%s%07u@%s:%d>\r\n", request ? "30" : "89",
+                        number, request ? caller : callee, SIP_PORT);
+    if (kind == INVITE || kind == ANSWER) {
+        octets = write_sdp(body, request ? CALLER : CALLEE, number, request ? caller : callee);
+        used += sprintf(out + used, "Allow: INVITE, ACK, CANCEL, OPTIONS, BYE, UPDATE\r\n"
+                                    "Supported: replaces, timer\r\n"
+                                    "Content-Type: application/sdp\r\n");
+    }
+    used += sprintf(out + used, "%s: bench/1.0\r\nContent-Length: %d\r\n\r\n",
+                    request ? "User-Agent" : "Server", octets);
+    memcpy(out + used, body, octets);
+    return used + octets;
+}
+
+static void flush(struct outbox *box) {
+    int done = 0;
+    while (done < box->count) {
+        int n = sendmmsg(box->descriptor, box->headers + done, box->count - done, 0);
+        if (n > 0) done += n;
+        else if (errno == EPERM || errno == ECONNREFUSED) done++; /* an ICMP error of before */
+        else if (errno != EINTR && errno != EAGAIN && errno != ENOBUFS) die("sendmmsg");
+    }
+    box->count = 0;
+}
+
+static void post(enum kind kind, uint32_t number, const struct sockaddr_in *to, const char *via,
+                 int via_octets) {
+    enum side side = kind == INVITE || kind == ACK || kind == BYE ? CALLER : CALLEE;
+    struct outbox *box = &outboxes[side];
+    int i = box->count;
+    box->octets[i].iov_base = box->message[i];
+    box->octets[i].iov_len = compose(box->message[i], kind, number, via, via_octets);
+    box->to[i] = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(SIP_PORT)};
+    if (to) box->to[i] = *to;
+    else if (side == CALLEE) box->to[i].sin_addr = address_of(CALLER, number);
+    else box->to[i].sin_addr = set.via.s_addr ? set.via : address_of(CALLEE, number);
+    struct msghdr *header = &box->headers[i].msg_hdr;
+    *header = (struct msghdr){.msg_name = &box->to[i], .msg_namelen = sizeof box->to[i],
+                              .msg_iov = &box->octets[i], .msg_iovlen = 1,
+                              .msg_control = box->control[i],
+                              .msg_controllen = sizeof box->control[i]};
+    struct cmsghdr *control = CMSG_FIRSTHDR(header);
+    control->cmsg_level = IPPROTO_IP;
+    control->cmsg_type = IP_PKTINFO;
+    control->cmsg_len = CMSG_LEN(sizeof(struct in_pktinfo));
+    struct in_pktinfo from = {.ipi_spec_dst = address_of(side, number)};
+    memcpy(CMSG_DATA(control), &from, sizeof from);
+    box->count++, sent_messages++;
+    calls[number % RING].sent_s[kind] = set.stamp ? now_s() : 0;
+    if (box->count == BATCH || set.stamp) flush(box); /* a timed message waits for no other */
+}
+
+static void begin(double at_s) {
+    uint32_t number = next_number++;
+    calls[number % RING] = (struct call){.number = number, .live = 1, .started_s = at_s};
+    begun++;
+    post(INVITE, number, NULL, NULL, 0);
+}
+
+static void finish(struct call *call) {
+    int all = set.hold ? (1 << BYE) - 1 : (1 << KINDS) - 1;
+    call->live = 0;
+    if (call->arrived == all) completed++, last_end_s = now_s();
+    else lost++;
+}
+
+/* Give up the calls that wait too long; numbers grow with time, so the oldest come first. */
+static void give_up(double before_s) {
+    for (; oldest_number != next_number; oldest_number++) {
+        struct call *call = &calls[oldest_number % RING];
+        if (call->live && call->started_s > before_s) return;
+        if (call->live) call->live = 0, lost++;
+    }
+}
+
+static int read_kind(const char *message, int octets) {
+    if (!memcmp(message, "INVITE ", 7)) return INVITE;
+    if (!memcmp(message, "ACK ", 4)) return ACK;
+    if (!memcmp(message, "BYE ", 4)) return BYE;
+    if (memcmp(message, "SIP/2.0 ", 8)) return KINDS;
+    int status = atoi(message + 8);
+    const char *cseq = memmem(message, octets, "\r\nCSeq: ", 8);
+    if (status == 100) return TRYING;
+    if (status == 180) return RINGING;
+    if (status == 200 && cseq) return cseq[8] == '1' ? ANSWER : BYE_OK;
+    refused++, refused_status = status;
+    return KINDS;
+}
+
+static const char *find_vias(const char *message, int octets, int *length) {
+    const char *first = memmem(message, octets, "\r\nVia: ", 7), *end = first;
+    if (!first) return NULL;
+    while (!memcmp(end, "\r\nVia: ", 7)) {
+        end = memmem(end + 2, message + octets - end - 2, "\r\n", 2);
+        if (!end) return NULL;
+    }
+    *length = end - first; /* from the first "Via" to the CRLF of the last row */
+    return first + 2;
+}
+
+static void take(const char *message, int octets, const struct sockaddr_in *from, double at_s) {
+    received_messages++;
+    int kind = read_kind(message, octets), length = 0;
+    const char *call_id = memmem(message, octets, "\r\nCall-ID: ", 11);
+    if (kind == KINDS || !call_id) return;
+    uint32_t number = strtoul(call_id + 11, NULL, 16);
+    struct call *call = &calls[number % RING];
+    if (!call->live || call->number != number || call->arrived & 1 << kind) return;
+    call->arrived |= 1 << kind;
+    if (set.stamp && sample_count[kind] < SAMPLES)
+        samples[kind][sample_count[kind]++] = (at_s - call->sent_s[kind]) * 1e6;
+    const char *vias = kind == INVITE || kind == BYE ? find_vias(message, octets, &length) : NULL;
+    if (kind == INVITE && vias)
+        for (int answer = TRYING; answer <= ANSWER; answer++) post(answer, number, from, vias, length);
+    else if (kind == ANSWER) post(ACK, number, NULL, NULL, 0);
+    else if (kind == ACK && !set.hold) post(BYE, number, NULL, NULL, 0);
+    else if (kind == ACK || kind == BYE_OK) finish(call);
+    else if (kind == BYE && vias) post(BYE_OK, number, from, vias, length);
+}
+
+static int drain(int descriptor) {
+    static char message[BATCH][MESSAGE_OCTETS], control[BATCH][64];
+    static struct sockaddr_in from[BATCH];
+    static struct iovec octets[BATCH];
+    static struct mmsghdr headers[BATCH];
+    for (int i = 0; i < BATCH; i++) {
+        octets[i] = (struct iovec){message[i], MESSAGE_OCTETS - 1};
+        headers[i].msg_hdr = (struct msghdr){.msg_name = &from[i], .msg_namelen = sizeof from[i],
+                                             .msg_iov = &octets[i], .msg_iovlen = 1,
+                                             .msg_control = control[i],
+                                             .msg_controllen = set.stamp ? sizeof control[i] : 0};
+    }
+    int count = recvmmsg(descriptor, headers, BATCH, MSG_DONTWAIT, NULL);
+    for (int i = 0; i < count; i++) {
+        double at_s = 0;
+        struct cmsghdr *stamp = CMSG_FIRSTHDR(&headers[i].msg_hdr);
+        if (set.stamp && stamp) {
+            struct timespec t;
+            memcpy(&t, CMSG_DATA(stamp), sizeof t);
+            at_s = t.tv_sec + t.tv_nsec * 1e-9;
+        }
+        message[i][headers[i].msg_len] = 0;
+        if (set.flood) received_messages++;
+        else take(message[i], headers[i].msg_len, &from[i], at_s);
+    }
+    return count < 0 ? 0 : count;
+}
+
+/* How many calls may begin now: by the clock, or as many as the flight has room for. */
+static int due(double elapsed_s) {
+    if (elapsed_s >= set.seconds || begun >= set.limit) return 0;
+    int64_t room = set.rate > 0 ? (int64_t)(elapsed_s * set.rate) - begun
+                                : (int64_t)set.in_flight - (begun - completed - lost);
+    if (room > set.limit - begun) room = set.limit - begun;
+    return room < 0 ? 0 : room > BATCH ? BATCH : room;
+}
+
+static void play(double start_s) {
+    struct pollfd waiting[2] = {{outboxes[0].descriptor, POLLIN, 0},
+                                {outboxes[1].descriptor, POLLIN, 0}};
+    for (;;) {
+        double at_s = now_s();
+        int over = at_s - start_s >= set.seconds || begun >= set.limit;
+        if (over && completed + lost >= begun) return;
+        give_up(at_s - GIVE_UP_S);
+        int room = due(at_s - start_s);
+        for (int i = 0; i < room; i++) begin(at_s);
+        flush(&outboxes[CALLER]);
+        int arrived = drain(outboxes[CALLEE].descriptor);
+        flush(&outboxes[CALLEE]);
+        flush(&outboxes[CALLER]); /* a BYE goes out when the callee has its ACK */
+        arrived += drain(outboxes[CALLER].descriptor);
+        flush(&outboxes[CALLER]);
+        if (arrived || room) continue;
+        double wait_s = set.rate > 0 && !over ? start_s + (begun + 1) / set.rate - at_s : 0.001;
+        struct timespec wait = {0, wait_s < 0 ? 0 : wait_s > 0.001 ? 1000000 : wait_s * 1e9};
+        ppoll(waiting, 2, &wait, NULL);
+    }
+}
+
+/* Send the messages of calls in their order from both ends and wait for nothing. */
+static void overrun(double start_s) {
+    while (now_s() - start_s < set.seconds) {
+        for (int kind = INVITE; kind < KINDS; kind++) {
+            for (int i = 0; i < BATCH; i++) post(kind, next_number + i, NULL, NULL, 0);
+            flush(&outboxes[CALLER]);
+            flush(&outboxes[CALLEE]);
+            for (int side = 0; side < 2; side++)
+                while (drain(outboxes[side].descriptor) == BATCH) continue;
+        }
+        next_number += BATCH, begun += BATCH;
+    }
+    for (double end_s = now_s() + 0.3; now_s() < end_s;)
+        if (!(drain(outboxes[0].descriptor) + drain(outboxes[1].descriptor))) usleep(1000);
+    last_end_s = start_s + set.seconds;
+}
+
+static int by_size(const void *a, const void *b) {
+    float x = *(const float *)a, y = *(const float *)b;
+    return (x > y) - (x < y);
+}
+
+static void print_percentiles(const char *name, float *values, int count) {
+    qsort(values, count, sizeof *values, by_size);
+    printf(",\"%s\":{\"count\":%d", name, count);
+    static const double SHARES[] = {0.5, 0.9, 0.99, 1};
+    static const char *const NAMES[] = {"p50", "p90", "p99", "max"};
+    for (int i = 0; i < 4; i++)
+        printf(",\"%s\":%.1f", NAMES[i], count ? values[(int)(SHARES[i] * (count - 1))] : 0.0);
+    printf("}");
+}
+
+static void report(double start_s) {
+    struct rusage used;
+    getrusage(RUSAGE_SELF, &used);
+    double cpu_s = used.ru_utime.tv_sec + used.ru_stime.tv_sec +
+                   (used.ru_utime.tv_usec + used.ru_stime.tv_usec) * 1e-6;
+    printf("{\"begun\":%u,\"completed\":%u,\"lost\":%u,\"refused\":%u,\"refused_status\":%u,"
+           "\"sent\":%llu,\"received\":%llu,\"elapsed_s\":%.6f,\"cpu_s\":%.6f",
+           begun, completed, lost, refused, refused_status, (unsigned long long)sent_messages,
+           (unsigned long long)received_messages, last_end_s > start_s ? last_end_s - start_s : 0,
+           cpu_s);
+    if (set.stamp) {
+        int total = 0;
+        for (int kind = 0; kind < KINDS; kind++) total += sample_count[kind];
+        float *all = malloc((total + 1) * sizeof *all);
+        int at = 0;
+        for (int kind = 0; kind < KINDS; kind++) {
+            memcpy(all + at, samples[kind], sample_count[kind] * sizeof *all);
+            at += sample_count[kind];
+            print_percentiles(KIND_NAMES[kind], samples[kind], sample_count[kind]);
+        }
+        print_percentiles("all", all, total);
+    }
+    printf("}\n");
+}
+
+static void usage(void) {
+    fprintf(stderr,
+            "load CALLER-NETNS CALLEE-NETNS -a CALLER-ADDRESS -b CALLEE-ADDRESS [-n ADDRESSES]\n"
+            "     [-v PROXY-ADDRESS] [-t SECONDS] [-c CALLS] [-r CALLS-PER-SECOND | -w IN-FLIGHT]\n"
+            "     [-f FIRST-CALL-NUMBER] [-s SALT] [-l time messages] [-k keep calls up]\n"
+            "     [-o overrun: send only]\n");
+    exit(2);
+}
+
+int main(int argc, char **argv) {
+    if (argc < 3) usage();
+    optind = 3;
+    for (int option; (option = getopt(argc, argv, "a:b:n:v:t:c:r:w:f:s:lko")) > 0;) switch (option) {
+        case 'a': if (!inet_aton(optarg, &set.caller)) usage(); break;
+        case 'b': if (!inet_aton(optarg, &set.callee)) usage(); break;
+        case 'v': if (!inet_aton(optarg, &set.via)) usage(); break;
+        case 'n': set.addresses = atoi(optarg); break;
+        case 't': set.seconds = atof(optarg); break;
+        case 'c': set.limit = strtoul(optarg, NULL, 10); break;
+        case 'r': set.rate = atof(optarg); break;
+        case 'w': set.in_flight = atoi(optarg); break;
+        case 'f': set.first = strtoul(optarg, NULL, 10); break;
+        case 's': set.salt = strtoul(optarg, NULL, 10); break;
+        case 'l': set.stamp = 1; break;
+        case 'k': set.hold = 1; break;
+        case 'o': set.flood = 1; break;
+        default: usage();
+        }
+    if (!set.caller.s_addr || !set.callee.s_addr || set.addresses < 1) usage();
+    for (int kind = 0; set.stamp && kind < KINDS; kind++)
+        if (!(samples[kind] = malloc(SAMPLES * sizeof(float)))) die("memory");
+    outboxes[CALLER].descriptor = open_socket(argv[1]);
+    outboxes[CALLEE].descriptor = open_socket(argv[2]);
+    next_number = oldest_number = set.first;
+    double start_s = now_s();
+    if (set.flood) overrun(start_s);
+    else play(start_s);
+    report(start_s);
+    return 0;
+}
