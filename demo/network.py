@@ -1,0 +1,209 @@
+"""The demo's network: caller and callee in namespaces of their own, the gateway between them.
+
+caller 10.20.1.2, fd20:1::2  --  gateway  --  callee 10.20.2.2, fd20:2::2
+stranger 10.20.1.66, fd20:1::66 (a second address beside the caller)
+"""
+
+import ctypes
+import fcntl
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, TypeVar
+
+from demo.programs import finished, run
+
+CLONE_NEWNET = 0x40000000
+LOCKS = Path("/run/lock")
+
+T = TypeVar("T")
+
+
+class NetworkUnavailable(RuntimeError):  # noqa: N818 - a state of this machine, not a fault
+    """Namespaces cannot be made here; the text says why."""
+
+
+class Host(NamedTuple):
+    """One end: its namespace, its interface and its addresses."""
+
+    namespace: str
+    interface: str
+    ipv4: str
+    ipv6: str
+
+    def address(self, version: int) -> str:
+        """Its address of IP *version* 4 or 6."""
+        return self.ipv6 if version == 6 else self.ipv4
+
+
+class Network:
+    """Three namespaces joined by two veth pairs; as a context manager it leaves nothing behind."""
+
+    def __init__(self, prefix: str = "sgd") -> None:
+        self.caller = Host(f"{prefix}-caller", "eth0", "10.20.1.2", "fd20:1::2")
+        self.callee = Host(f"{prefix}-callee", "eth0", "10.20.2.2", "fd20:2::2")
+        self.stranger = Host(f"{prefix}-caller", "eth0", "10.20.1.66", "fd20:1::66")
+        self.gateway = f"{prefix}-gw"
+        self.outside = "outside"  # the gateway's interface towards the caller
+        self.inside = "inside"  # and the one towards the callee
+        self._lock_path = LOCKS / f"sipguard-{prefix}.lock"
+        self._lock: int | None = None
+
+    def __enter__(self) -> "Network":
+        try:
+            self.up()
+        except BaseException:
+            self.down()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.down()
+
+    @property
+    def namespaces(self) -> tuple[str, str, str]:
+        """The names of all namespaces made here."""
+        return self.caller.namespace, self.gateway, self.callee.namespace
+
+    def up(self) -> None:
+        """Build it; what a killed earlier run left behind goes first."""
+        self._claim()
+        self._sweep()
+        for name in self.namespaces:
+            done = finished(["ip", "netns", "add", name])
+            if done.returncode:
+                raise NetworkUnavailable(f"cannot make a namespace: {done.stderr.strip()}")
+            run(["ip", "-n", name, "link", "set", "lo", "up"])
+        self._join(self.caller, self.outside, 1)
+        self._join(self.callee, self.inside, 2)
+        for address in (f"{self.stranger.ipv4}/24", f"{self.stranger.ipv6}/64"):
+            # Deprecated, or the kernel would choose it as the caller's own source address.
+            self._add_address(self.caller.namespace, address, self.caller.interface, "0")
+        settings = (
+            "net.ipv4.ip_forward=1",
+            "net.ipv6.conf.all.forwarding=1",
+            # The demo forges source addresses; the guard has to notice, not the kernel.
+            "net.ipv4.conf.all.rp_filter=0",
+        )
+        run(["sysctl", "-q", "-w", *settings], namespace=self.gateway)
+        self._warm_up()
+
+    def down(self) -> None:
+        """Remove every namespace; harmless when there is none."""
+        if self._lock is None:
+            return
+        self._sweep()
+        os.close(self._lock)
+        self._lock = None
+
+    def _claim(self) -> None:
+        LOCKS.mkdir(parents=True, exist_ok=True)
+        lock = os.open(self._lock_path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(lock)
+            raise NetworkUnavailable(
+                f"another run holds {self._lock_path}; wait until it has ended"
+            ) from error
+        self._lock = lock
+
+    def _sweep(self) -> None:
+        present = {line.split()[0] for line in run(["ip", "netns", "list"]).splitlines() if line}
+        for name in self.namespaces:
+            if name not in present:
+                continue
+            # Whatever still runs in a namespace of ours was started by a run of ours.
+            for pid in run(["ip", "netns", "pids", name]).split():
+                _end(int(pid))
+            run(["ip", "netns", "delete", name])
+
+    def _join(self, host: Host, gateway_interface: str, number: int) -> None:
+        near, far = host.interface, gateway_interface
+        run(
+            ["ip", "link", "add", near, "netns", host.namespace]
+            + ["type", "veth", "peer", "name", far, "netns", self.gateway]
+        )
+        for namespace, interface, suffix in ((host.namespace, near, 2), (self.gateway, far, 1)):
+            self._add_address(namespace, f"10.20.{number}.{suffix}/24", interface)
+            self._add_address(namespace, f"fd20:{number}::{suffix}/64", interface)
+            # Real wires carry real checksums, and so must a capture that is replayed.
+            offload = ["tx", "off", "gso", "off", "tso", "off", "gro", "off"]
+            finished(["ethtool", "-K", interface, *offload], namespace=namespace)
+            run(["ip", "-n", namespace, "link", "set", interface, "up"])
+        for family, router in (("-4", f"10.20.{number}.1"), ("-6", f"fd20:{number}::1")):
+            run(["ip", "-n", host.namespace, family, "route", "add", "default", "via", router])
+
+    def _add_address(
+        self, namespace: str, address: str, interface: str, preferred_s: str = "forever"
+    ) -> None:
+        at_once = ["nodad"] if ":" in address else []
+        lifetime = ["preferred_lft", preferred_s]
+        run(
+            ["ip", "-n", namespace, "address", "add", address, "dev", interface]
+            + lifetime
+            + at_once
+        )
+
+    def _warm_up(self) -> None:
+        """Let the neighbors learn each other, so that no case pays for address resolution."""
+        for version in (4, 6):
+            caller, callee = self.caller.address(version), self.callee.address(version)
+            family = socket.AF_INET6 if version == 6 else socket.AF_INET
+            for here, source, there in (
+                (self.caller, caller, callee),
+                (self.caller, self.stranger.address(version), callee),
+                (self.callee, callee, caller),
+            ):
+                with within(
+                    here.namespace, lambda f=family: socket.socket(f, socket.SOCK_DGRAM)
+                ) as probe:
+                    probe.bind((source, 0))
+                    probe.sendto(b"", (there, 9))
+        time.sleep(0.2)
+
+
+def within(namespace: str, make: Callable[[], T]) -> T:
+    """Call *make* inside a namespace; a socket made there stays there.
+
+    A thread of its own moves over, because a thread's network namespace is its own affair
+    and the calling thread must stay where it is.
+    """
+    results: list[T] = []
+    errors: list[BaseException] = []
+
+    def move_and_make() -> None:
+        try:
+            with Path("/run/netns", namespace).open("rb") as handle:
+                libc = ctypes.CDLL(None, use_errno=True)
+                if libc.setns(handle.fileno(), CLONE_NEWNET):
+                    raise OSError(ctypes.get_errno(), f"cannot enter {namespace}")
+            results.append(make())
+        except BaseException as error:  # noqa: BLE001 - carried over to the caller's thread
+            errors.append(error)
+
+    thread = threading.Thread(target=move_and_make)
+    thread.start()
+    thread.join()
+    if errors:
+        raise errors[0]
+    return results[0]
+
+
+def _end(pid: int) -> None:
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            return
+        time.sleep(0.3)

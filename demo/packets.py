@@ -1,0 +1,258 @@
+"""Packets that no honest program sends: forged sources, doubled headers, replays, hidden fragments."""
+
+import re
+import socket
+import struct
+import threading
+import time
+from collections.abc import Iterable
+from types import TracebackType
+
+from demo.network import Host, within
+
+FRAGMENT_OCTETS = 1400  # a multiple of 8, as IPv4 asks of every fragment but the last
+CALLER_KEY = "c2lwZ3VhcmQgZGVtbzogdGhlIGNhbGxlciBrZXkh"
+PROTOCOL_UDP = socket.IPPROTO_UDP
+
+_serial = 0
+
+
+def unique(prefix: str) -> str:
+    """Return a token not used before on this machine's clock."""
+    global _serial  # noqa: PLW0603 - a counter for test traffic, nothing else
+    _serial += 1
+    return f"{prefix}{time.time_ns():x}{_serial}"
+
+
+def session(address: str, port: int = 30000, *, keyed: bool = True) -> str:
+    """Return an SDP body with one audio stream, keyed by SDES or plain."""
+    version = 6 if ":" in address else 4
+    lines = [
+        "v=0",
+        f"o=- 4711 1 IN IP{version} {address}",
+        "s=-",
+        f"c=IN IP{version} {address}",
+        "t=0 0",
+        f"m=audio {port} RTP/{'SAVP' if keyed else 'AVP'} 0",
+        "a=rtpmap:0 PCMU/8000",
+    ]
+    if keyed:
+        lines.append(f"a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:{CALLER_KEY}")
+    return "\r\n".join(lines) + "\r\n"
+
+
+def request(
+    method: str,
+    source: str,
+    target: str,
+    *,
+    body: str = "",
+    extra: Iterable[str] = (),
+    user_agent: str = "sipguard demo",
+) -> bytes:
+    """Return a well-formed request outside any dialog; *extra* header lines come last."""
+    lines = [
+        f"{method} sip:bob@{target} SIP/2.0",
+        f"Via: SIP/2.0/UDP {source}:5060;branch={unique('z9hG4bK')};rport",
+        "Max-Forwards: 70",
+        f"From: <sip:alice@{source}>;tag={unique('f')}",
+        f"To: <sip:bob@{target}>",
+        f"Call-ID: {unique('demo-')}@{source}",
+        f"CSeq: 1 {method}",
+        f"Contact: <sip:alice@{source}:5060>",
+        f"User-Agent: {user_agent}",
+    ]
+    if body:
+        lines.append("Content-Type: application/sdp")
+    lines += [f"Content-Length: {len(body)}", *extra]
+    return ("\r\n".join(lines) + "\r\n\r\n" + body).encode()
+
+
+def header(message: bytes, name: str) -> str:
+    """Return the value of the first header *name* (long form) of a message."""
+    found = re.search(rf"(?im)^{name}[ \t]*:[ \t]*(.*?)\r?$", message.decode("latin-1"))
+    if found is None:
+        raise ValueError(f"no {name} in {message[:60]!r}")
+    return found[1]
+
+
+def call_id(message: bytes) -> str:
+    """Return the Call-ID of a message."""
+    return header(message, "Call-ID")
+
+
+def forged_bye(invite: bytes, answer: bytes, attacker: str) -> bytes:
+    """Return the BYE of an eavesdropper: every identifier right, only the host is not the caller's.
+
+    *invite* and *answer* are the call's INVITE and its 200 as heard on the wire.
+    """
+    target = re.search(r"<([^>]*)>", header(answer, "Contact"))
+    number = int(header(invite, "CSeq").split()[0]) + 1
+    lines = [
+        f"BYE {target[1] if target else 'sip:bob@invalid'} SIP/2.0",
+        f"Via: SIP/2.0/UDP {attacker}:5060;branch={unique('z9hG4bK')};rport",
+        "Max-Forwards: 70",
+        f"From: {header(invite, 'From')}",
+        f"To: {header(answer, 'To')}",
+        f"Call-ID: {call_id(invite)}",
+        f"CSeq: {number} BYE",
+        "Content-Length: 0",
+    ]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
+def with_changed_from(invite: bytes, *, new_branch: bool = True) -> bytes:
+    """Return a captured INVITE with another caller's name in From, on a new branch by default."""
+    changed = re.sub(rb"(?im)^(From:[^<\r]*<sips?:)[^@]+@", rb"\1the-director@", invite, count=1)
+    if new_branch:
+        fresh = unique("z9hG4bK").encode()
+        changed = re.sub(rb"branch=[^;\r]+", b"branch=" + fresh, changed, count=1)
+    return changed
+
+
+def with_extra_header(message: bytes, line: str) -> bytes:
+    """Return the message with one more header line at the end of its headers."""
+    head, _, body = message.partition(b"\r\n\r\n")
+    return head + b"\r\n" + line.encode() + b"\r\n\r\n" + body
+
+
+def srtp_packets(count: int, *, source_id: int = 0x51B6A4D) -> list[bytes]:
+    """Return RTP packets with random-looking payloads and a tag, as SRTP looks from outside."""
+    noise = [bytes((7 * n + 31 * i + n * n * i) & 0xFF for i in range(170)) for n in range(count)]
+    return [
+        struct.pack("!BBHII", 0x80, 0, n & 0xFFFF, 160 * n, source_id) + noise[n]
+        for n in range(count)
+    ]
+
+
+def send(
+    namespace: str,
+    source: tuple[str, int],
+    destination: tuple[str, int],
+    payloads: Iterable[bytes],
+    *,
+    gap_s: float = 0.0,
+    fragment_octets: int = 0,
+) -> None:
+    """Send UDP from any source address and port, even one that a program holds.
+
+    A raw socket writes the IP header itself; *fragment_octets* cuts the datagram (IPv4 alone).
+    """
+    version = 6 if ":" in source[0] else 4
+    family = socket.AF_INET6 if version == 6 else socket.AF_INET
+    with within(
+        namespace, lambda: socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_RAW)
+    ) as raw:
+        for payload in payloads:
+            datagram = _datagram(family, source, destination, payload)
+            if version == 6:
+                pieces = [_ipv6(source[0], destination[0], datagram)]
+            else:
+                pieces = _ipv4(source[0], destination[0], datagram, fragment_octets)
+            for piece in pieces:
+                raw.sendto(piece, (destination[0], 0))
+            if gap_s:
+                time.sleep(gap_s)
+
+
+class Ear:
+    """A plain UDP socket at one end that keeps what arrives; it answers nothing by itself."""
+
+    def __init__(self, host: Host, *, port: int = 5060, version: int = 4) -> None:
+        self.host = host
+        self.address = host.address(version)
+        family = socket.AF_INET6 if version == 6 else socket.AF_INET
+
+        def bound() -> socket.socket:
+            ear = socket.socket(family, socket.SOCK_DGRAM)
+            ear.bind((self.address, port))
+            return ear
+
+        self._socket = within(host.namespace, bound)
+        self._socket.settimeout(0.1)
+        self._open = True
+        self.heard: list[bytes] = []
+        self._thread = threading.Thread(target=self._listen, daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> "Ear":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._open = False
+        self._thread.join()
+        self._socket.close()
+
+    def say(self, payload: bytes, to: str, port: int = 5060) -> None:
+        """Send one datagram from this socket."""
+        self._socket.sendto(payload, (to, port))
+
+    def hears(self, octets: bytes, timeout_s: float = 2.0) -> bool:
+        """Wait for exactly these octets."""
+        deadline_s = time.monotonic() + timeout_s
+        while octets not in self.heard:
+            if time.monotonic() > deadline_s:
+                return False
+            time.sleep(0.02)
+        return True
+
+    def _listen(self) -> None:
+        while self._open:
+            try:
+                self.heard.append(self._socket.recv(65_535))
+            except TimeoutError:
+                continue
+            except OSError:
+                return
+
+
+def _datagram(
+    family: socket.AddressFamily,
+    source: tuple[str, int],
+    destination: tuple[str, int],
+    payload: bytes,
+) -> bytes:
+    length = 8 + len(payload)
+    pseudo = socket.inet_pton(family, source[0]) + socket.inet_pton(family, destination[0])
+    pseudo += struct.pack("!IHBB", length, 0, 0, PROTOCOL_UDP)
+    head = struct.pack("!HHHH", source[1], destination[1], length, 0)
+    checksum = _checksum(pseudo + head + payload) or 0xFFFF
+    return head[:6] + struct.pack("!H", checksum) + payload
+
+
+def _ipv4(source: str, destination: str, datagram: bytes, fragment_octets: int) -> list[bytes]:
+    size = fragment_octets or len(datagram)
+    identity = int(time.monotonic_ns() // 1000) & 0xFFFF or 1
+    pieces = []
+    for offset in range(0, len(datagram), size):
+        piece = datagram[offset : offset + size]
+        more = 0x2000 if offset + size < len(datagram) else 0
+        head = struct.pack(
+            "!BBHHHBBH4s4s", 0x45, 0, 20 + len(piece), identity, more | offset // 8, 64,
+            PROTOCOL_UDP, 0, socket.inet_aton(source), socket.inet_aton(destination),
+        )  # fmt: skip
+        pieces.append(head + piece)  # the kernel fills the header checksum in
+    return pieces
+
+
+def _ipv6(source: str, destination: str, datagram: bytes) -> bytes:
+    head = struct.pack("!IHBB", 0x60000000, len(datagram), PROTOCOL_UDP, 64)
+    ends = socket.inet_pton(socket.AF_INET6, source) + socket.inet_pton(
+        socket.AF_INET6, destination
+    )
+    return head + ends + datagram
+
+
+def _checksum(octets: bytes) -> int:
+    """The internet checksum (RFC 1071)."""
+    if len(octets) % 2:
+        octets += b"\0"
+    total = sum(struct.unpack(f"!{len(octets) // 2}H", octets))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF
