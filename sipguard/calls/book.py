@@ -1,0 +1,344 @@
+"""The book of calls: where one message stands among all that was seen.
+
+``stand_of_request`` and ``stand_of_response`` look and change nothing, so that
+a policy can still refuse. ``accept_*`` write down what was let through. Only
+accepted messages change the book: what an attacker sends and the policy drops
+leaves no trace in it.
+"""
+
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+from sipguard.calls.dialog import Dialog, DialogEvent, Dialogs, DialogState
+from sipguard.calls.registration import Registrations
+from sipguard.calls.standing import (
+    NEW,
+    Stand,
+    Standing,
+    refused,
+    stand_in_dialog,
+    stand_of_repetition,
+)
+from sipguard.calls.transaction import (
+    DIALOG_MAKERS,
+    Transaction,
+    TransactionEvent,
+    Transactions,
+    contact_hosts,
+    event_of_status,
+)
+from sipguard.moment import Moment
+from sipguard.reason import Finding, Reason
+from sipguard.wire.packet import Packet
+from sipguard.wire.sip import Ids, Message
+from sipguard.wire.uri import aor_key
+
+TARGET_REFRESHERS: Final = frozenset({b"INVITE", b"UPDATE", b"SUBSCRIBE", b"NOTIFY"})
+CHALLENGES: Final = frozenset({401, 407, 422, 491})
+
+
+class Ended(NamedTuple):
+    """A dialog that is over, as the media room knows it."""
+
+    call: tuple[bytes, bytes]
+    to_tag: bytes
+    reason: Reason
+
+
+class Book:
+    """Transactions, dialogs and registrations of everything that was let through."""
+
+    def __init__(self, *, max_dialogs: int, max_transactions: int, session_limit_s: float) -> None:
+        self.transactions = Transactions(max_transactions)
+        self.dialogs = Dialogs(max_dialogs, session_limit_s)
+        self.registrations = Registrations(max_dialogs)
+
+    # --- looking
+
+    def stand_of_request(self, message: Message, ids: Ids, packet: Packet) -> Stand:
+        """Say what a request is, without changing anything."""
+        method = message.method
+        if method == b"ACK":
+            return self._stand_of_ack(ids, packet)
+        transaction = self.transactions.of_request(ids, method)
+        if transaction is not None:
+            return stand_of_repetition(transaction, message, packet)
+        if method == b"CANCEL":
+            return self._stand_of_cancel(message, ids, packet)
+        if not ids.to_tag:
+            return NEW
+        dialog = self.dialogs.find(ids.call_id, ids.from_tag, ids.to_tag)
+        if dialog is None:
+            dialog = self._pending_subscription(ids)
+            if dialog is None:
+                return Stand(Standing.UNKNOWN_DIALOG, finding=Finding(Reason.UNKNOWN_DIALOG))
+        return stand_in_dialog(dialog, ids, packet, message)
+
+    def _stand_of_ack(self, ids: Ids, packet: Packet) -> Stand:
+        transaction = self.transactions.of_request(ids, b"INVITE")
+        if transaction is not None and transaction.final_status >= 300:
+            if transaction.source != packet.src or transaction.cseq != ids.cseq:
+                return refused(Reason.STRAY_ACK, "from another source than the INVITE's")
+            return Stand(Standing.KNOWN, transaction)
+        dialog = self.dialogs.find(ids.call_id, ids.from_tag, ids.to_tag)
+        if dialog is None:
+            if transaction is not None:
+                return refused(Reason.STRAY_ACK, "the INVITE has no final response")
+            return Stand(Standing.UNKNOWN_DIALOG, finding=Finding(Reason.STRAY_ACK))
+        from_caller = dialog.is_from_caller(ids.from_tag)
+        if not dialog.may_speak(from_caller, packet.src):
+            return refused(Reason.FORGED_IN_DIALOG, "ACK", dialog=dialog)
+        if (from_caller, ids.cseq) not in dialog.invites and not dialog.learned:
+            return refused(Reason.STRAY_ACK, "no INVITE has this CSeq number", dialog=dialog)
+        return Stand(Standing.KNOWN, transaction, dialog, from_caller)
+
+    def _stand_of_cancel(self, message: Message, ids: Ids, packet: Packet) -> Stand:
+        target = self.transactions.of_request(ids, b"INVITE")
+        if target is None:
+            return refused(Reason.STRAY_CANCEL)
+        if (target.source, target.source_port) != (packet.src, packet.sport):
+            return refused(Reason.FORGED_CANCEL, transaction=target)
+        if not target.is_target_of_cancel(message, ids):
+            return refused(Reason.STRAY_CANCEL, "its identifiers differ", target)
+        if target.final_status:
+            return refused(Reason.CANCEL_TOO_LATE, transaction=target)
+        return Stand(Standing.KNOWN, target)
+
+    def _pending_subscription(self, ids: Ids) -> Dialog | None:
+        """A NOTIFY may overtake the 2xx to the SUBSCRIBE or REFER (RFC 6665 section 4.4.1)."""
+        if ids.method != b"NOTIFY":
+            return None
+        return self.dialogs.find(ids.call_id, ids.to_tag, b"")
+
+    def stand_of_response(self, ids: Ids, status: int, packet: Packet) -> Stand:
+        """Say what a response is, without changing anything."""
+        transaction = self.transactions.of_response(ids)
+        if transaction is None:
+            return refused(Reason.STRAY_RESPONSE)
+        if transaction.call_id != ids.call_id or transaction.from_tag != ids.from_tag:
+            return refused(Reason.RESPONSE_MISMATCH, transaction=transaction)
+        if transaction.source != packet.dst or transaction.destination != packet.src:
+            return refused(Reason.RESPONSE_WRONG_WAY, transaction=transaction)
+        if 100 < status < 200 and transaction.method != b"INVITE":
+            return refused(Reason.BAD_PROVISIONAL, transaction=transaction)
+        if transaction.final_status >= 300 and status < 300:
+            return refused(Reason.STRAY_RESPONSE, "the request was already refused", transaction)
+        dialog = self.dialogs.find(ids.call_id, ids.from_tag, ids.to_tag)
+        return Stand(Standing.KNOWN, transaction, dialog, transaction.from_caller)
+
+    # --- writing down
+
+    def accept_request(
+        self, stand: Stand, message: Message, ids: Ids, packet: Packet, now: Moment
+    ) -> None:
+        """Write down a request that was let through for the first time."""
+        method = message.method
+        dialog = stand.dialog
+        if method == b"ACK":
+            if stand.transaction is not None:
+                stand.transaction.step(TransactionEvent.ACK)
+            if dialog is not None:
+                dialog.acknowledge(ids.cseq)
+                dialog.note(now.utc_s, b"ACK", stand.from_caller)
+            return
+        from_caller = stand.from_caller if dialog is not None else True
+        transaction = Transaction(message, ids, packet, from_caller)
+        self.transactions.add(transaction, now.monotonic_s)
+        if dialog is not None:
+            self._accept_in_dialog(dialog, stand.from_caller, message, ids, packet, now)
+        elif method in (b"SUBSCRIBE", b"REFER") and not ids.to_tag:
+            self._expect_notify(message, ids, packet, now)
+
+    def _expect_notify(self, message: Message, ids: Ids, packet: Packet, now: Moment) -> None:
+        dialog, _ = self.dialogs.open((ids.call_id, ids.from_tag, b""), now.monotonic_s)
+        dialog.saw_host(True, packet.src, *contact_hosts(message))
+        dialog.saw_host(False, packet.dst)
+
+    def _accept_in_dialog(
+        self,
+        dialog: Dialog,
+        from_caller: bool,
+        message: Message,
+        ids: Ids,
+        packet: Packet,
+        now: Moment,
+    ) -> None:
+        method = message.method
+        dialog.saw_cseq(from_caller, packet.src, packet.dst, ids.cseq)
+        dialog.note(now.utc_s, method, from_caller)
+        if method == b"INVITE":
+            dialog.saw_invite(from_caller, ids.cseq)
+        if method in TARGET_REFRESHERS:  # DLG-3
+            dialog.saw_host(from_caller, *contact_hosts(message))
+        elif method == b"BYE":
+            dialog.step(DialogEvent.BYE)
+            self.dialogs.linger(dialog, now.monotonic_s)
+
+    def accept_response(
+        self, stand: Stand, message: Message, ids: Ids, packet: Packet, now: Moment
+    ) -> list[Ended]:
+        """Write down a response that was let through; return the dialogs it ends."""
+        transaction = stand.transaction
+        if transaction is None:
+            return []
+        status = message.status
+        first_final = status >= 200 and not transaction.final_status
+        transaction.step(event_of_status(status))
+        self.transactions.answered(transaction, status, now.monotonic_s)
+        method = transaction.method
+        if method in DIALOG_MAKERS:
+            if status > 100 and status < 300 and ids.to_tag:
+                return self._make_dialog(stand, transaction, message, ids, packet, now)
+            if status >= 300 and first_final:
+                return self._fail(transaction, now)
+        elif method == b"BYE" and first_final:
+            return self._finish(stand, transaction, status, now)
+        elif method == b"UPDATE" and 200 <= status < 300 and stand.dialog is not None:
+            self._refresh(stand.dialog, not transaction.from_caller, message, now)
+        elif method == b"REGISTER" and 200 <= status < 300:
+            self._bind(transaction, ids, now)
+        if status in (408, 481) and transaction.in_dialog and stand.dialog is not None:
+            return self._gone(stand.dialog, now)
+        return []
+
+    def _make_dialog(
+        self,
+        stand: Stand,
+        transaction: Transaction,
+        message: Message,
+        ids: Ids,
+        packet: Packet,
+        now: Moment,
+    ) -> list[Ended]:
+        """Open or confirm the dialog that a provisional or 2xx belongs to (DLG-1)."""
+        ended: list[Ended] = []
+        dialog = stand.dialog
+        if dialog is None:
+            key = (ids.call_id, ids.from_tag, ids.to_tag)
+            dialog, evicted = self.dialogs.open(key, now.monotonic_s)
+            if evicted is not None:
+                ended.append(ended_of(evicted, Reason.FORGOTTEN))
+        if not transaction.in_dialog:
+            if len(transaction.to_tags) < 16 and ids.to_tag not in transaction.to_tags:
+                transaction.to_tags = (*transaction.to_tags, ids.to_tag)
+            # This leg's hops speak for their ends from now on (DLG-6).
+            dialog.saw_host(True, transaction.source, *transaction.contact_hosts)
+            dialog.saw_host(False, transaction.destination)
+            dialog.saw_cseq(
+                transaction.from_caller,
+                transaction.source,
+                transaction.destination,
+                transaction.cseq,
+            )
+            if transaction.method == b"INVITE":
+                dialog.saw_invite(True, transaction.cseq)
+            if not dialog.ladder:
+                dialog.note(now.utc_s, transaction.method, True)
+        from_caller = not transaction.from_caller
+        dialog.note(now.utc_s, message_label(message.status, transaction.method), from_caller)
+        if message.rseq is not None and b"100rel" in message.require:
+            dialog.saw_reliable(message.rseq, transaction.cseq)
+        if message.status >= 200:
+            if transaction.method == b"INVITE" and transaction not in dialog.unacknowledged:
+                dialog.unacknowledged = (*dialog.unacknowledged[-7:], transaction)
+            ended += self._confirm(dialog, now)
+            self._refresh(dialog, from_caller, message, now)
+        else:
+            dialog.step(DialogEvent.PROVISIONAL)
+            dialog.saw_host(from_caller, *contact_hosts(message))
+        return ended
+
+    def _confirm(self, dialog: Dialog, now: Moment) -> list[Ended]:
+        dialog.step(DialogEvent.SUCCESS)
+        evicted = self.dialogs.confirm(dialog, now.monotonic_s)
+        return [] if evicted is None else [ended_of(evicted, Reason.FORGOTTEN)]
+
+    def _refresh(self, dialog: Dialog, from_caller: bool, message: Message, now: Moment) -> None:
+        """A 2xx to INVITE or UPDATE refreshes target and session timer (DLG-3, RFC 4028)."""
+        dialog.saw_host(from_caller, *contact_hosts(message))
+        if dialog.state is not DialogState.CONFIRMED:
+            return
+        dialog.session_expires_s = max(message.session_expires or 0, 0)
+        self.dialogs.refresh(dialog, now.monotonic_s)
+
+    def _fail(self, transaction: Transaction, now: Moment) -> list[Ended]:
+        """A final failure ends the early dialogs of its INVITE, and no others (DLG-5, PIN-4)."""
+        if transaction.in_dialog:
+            return []
+        ended = []
+        for to_tag in transaction.to_tags:
+            dialog = self.dialogs.find(transaction.call_id, transaction.from_tag, to_tag)
+            if dialog is not None and dialog.step(DialogEvent.FAILURE):
+                self.dialogs.linger(dialog, now.monotonic_s)
+                ended.append(ended_of(dialog, Reason.CALL_FAILED))
+        return ended
+
+    def _finish(
+        self, stand: Stand, transaction: Transaction, status: int, now: Moment
+    ) -> list[Ended]:
+        dialog = stand.dialog or self.dialogs.find(
+            transaction.call_id, transaction.from_tag, transaction.to_tag
+        )
+        if dialog is None:
+            return []
+        if status in CHALLENGES:
+            if dialog.step(DialogEvent.BYE_REFUSED):
+                self.dialogs.refresh(dialog, now.monotonic_s)
+            return []
+        dialog.note(now.utc_s, message_label(status, b"BYE"), not stand.from_caller)
+        if not dialog.step(DialogEvent.BYE_DONE):
+            return []
+        return [ended_of(dialog, Reason.CALL_ENDED)]
+
+    def _gone(self, dialog: Dialog, now: Moment) -> list[Ended]:
+        if not dialog.step(DialogEvent.GONE):
+            return []
+        self.dialogs.linger(dialog, now.monotonic_s)
+        return [ended_of(dialog, Reason.CALL_ENDED)]
+
+    def _bind(self, transaction: Transaction, ids: Ids, now: Moment) -> None:
+        if transaction.binds_for_s is None:
+            return  # a query
+        self.registrations.accepted(
+            aor_key(ids.to.uri), transaction.source, transaction.binds_for_s, now.monotonic_s
+        )
+
+    # --- learning and forgetting
+
+    def learn_dialog(self, message: Message, ids: Ids, packet: Packet, now: Moment) -> Stand:
+        """Take an in-dialog request of a call from before our time as that call's beginning."""
+        key = (ids.call_id, ids.from_tag, ids.to_tag)
+        dialog, _ = self.dialogs.open(key, now.monotonic_s)
+        dialog.learned = True
+        dialog.step(DialogEvent.SUCCESS)
+        dialog.saw_host(True, packet.src, *contact_hosts(message))
+        dialog.saw_host(False, packet.dst)
+        self.dialogs.confirm(dialog, now.monotonic_s)
+        finding = Finding(Reason.LEARNED_DIALOG)
+        return Stand(Standing.KNOWN, None, dialog, from_caller=True, finding=finding)
+
+    def expire(self, now: Moment) -> list[Ended]:
+        """Forget what is over; return the dialogs whose media must close."""
+        for _ in self.transactions.expire(now.monotonic_s):
+            pass
+        self.registrations.expire(now.monotonic_s)
+        ended = []
+        for dialog in self.dialogs.expire(now.monotonic_s):
+            if dialog.state is not DialogState.ENDED:
+                reason = (
+                    Reason.CALL_ENDED if dialog.state is DialogState.ENDING else Reason.CALL_EXPIRED
+                )
+                ended.append(ended_of(dialog, reason))
+        return ended
+
+
+def ended_of(dialog: Dialog, reason: Reason) -> Ended:
+    """Name a dialog that is over, for the media room."""
+    call_id, caller_tag, callee_tag = dialog.key
+    return Ended((call_id, caller_tag), callee_tag, reason)
+
+
+@lru_cache(maxsize=1024)
+def message_label(status: int, method: bytes) -> bytes:
+    """Return the word a ladder uses for a response, ``200 INVITE``; shared, for memory's sake."""
+    return b"%d %b" % (status, method)

@@ -1,0 +1,231 @@
+"""Dialogs as a firewall sees them (RFC 3261 section 12, rules DLG-*).
+
+The two ends of a dialog are told apart by their tags, and the hosts that may
+speak for an end are those that were seen on its path while the dialog was set
+up: the packets' own addresses and the addresses in Contact (DLG-6).
+"""
+
+from collections.abc import Iterator
+from enum import IntEnum
+from typing import Final
+
+from sipguard.calls.table import ExpiringTable
+from sipguard.calls.transaction import (
+    INVITE_PENDING_S,
+    LINGER_S,
+    Transaction,
+    TransactionEvent,
+)
+
+LADDER_STEPS: Final = 10  # how many messages of a call the record can show
+HOSTS: Final = 8  # hosts remembered for one end of a dialog
+INVITES: Final = 4  # CSeq numbers of INVITEs whose ACK may still come
+
+DialogKey = tuple[bytes, bytes, bytes]
+LadderStep = tuple[float, bytes, bool]  # POSIX seconds, what, from the caller
+
+
+class DialogState(IntEnum):
+    """How far a dialog has come."""
+
+    EARLY = 1
+    CONFIRMED = 2
+    ENDING = 3  # a BYE was passed on
+    ENDED = 4  # and answered, or the dialog failed
+
+
+class DialogEvent(IntEnum):
+    """What can happen to a dialog."""
+
+    PROVISIONAL = 1
+    SUCCESS = 2
+    FAILURE = 3  # a final failure of the request that would have made it
+    BYE = 4
+    BYE_DONE = 5
+    BYE_REFUSED = 6  # challenged: the caller will try again
+    GONE = 7  # 481 or 408 inside the dialog
+
+
+_S, _E = DialogState, DialogEvent
+TRANSITIONS: Final = {
+    (_S.EARLY, _E.PROVISIONAL): _S.EARLY,
+    (_S.EARLY, _E.SUCCESS): _S.CONFIRMED,
+    (_S.EARLY, _E.FAILURE): _S.ENDED,
+    (_S.EARLY, _E.BYE): _S.ENDING,  # RFC 3261 section 15: the caller may end an early dialog
+    (_S.EARLY, _E.GONE): _S.ENDED,
+    (_S.CONFIRMED, _E.PROVISIONAL): _S.CONFIRMED,
+    (_S.CONFIRMED, _E.SUCCESS): _S.CONFIRMED,
+    (_S.CONFIRMED, _E.BYE): _S.ENDING,
+    (_S.CONFIRMED, _E.GONE): _S.ENDED,
+    (_S.ENDING, _E.SUCCESS): _S.ENDING,
+    (_S.ENDING, _E.BYE): _S.ENDING,
+    (_S.ENDING, _E.BYE_DONE): _S.ENDED,
+    (_S.ENDING, _E.BYE_REFUSED): _S.CONFIRMED,
+    (_S.ENDING, _E.GONE): _S.ENDED,
+}
+
+
+class Dialog:
+    """One dialog. Mutable; owned by :class:`Dialogs`."""
+
+    __slots__ = (
+        "callee_hosts",
+        "callee_tag",
+        "caller_hosts",
+        "expires_at_s",
+        "highest_cseqs",
+        "invites",
+        "key",
+        "ladder",
+        "learned",
+        "reliable",
+        "session_expires_s",
+        "started_at_s",
+        "state",
+        "unacknowledged",
+    )
+
+    def __init__(self, key: DialogKey, now_s: float) -> None:
+        self.key = key
+        self.state = DialogState.EARLY
+        self.caller_hosts: tuple[bytes, ...] = ()
+        self.callee_hosts: tuple[bytes, ...] = ()
+        # The highest CSeq of each end, for each hop it was seen on: a proxy
+        # makes the same request cross the gateway twice.
+        self.highest_cseqs: dict[tuple[bool, bytes, bytes], int] = {}
+        self.invites: tuple[tuple[bool, int], ...] = ()
+        self.reliable: tuple[tuple[int, int], ...] = ()  # (RSeq, CSeq) not yet acknowledged
+        self.ladder: list[LadderStep] = []
+        self.unacknowledged: tuple[Transaction, ...] = ()  # INVITEs with a 2xx and no ACK yet
+        self.learned = False
+        self.session_expires_s = 0
+        self.started_at_s = now_s
+        self.expires_at_s = now_s + INVITE_PENDING_S
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether in-dialog requests still make sense."""
+        return self.state is not DialogState.ENDED
+
+    def step(self, event: DialogEvent) -> bool:
+        """Move on; return whether *event* may happen in the state it was in."""
+        after = TRANSITIONS.get((self.state, event))
+        if after is None:
+            return False
+        self.state = after
+        return True
+
+    def is_from_caller(self, from_tag: bytes) -> bool:
+        """Which end a request comes from, by its From tag."""
+        return self.key[1] == from_tag
+
+    def may_speak(self, from_caller: bool, source: bytes) -> bool:
+        """Whether *source* was seen on the path of that end (DLG-6)."""
+        return source in (self.caller_hosts if from_caller else self.callee_hosts)
+
+    def saw_host(self, of_caller: bool, *hosts: bytes) -> None:
+        """Remember hosts that speak for one end of the dialog."""
+        known = self.caller_hosts if of_caller else self.callee_hosts
+        new = tuple(host for host in hosts if host and host not in known)
+        if not new or len(known) + len(new) > HOSTS:
+            return
+        if of_caller:
+            self.caller_hosts = known + new
+        else:
+            self.callee_hosts = known + new
+
+    def is_new_cseq(self, from_caller: bool, source: bytes, destination: bytes, cseq: int) -> bool:
+        """Whether *cseq* is higher than the last from that end on that hop (DLG-2)."""
+        return cseq > self.highest_cseqs.get((from_caller, source, destination), -1)
+
+    def saw_cseq(self, from_caller: bool, source: bytes, destination: bytes, cseq: int) -> None:
+        """Remember the CSeq of an accepted request."""
+        key = (from_caller, source, destination)
+        if key in self.highest_cseqs or len(self.highest_cseqs) < 2 * HOSTS:
+            self.highest_cseqs[key] = cseq
+
+    def saw_invite(self, from_caller: bool, cseq: int) -> None:
+        """Remember an INVITE whose ACK will carry the same number (TXN-7)."""
+        entry = (from_caller, cseq)
+        if entry not in self.invites:
+            self.invites = (*self.invites[-INVITES + 1 :], entry)
+
+    def acknowledge(self, cseq: int) -> None:
+        """Note the ACK to a 2xx: every leg of that INVITE is done with (TXN-7)."""
+        if not self.unacknowledged:
+            return
+        for transaction in self.unacknowledged:
+            if transaction.cseq == cseq:
+                transaction.step(TransactionEvent.ACK)
+        self.unacknowledged = tuple(t for t in self.unacknowledged if t.cseq != cseq)
+
+    def saw_reliable(self, rseq: int, cseq: int) -> None:
+        """Remember a reliable provisional response that a PRACK may name (TXN-15)."""
+        entry = (rseq, cseq)
+        if entry not in self.reliable:
+            self.reliable = (*self.reliable[-7:], entry)
+
+    def note(self, utc_s: float, label: bytes, from_caller: bool) -> None:
+        """Add a rung to the ladder that a record shows."""
+        if len(self.ladder) < LADDER_STEPS:
+            self.ladder.append((utc_s, label, from_caller))
+
+
+class Dialogs:
+    """The bounded table of dialogs; the oldest unanswered go first when it is full."""
+
+    def __init__(self, capacity: int, session_limit_s: float) -> None:
+        self._confirmed: ExpiringTable[DialogKey, Dialog] = ExpiringTable(capacity)
+        # Early dialogs may take an eighth: a flood of unanswered INVITEs must
+        # not push out calls that people are speaking on.
+        self._early: ExpiringTable[DialogKey, Dialog] = ExpiringTable(max(capacity // 8, 64))
+        self._session_limit_s = session_limit_s
+
+    def __len__(self) -> int:
+        return len(self._confirmed) + len(self._early)
+
+    @property
+    def forgotten(self) -> int:
+        """How many were dropped because the table was full."""
+        return self._confirmed.forgotten + self._early.forgotten
+
+    def find(self, call_id: bytes, from_tag: bytes, to_tag: bytes) -> Dialog | None:
+        """Return the dialog that a message of either direction belongs to (DLG-1)."""
+        forward = (call_id, from_tag, to_tag)
+        backward = (call_id, to_tag, from_tag)
+        return (
+            self._confirmed.get(forward)
+            or self._confirmed.get(backward)
+            or self._early.get(forward)
+            or self._early.get(backward)
+        )
+
+    def open(self, key: DialogKey, now_s: float) -> tuple[Dialog, Dialog | None]:
+        """Return a new early dialog, and the one that had to go for it."""
+        dialog = Dialog(key, now_s)
+        return dialog, self._early.put(key, dialog, now_s)
+
+    def confirm(self, dialog: Dialog, now_s: float) -> Dialog | None:
+        """Keep an answered dialog for as long as its call lasts; return one that had to go."""
+        self.refresh(dialog, now_s)
+        if self._early.remove(dialog.key) is None:
+            return None
+        return self._confirmed.put(dialog.key, dialog, now_s)
+
+    def refresh(self, dialog: Dialog, now_s: float) -> None:
+        """Start the session timer anew (RFC 4028; PIN-15), never past the session limit."""
+        limit_s = dialog.started_at_s + self._session_limit_s
+        if dialog.session_expires_s:
+            limit_s = min(limit_s, now_s + dialog.session_expires_s)
+        dialog.expires_at_s = limit_s
+
+    def linger(self, dialog: Dialog, now_s: float) -> None:
+        """Leave a dialog that is ending just long enough for retransmissions."""
+        dialog.expires_at_s = min(dialog.expires_at_s, now_s + LINGER_S)
+        table = self._confirmed if self._confirmed.get(dialog.key) is dialog else self._early
+        table.hasten(dialog.key, dialog, now_s)
+
+    def expire(self, now_s: float) -> Iterator[Dialog]:
+        """Remove and yield dialogs that ended, or whose timers ran out."""
+        yield from self._early.expire(now_s)
+        yield from self._confirmed.expire(now_s)

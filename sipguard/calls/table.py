@@ -1,0 +1,85 @@
+"""A bounded table whose entries know when they end; expiry costs only what expires."""
+
+from collections.abc import Iterator
+from heapq import heappop, heappush
+from typing import Final, Generic, Protocol, TypeVar
+
+SLOT_S: Final = 1.0
+HORIZON_S: Final = (
+    60.0  # every entry is looked at this often; what was taken out early is freed then
+)
+
+
+class Expiring(Protocol):
+    """An entry that says until when it is wanted; it may prolong itself at any time."""
+
+    expires_at_s: float
+
+
+K = TypeVar("K")
+V = TypeVar("V", bound=Expiring)
+
+
+class ExpiringTable(Generic[K, V]):
+    """At most *capacity* entries, in order of arrival.
+
+    Each entry stands in one slot of a calendar, the second in which it is
+    next to be looked at. A slot that comes up is emptied: what is really due goes, what was
+    prolonged meanwhile moves to its new slot. So neither a look-up nor a
+    prolongation touches the calendar.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._entries: dict[K, V] = {}
+        self._calendar: dict[int, list[tuple[K, V]]] = {}
+        self._slots: list[int] = []  # a heap of the calendar's keys
+        self.forgotten = 0
+        self.get = self._entries.get  # the hot path: one call, not two
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __iter__(self) -> Iterator[V]:
+        return iter(self._entries.values())
+
+    def put(self, key: K, entry: V, now_s: float) -> V | None:
+        """Add *entry*; return the one that had to go for it, if any."""
+        evicted = None
+        if key not in self._entries and len(self._entries) >= self._capacity:
+            evicted = self._entries.pop(next(iter(self._entries)))
+            self.forgotten += 1
+        self._entries[key] = entry
+        self._schedule(key, entry, now_s)
+        return evicted
+
+    def remove(self, key: K) -> V | None:
+        """Take an entry out before its time."""
+        return self._entries.pop(key, None)
+
+    def hasten(self, key: K, entry: V, now_s: float) -> None:
+        """Look at *entry* again at its new, earlier end."""
+        self._schedule(key, entry, now_s)
+
+    def expire(self, now_s: float) -> Iterator[V]:
+        """Remove and yield the entries that are due at *now_s*."""
+        now_slot = int(now_s // SLOT_S)
+        while self._slots and self._slots[0] < now_slot:
+            for key, entry in self._calendar.pop(heappop(self._slots)):
+                if self._entries.get(key) is not entry:
+                    continue  # removed or replaced since
+                if entry.expires_at_s > now_s:
+                    self._schedule(key, entry, now_s)
+                    continue
+                del self._entries[key]
+                yield entry
+
+    def _schedule(self, key: K, entry: V, now_s: float) -> None:
+        due_s = min(max(entry.expires_at_s, now_s), now_s + HORIZON_S)
+        slot = int(due_s // SLOT_S)
+        bucket = self._calendar.get(slot)
+        if bucket is None:
+            self._calendar[slot] = [(key, entry)]
+            heappush(self._slots, slot)
+        else:
+            bucket.append((key, entry))

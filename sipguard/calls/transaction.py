@@ -1,0 +1,213 @@
+"""Transactions as a firewall sees them (RFC 3261 section 17, RFC 6026, rules TXN-*).
+
+A transaction remembers one accepted request: enough to know its
+retransmissions, its responses, its ACK and its CANCEL, and to refuse
+whatever merely looks like them.
+"""
+
+from collections.abc import Iterator
+from enum import IntEnum
+from typing import Final
+
+from sipguard.calls.table import ExpiringTable
+from sipguard.wire.packet import Packet, parse_address
+from sipguard.wire.sip import Ids, Message
+
+T1_S: Final = 0.5
+LINGER_S: Final = 64 * T1_S  # timers B, F, H, J, L and M (TXN-5)
+INVITE_PENDING_S: Final = 200.0  # timer C is more than 3 minutes, and a margin
+
+DIALOG_MAKERS: Final = frozenset({b"INVITE", b"SUBSCRIBE", b"REFER"})
+DEFAULT_EXPIRES_S: Final = 3600  # RFC 3261 section 10.2.1.1; SIP-32
+
+TransactionKey = tuple[bytes, bytes, bytes]
+
+
+class TransactionState(IntEnum):
+    """How far a transaction has come."""
+
+    TRYING = 1
+    PROCEEDING = 2
+    ACCEPTED = 3  # a 2xx was seen
+    COMPLETED = 4  # a 3xx to 6xx was seen
+    CONFIRMED = 5  # and acknowledged
+
+
+class TransactionEvent(IntEnum):
+    """What can happen to a transaction."""
+
+    PROVISIONAL = 1
+    SUCCESS = 2
+    FAILURE = 3
+    ACK = 4
+
+
+_S, _E = TransactionState, TransactionEvent
+TRANSITIONS: Final = {
+    (_S.TRYING, _E.PROVISIONAL): _S.PROCEEDING,
+    (_S.TRYING, _E.SUCCESS): _S.ACCEPTED,
+    (_S.TRYING, _E.FAILURE): _S.COMPLETED,
+    (_S.PROCEEDING, _E.PROVISIONAL): _S.PROCEEDING,
+    (_S.PROCEEDING, _E.SUCCESS): _S.ACCEPTED,
+    (_S.PROCEEDING, _E.FAILURE): _S.COMPLETED,
+    # RFC 6026: 2xx are retransmitted end to end, and another fork may still ring or answer.
+    (_S.ACCEPTED, _E.PROVISIONAL): _S.ACCEPTED,
+    (_S.ACCEPTED, _E.SUCCESS): _S.ACCEPTED,
+    (_S.ACCEPTED, _E.ACK): _S.CONFIRMED,
+    (_S.COMPLETED, _E.FAILURE): _S.COMPLETED,
+    (_S.COMPLETED, _E.ACK): _S.CONFIRMED,
+    (_S.CONFIRMED, _E.PROVISIONAL): _S.CONFIRMED,
+    (_S.CONFIRMED, _E.SUCCESS): _S.CONFIRMED,
+    (_S.CONFIRMED, _E.FAILURE): _S.CONFIRMED,
+    (_S.CONFIRMED, _E.ACK): _S.CONFIRMED,
+}
+
+
+def event_of_status(status: int) -> TransactionEvent:
+    """Return what a response of *status* (100 to 699) means to its transaction."""
+    if status < 200:
+        return TransactionEvent.PROVISIONAL
+    return TransactionEvent.SUCCESS if status < 300 else TransactionEvent.FAILURE
+
+
+class Transaction:
+    """One accepted request and what became of it. Mutable; owned by :class:`Transactions`."""
+
+    __slots__ = (
+        "binds_for_s",
+        "call_id",
+        "contact_hosts",
+        "cseq",
+        "destination",
+        "expires_at_s",
+        "final_status",
+        "from_caller",
+        "from_tag",
+        "key",
+        "method",
+        "octets_hash",
+        "request_uri",
+        "source",
+        "source_port",
+        "state",
+        "to_tag",
+        "to_tags",
+    )
+
+    def __init__(self, message: Message, ids: Ids, packet: Packet, from_caller: bool) -> None:
+        self.key: TransactionKey = (ids.branch, ids.sent_by, message.method)
+        self.method = message.method
+        self.call_id = ids.call_id
+        self.from_tag = ids.from_tag
+        self.to_tag = ids.to_tag
+        self.cseq = ids.cseq
+        self.request_uri = message.uri
+        self.source = packet.src
+        self.source_port = packet.sport
+        self.destination = packet.dst
+        # Keyed by the interpreter's random seed, so nobody outside can aim for a collision.
+        self.octets_hash = hash(message.raw)
+        self.from_caller = from_caller
+        self.state = TransactionState.TRYING
+        self.final_status = 0
+        self.to_tags: tuple[bytes, ...] = ()
+        self.expires_at_s = 0.0
+        # What only some methods need later: the hosts that may speak for the
+        # caller, and for how long a REGISTER binds (None: it does not).
+        self.contact_hosts: tuple[bytes, ...] = ()
+        self.binds_for_s: int | None = None
+        if message.method == b"REGISTER":
+            self.binds_for_s = _binds_for_s(message)
+        elif message.method in DIALOG_MAKERS:
+            self.contact_hosts = contact_hosts(message)
+
+    @property
+    def in_dialog(self) -> bool:
+        """Whether the request carried a To tag."""
+        return self.to_tag != b""
+
+    def same_octets(self, message: Message, packet: Packet) -> bool:
+        """Whether *message* is this request again, from the host that sent it (TXN-12)."""
+        return (
+            self.octets_hash == hash(message.raw)
+            and self.source == packet.src
+            and self.destination == packet.dst
+        )
+
+    def is_target_of_cancel(self, message: Message, ids: Ids) -> bool:
+        """Whether a CANCEL repeats this INVITE's identifiers (TXN-9)."""
+        return (
+            self.call_id == ids.call_id
+            and self.from_tag == ids.from_tag
+            and self.to_tag == ids.to_tag
+            and self.cseq == ids.cseq
+            and self.request_uri == message.uri
+        )
+
+    def step(self, event: TransactionEvent) -> bool:
+        """Move on; return whether *event* may happen in the state it was in."""
+        after = TRANSITIONS.get((self.state, event))
+        if after is None:
+            return False
+        self.state = after
+        return True
+
+
+class Transactions:
+    """The bounded table of transactions; the oldest go first when it is full."""
+
+    def __init__(self, capacity: int) -> None:
+        self._table: ExpiringTable[TransactionKey, Transaction] = ExpiringTable(capacity)
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    @property
+    def forgotten(self) -> int:
+        """How many were dropped because the table was full."""
+        return self._table.forgotten
+
+    def of_request(self, ids: Ids, method: bytes) -> Transaction | None:
+        """Return the transaction that a request of *method* belongs to (TXN-1)."""
+        return self._table.get((ids.branch, ids.sent_by, method))
+
+    def of_response(self, ids: Ids) -> Transaction | None:
+        """Return the transaction that a response answers (TXN-3)."""
+        return self._table.get((ids.branch, ids.sent_by, ids.method))
+
+    def add(self, transaction: Transaction, now_s: float) -> None:
+        """Remember an accepted request."""
+        life_s = INVITE_PENDING_S if transaction.method == b"INVITE" else LINGER_S
+        transaction.expires_at_s = now_s + life_s
+        self._table.put(transaction.key, transaction, now_s)
+
+    def answered(self, transaction: Transaction, status: int, now_s: float) -> None:
+        """Note a response; a final one leaves the transaction 64*T1 to linger (TXN-4)."""
+        if status >= 200:
+            if not transaction.final_status:
+                transaction.final_status = status
+                transaction.expires_at_s = now_s + LINGER_S
+        elif transaction.method == b"INVITE" and not transaction.final_status:
+            # RFC 3261 section 16.7: every provisional but 100 starts timer C anew.
+            transaction.expires_at_s = now_s + INVITE_PENDING_S
+
+    def expire(self, now_s: float) -> Iterator[Transaction]:
+        """Remove and yield what has outlived its timers."""
+        return self._table.expire(now_s)
+
+
+def contact_hosts(message: Message) -> tuple[bytes, ...]:
+    """Return the IP addresses that a message's Contacts name literally."""
+    hosts = (parse_address(contact.uri.host) for contact in message.contacts[:4])
+    return tuple(host for host in hosts if host is not None)
+
+
+def _binds_for_s(message: Message) -> int | None:
+    if message.header(b"contact") is None:
+        return None
+    expires_s = message.expires
+    for contact in message.contacts:
+        for name, value in contact.params:
+            if name == b"expires" and value.isdigit() and len(value) <= 10:
+                return int(value)
+    return DEFAULT_EXPIRES_S if expires_s is None else expires_s

@@ -1,0 +1,175 @@
+"""A request that comes again: retransmission, fork, spiral, or replay (rules RPL-*, TXN-13).
+
+Retransmissions carry a known branch and never reach this room. What does is a
+request whose Call-ID, CSeq and method were accepted before, under another
+branch. An honest sender does that when a proxy forks or spirals the request,
+or when a server was not there; a thief does it when the call is over, from
+another place, or with other headers.
+"""
+
+from enum import Enum
+from typing import Final, NamedTuple
+
+from sipguard.moment import Moment
+from sipguard.reason import Finding, Reason
+from sipguard.wire.packet import Packet
+from sipguard.wire.sip import Ids, Message
+
+CAPACITY: Final = 1_000_000
+LEGS: Final = 16
+RETRY_WINDOW_S: Final = 32.0
+# After these an honest client tries again with the same CSeq (RFC 3263 section 4.3, RFC 8224
+# section 6.1.1); after a challenge it counts the CSeq up.
+RETRY_STATUSES: Final = frozenset({408, 430, 438, 500, 502, 503, 504})
+
+
+class Sight(Enum):
+    """What a request turns out to be."""
+
+    FRESH = "fresh"
+    FORK_OR_SPIRAL = "fork-or-spiral"
+    RETRY = "retry"
+    REPLAY = "replay"
+
+
+class Leg(NamedTuple):
+    """One way on which an accepted request crossed the gateway."""
+
+    branch: bytes
+    tail: tuple[bytes, ...]  # branches of the lower Vias
+    source: bytes
+    destination: bytes
+
+
+class Memory:
+    """What was accepted, bounded in number and time.
+
+    Entries leave in order of arrival, so the oldest is always the first: a
+    full memory costs one deletion per entry, never a sweep.
+    """
+
+    def __init__(self, window_s: float, capacity: int = CAPACITY) -> None:
+        self._window_s = window_s
+        self._capacity = capacity
+        self._entries: dict[int, _Entry] = {}
+        self.forgotten = 0
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def look(
+        self, message: Message, ids: Ids, packet: Packet, now: Moment
+    ) -> tuple[Sight, Finding | None]:
+        """Say what an out-of-dialog request is; changes nothing."""
+        entry = self._entries.get(_key_of(ids))
+        if entry is None or entry.expires_at_s <= now.monotonic_s:
+            return Sight.FRESH, None
+        if entry.from_tag != ids.from_tag or entry.content != _content_of(message, ids):
+            # A back-to-back user agent may keep the Call-ID on its other leg.
+            if entry.is_pending and any(leg.destination == packet.src for leg in entry.legs):
+                return Sight.FRESH, None
+            detail = "same Call-ID, CSeq and method, other From, To, Contact, Date or body"
+            return Sight.REPLAY, Finding(Reason.REPLAY, detail)
+        return entry.sight_of_copy(message, ids, packet, now)
+
+    def remember(self, message: Message, ids: Ids, packet: Packet, now: Moment) -> None:
+        """Note an accepted out-of-dialog request, or one more leg of a known one."""
+        key = _key_of(ids)
+        entry = self._entries.get(key)
+        leg = Leg(ids.branch, _tail_of(message), packet.src, packet.dst)
+        if entry is not None and entry.is_pending:
+            if len(entry.legs) < LEGS and leg not in entry.legs:
+                entry.legs = (*entry.legs, leg)
+            return
+        if entry is not None:
+            del self._entries[key]
+        elif len(self._entries) >= self._capacity:
+            del self._entries[next(iter(self._entries))]
+            self.forgotten += 1
+        self._entries[key] = _Entry(
+            ids.from_tag, _content_of(message, ids), leg, now.monotonic_s + self._window_s
+        )
+
+    def answered(self, ids: Ids, status: int, now: Moment) -> None:
+        """Note a final response that went through."""
+        entry = self._entries.get(_key_of(ids))
+        if entry is None:
+            return
+        if status < 300:
+            entry.is_pending = False
+            entry.legs = ()  # only pending entries need them; this is most of an entry's size
+        elif status in RETRY_STATUSES:
+            entry.retry_until_s = now.monotonic_s + RETRY_WINDOW_S
+
+    def expire(self, now: Moment, limit: int = 2000) -> None:
+        """Forget at most *limit* entries that are too old, so that no call waits for it."""
+        for key in list(_first(self._entries, limit)):
+            if self._entries[key].expires_at_s > now.monotonic_s:
+                return
+            del self._entries[key]
+
+
+class _Entry:
+    __slots__ = ("content", "expires_at_s", "from_tag", "is_pending", "legs", "retry_until_s")
+
+    def __init__(self, from_tag: bytes, content: int, leg: Leg, expires_at_s: float) -> None:
+        self.from_tag = from_tag
+        self.content = content
+        self.legs: tuple[Leg, ...] = (leg,)
+        self.expires_at_s = expires_at_s
+        self.is_pending = True
+        self.retry_until_s = 0.0
+
+    def sight_of_copy(
+        self, message: Message, ids: Ids, packet: Packet, now: Moment
+    ) -> tuple[Sight, Finding | None]:
+        """Judge a copy whose identity-relevant content is the same (RPL-3)."""
+        if not self.is_pending:
+            detail = "it was answered already, and comes again under another branch"
+            return Sight.REPLAY, Finding(Reason.REPLAY_AFTER_END, detail)
+        tail = _tail_of(message)
+        for leg in self.legs:
+            if leg.branch in tail:
+                return Sight.FORK_OR_SPIRAL, Finding(Reason.FORK_OR_SPIRAL, "through a proxy")
+            if tail and tail == leg.tail:
+                return Sight.FORK_OR_SPIRAL, Finding(Reason.FORK_OR_SPIRAL, "another branch")
+        if any(leg.source == packet.src for leg in self.legs):
+            moved = all(leg.destination != packet.dst for leg in self.legs)
+            if moved or now.monotonic_s < self.retry_until_s:
+                return Sight.RETRY, Finding(Reason.FORK_OR_SPIRAL, "tried again elsewhere")
+            detail = "the same request under another branch, without a proxy between"
+        else:
+            detail = "the same request from another host"
+        return Sight.REPLAY, Finding(Reason.REPLAY, detail)
+
+
+def _key_of(ids: Ids) -> int:
+    # 64 bits keyed by the interpreter's random seed: nobody outside can aim for a
+    # collision, and a million entries meet by chance once in 10^7 runs.
+    return hash((ids.call_id, ids.cseq, ids.method))
+
+
+def _content_of(message: Message, ids: Ids) -> int:
+    """Digest what no honest hop changes (RFC 3261 section 23.4.1.1 lists what may change)."""
+    return hash(
+        (
+            ids.from_.uri.raw,
+            ids.to.uri.raw,
+            message.header(b"contact"),
+            message.header(b"date"),
+            message.body,
+        )
+    )
+
+
+def _tail_of(message: Message) -> tuple[bytes, ...]:
+    return tuple(via.branch for via in message.vias[1 : LEGS + 1])
+
+
+def _first(entries: dict[int, "_Entry"], limit: int) -> list[int]:
+    keys = []
+    for key in entries:
+        if len(keys) >= limit:
+            break
+        keys.append(key)
+    return keys
