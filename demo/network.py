@@ -130,10 +130,8 @@ class Network:
 
     def _join(self, host: Host, gateway_interface: str, number: int) -> None:
         near, far = host.interface, gateway_interface
-        run(
-            ["ip", "link", "add", near, "netns", host.namespace]
-            + ["type", "veth", "peer", "name", far, "netns", self.gateway]
-        )
+        peer = ["peer", "name", far, "netns", self.gateway]
+        run(["ip", "link", "add", near, "netns", host.namespace, "type", "veth", *peer])
         for namespace, interface, suffix in ((host.namespace, near, 2), (self.gateway, far, 1)):
             self._add_address(namespace, f"10.20.{number}.{suffix}/24", interface)
             self._add_address(namespace, f"fd20:{number}::{suffix}/64", interface)
@@ -148,27 +146,19 @@ class Network:
         self, namespace: str, address: str, interface: str, preferred_s: str = "forever"
     ) -> None:
         at_once = ["nodad"] if ":" in address else []
-        lifetime = ["preferred_lft", preferred_s]
-        run(
-            ["ip", "-n", namespace, "address", "add", address, "dev", interface]
-            + lifetime
-            + at_once
-        )
+        where = ["dev", interface, "preferred_lft", preferred_s, *at_once]
+        run(["ip", "-n", namespace, "address", "add", address, *where])
 
     def _warm_up(self) -> None:
         """Let the neighbors learn each other, so that no case pays for address resolution."""
         for version in (4, 6):
             caller, callee = self.caller.address(version), self.callee.address(version)
-            family = socket.AF_INET6 if version == 6 else socket.AF_INET
             for here, source, there in (
                 (self.caller, caller, callee),
                 (self.caller, self.stranger.address(version), callee),
                 (self.callee, callee, caller),
             ):
-                with within(
-                    here.namespace, lambda f=family: socket.socket(f, socket.SOCK_DGRAM)
-                ) as probe:
-                    probe.bind((source, 0))
+                with datagram_socket(here.namespace, source) as probe:
                     probe.sendto(b"", (there, 9))
         time.sleep(0.2)
 
@@ -198,6 +188,18 @@ def within(namespace: str, make: Callable[[], T]) -> T:
     if errors:
         raise errors[0]
     return results[0]
+
+
+def datagram_socket(namespace: str, address: str, port: int = 0) -> socket.socket:
+    """Return a UDP socket inside a namespace, bound to an address there."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+
+    def bound() -> socket.socket:
+        made = socket.socket(family, socket.SOCK_DGRAM)
+        made.bind((address, port))
+        return made
+
+    return within(namespace, bound)
 
 
 def _end(pid: int) -> None:

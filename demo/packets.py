@@ -1,27 +1,24 @@
-"""Packets that no honest program sends: forged sources, doubled headers, replays, hidden fragments."""
+"""What no honest program sends: forged sources, doubled headers, replays, odd fragments."""
 
 import re
 import socket
 import struct
 import threading
 import time
+import uuid
 from collections.abc import Iterable
 from types import TracebackType
 
-from demo.network import Host, within
+from demo.network import Host, datagram_socket, within
 
 FRAGMENT_OCTETS = 1400  # a multiple of 8, as IPv4 asks of every fragment but the last
 CALLER_KEY = "c2lwZ3VhcmQgZGVtbzogdGhlIGNhbGxlciBrZXkh"
 PROTOCOL_UDP = socket.IPPROTO_UDP
 
-_serial = 0
-
 
 def unique(prefix: str) -> str:
-    """Return a token not used before on this machine's clock."""
-    global _serial  # noqa: PLW0603 - a counter for test traffic, nothing else
-    _serial += 1
-    return f"{prefix}{time.time_ns():x}{_serial}"
+    """Return a token never used before."""
+    return f"{prefix}{uuid.uuid4().hex[:16]}"
 
 
 def session(address: str, port: int = 30000, *, keyed: bool = True) -> str:
@@ -161,14 +158,7 @@ class Ear:
     def __init__(self, host: Host, *, port: int = 5060, version: int = 4) -> None:
         self.host = host
         self.address = host.address(version)
-        family = socket.AF_INET6 if version == 6 else socket.AF_INET
-
-        def bound() -> socket.socket:
-            ear = socket.socket(family, socket.SOCK_DGRAM)
-            ear.bind((self.address, port))
-            return ear
-
-        self._socket = within(host.namespace, bound)
+        self._socket = datagram_socket(host.namespace, self.address, port)
         self._socket.settimeout(0.1)
         self._open = True
         self.heard: list[bytes] = []
@@ -252,7 +242,7 @@ def _checksum(octets: bytes) -> int:
     """The internet checksum (RFC 1071)."""
     if len(octets) % 2:
         octets += b"\0"
-    total = sum(struct.unpack(f"!{len(octets) // 2}H", octets))
+    total: int = sum(struct.unpack(f"!{len(octets) // 2}H", octets))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return ~total & 0xFFFF

@@ -1,4 +1,4 @@
-"""Programs started for the demo: each in its namespace, with a log file, ended by its own process id."""
+"""Programs of the demo: each in its namespace, with a log file, ended by its own process id."""
 
 import os
 import re

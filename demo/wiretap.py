@@ -14,6 +14,8 @@ from demo.programs import until
 
 ETH_P_ALL = 3
 PACKET_OUTGOING = 4
+PROTOCOL_TCP = socket.IPPROTO_TCP
+PROTOCOL_UDP = socket.IPPROTO_UDP
 MAX_FRAMES = 50_000
 
 SIP_START = re.compile(rb"(?:SIP/2\.0 \d{3} |[A-Z]+ sips?:)")
@@ -43,7 +45,7 @@ class Frame(NamedTuple):
         """Whether it looks like RTP or SRTP, and not like RTCP (RFC 5761 section 4)."""
         start = self.payload[:12]
         return (
-            self.protocol == socket.IPPROTO_UDP
+            self.protocol == PROTOCOL_UDP
             and len(start) == 12
             and start[0] >> 6 == 2
             and not 192 <= start[1] <= 223
@@ -122,46 +124,85 @@ class Wiretap:
 
 
 def looks_encrypted(frames: list[Frame]) -> bool:
-    """Whether the first payload octets are spread as ciphertext is, and not as a codec's silence."""
+    """Whether the first payload octets are spread as ciphertext is, unlike a codec's tone."""
     firsts = [frame.payload[12] for frame in frames[:100] if len(frame.payload) > 12]
-    expected = 256 * (1 - (255 / 256) ** len(firsts))  # distinct values of that many random octets
+    expected = 256 * (1 - (255 / 256) ** len(firsts))  # distinct values of so many random octets
     return len(firsts) >= 10 and len(set(firsts)) > 0.7 * expected
+
+
+class _Header(NamedTuple):
+    """What is needed of an IP header, whichever version."""
+
+    source: str
+    destination: str
+    protocol: int
+    offset: int
+    more: bool
+    segment: bytes
+    packet: bytes
 
 
 def read_frame(octets: bytes, *, outgoing: bool) -> Frame | None:
     """Read an Ethernet frame; None for what is neither IPv4 nor IPv6."""
     kind, packet = octets[12:14], octets[14:]
     if kind == b"\x08\x00" and len(packet) >= 20:
-        header = (packet[0] & 15) * 4
-        length, flags = struct.unpack("!2xH2xH", packet[:8])
-        source = socket.inet_ntop(socket.AF_INET, packet[12:16])
-        destination = socket.inet_ntop(socket.AF_INET, packet[16:20])
-        protocol, offset, more = packet[9], flags & 0x1FFF, bool(flags & 0x2000)
-        segment = packet[header:length]
+        ip = _read_ipv4(packet)
     elif kind == b"\x86\xdd" and len(packet) >= 40:
-        length, protocol, offset, more = (
-            40 + struct.unpack("!4xH", packet[:6])[0],
-            packet[6],
-            0,
-            False,
-        )
-        source = socket.inet_ntop(socket.AF_INET6, packet[8:24])
-        destination = socket.inet_ntop(socket.AF_INET6, packet[24:40])
-        segment = packet[40:length]
-        if protocol == socket.IPPROTO_FRAGMENT and len(segment) >= 8:
-            protocol, field = struct.unpack("!BxH", segment[:4])
-            offset, more, segment = field >> 3, bool(field & 1), segment[8:]
+        ip = _read_ipv6(packet)
     else:
         return None
-    source_port = port = 0
-    payload = b""
-    if not offset and protocol == socket.IPPROTO_UDP and len(segment) >= 8:
-        source_port, port = struct.unpack("!HH", segment[:4])
-        payload = segment[8:]
-    elif not offset and protocol == socket.IPPROTO_TCP and len(segment) >= 20:
-        source_port, port = struct.unpack("!HH", segment[:4])
-        payload = segment[(segment[12] >> 4) * 4 :]
+    source_port, port, payload = _read_segment(ip)
     return Frame(
-        time.time(), outgoing, source, destination, protocol, source_port, port, payload,
-        bool(offset or more), packet[:length],
-    )  # fmt: skip
+        time_s=time.time(),
+        outgoing=outgoing,
+        source=ip.source,
+        destination=ip.destination,
+        protocol=ip.protocol,
+        source_port=source_port,
+        port=port,
+        payload=payload,
+        fragment=bool(ip.offset or ip.more),
+        octets=ip.packet,
+    )
+
+
+def _read_segment(ip: _Header) -> tuple[int, int, bytes]:
+    """Return source port, port and payload, as far as UDP or TCP starts in this packet."""
+    segment = ip.segment
+    if ip.offset or len(segment) < 8 or ip.protocol not in (PROTOCOL_TCP, PROTOCOL_UDP):
+        return 0, 0, b""
+    start = 8
+    if ip.protocol == PROTOCOL_TCP:
+        start = (segment[12] >> 4) * 4 if len(segment) >= 20 else len(segment)
+    ports = int.from_bytes(segment[:2], "big"), int.from_bytes(segment[2:4], "big")
+    return *ports, segment[start:]
+
+
+def _read_ipv4(packet: bytes) -> _Header:
+    length, flags = struct.unpack("!2xH2xH", packet[:8])
+    return _Header(
+        socket.inet_ntop(socket.AF_INET, packet[12:16]),
+        socket.inet_ntop(socket.AF_INET, packet[16:20]),
+        packet[9],
+        flags & 0x1FFF,
+        bool(flags & 0x2000),
+        packet[(packet[0] & 15) * 4 : length],
+        packet[:length],
+    )
+
+
+def _read_ipv6(packet: bytes) -> _Header:
+    length = 40 + int.from_bytes(packet[4:6], "big")
+    protocol, offset, more, segment = packet[6], 0, False, packet[40:length]
+    if protocol == socket.IPPROTO_FRAGMENT and len(segment) >= 8:
+        field = int.from_bytes(segment[2:4], "big")
+        protocol, offset, more, segment = segment[0], field >> 3, bool(field & 1), segment[8:]
+    return _Header(
+        socket.inet_ntop(socket.AF_INET6, packet[8:24]),
+        socket.inet_ntop(socket.AF_INET6, packet[24:40]),
+        protocol,
+        offset,
+        more,
+        segment,
+        packet[:length],
+    )
