@@ -10,6 +10,7 @@ from typing import NamedTuple
 from bench.network import CALLEE, CALLER, FIRST_CALLEE, FIRST_CALLER, HOSTS, run
 
 SOURCE = Path(__file__).with_name("load.c")
+HEADER = Path(__file__).with_name("messages.h")
 BUILD = Path(__file__).parents[1] / "build" / "bench"
 MESSAGES_PER_CALL = 7
 HELD_MESSAGES_PER_CALL = 5  # a call that stays up has no BYE and no answer to it
@@ -24,7 +25,6 @@ class Load(NamedTuple):
     in_flight: int = 0
     timed: bool = False  # measure each message's way through the gateway
     hold: bool = False  # leave the calls up
-    overrun: bool = False  # send from both ends and wait for nothing
     calls: int = 0  # stop after so many
     proxy: str = ""  # callers send to this address instead of the callee's
 
@@ -52,7 +52,8 @@ class Played(NamedTuple):
 def build() -> Path:
     """Compile the generator where its source is newer than the program."""
     program = BUILD / "load"
-    if not program.exists() or program.stat().st_mtime < SOURCE.stat().st_mtime:
+    newest_s = max(part.stat().st_mtime for part in (SOURCE, HEADER))
+    if not program.exists() or program.stat().st_mtime < newest_s:
         BUILD.mkdir(parents=True, exist_ok=True)
         run("gcc", "-O2", "-Wall", "-Wextra", "-std=gnu11", "-o", str(program), str(SOURCE))
     return program
@@ -64,9 +65,13 @@ def play(load: Load, core: int) -> Played:
     command = ["taskset", "-c", str(core), str(build()), CALLER, CALLEE]
     command += ["-a", FIRST_CALLER, "-b", FIRST_CALLEE, "-n", str(HOSTS), "-s", str(salt)]
     command += ["-t", str(load.seconds)]
-    for option, value in (("-r", load.rate), ("-w", load.in_flight), ("-c", load.calls)):
+    for option, value in (
+        ("-r", load.rate),
+        ("-w", load.in_flight),
+        ("-c", load.calls),
+    ):
         command += [option, str(value)] if value else []
-    for option, wanted in (("-l", load.timed), ("-k", load.hold), ("-o", load.overrun)):
+    for option, wanted in (("-l", load.timed), ("-k", load.hold)):
         command += [option] if wanted else []
     command += ["-v", load.proxy] if load.proxy else []
     done = subprocess.run(

@@ -27,14 +27,12 @@
 #include <time.h>
 #include <unistd.h>
 
-enum kind { INVITE, TRYING, RINGING, ANSWER, ACK, BYE, BYE_OK, KINDS };
-enum side { CALLER, CALLEE };
-enum { BATCH = 32, MESSAGE_OCTETS = 2048, VIA_OCTETS = 512, RING = 1 << 18, SAMPLES = 1 << 21 };
-enum { FIRST_MEDIA_PORT = 16384, MEDIA_PORTS = 24000, SIP_PORT = 5060 };
+#include "messages.h"
+
+enum { BATCH = 32, MESSAGE_OCTETS = 2048, RING = 1 << 18, SAMPLES = 1 << 21, SIP_PORT = 5060 };
 
 static const char *const KIND_NAMES[KINDS] = {"invite", "trying", "ringing", "answer",
                                               "ack",    "bye",    "bye-ok"};
-static const char BASE64[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 static const double GIVE_UP_S = 1.0; /* RFC 3261 would retransmit after 0.5 s: it is lost */
 
 /* What is known of one call; the table is a ring, older calls are over by then. */
@@ -56,10 +54,10 @@ struct outbox {
 
 static struct settings {
     double rate, seconds;
-    int in_flight, addresses, hold, stamp, flood;
-    uint32_t first, salt, limit;
+    int in_flight, hold, stamp;
+    uint32_t first, limit;
     struct in_addr caller, callee, via;
-} set = {.in_flight = 256, .addresses = 1, .seconds = 2, .limit = UINT32_MAX};
+} set = {.in_flight = 256, .seconds = 2, .limit = UINT32_MAX};
 
 static struct call calls[RING];
 static struct outbox outboxes[2];
@@ -99,69 +97,7 @@ static int open_socket(const char *namespace) {
 /* The address of one end of a call: calls take the addresses of a side in turn. */
 static struct in_addr address_of(enum side side, uint32_t number) {
     uint32_t base = ntohl(side == CALLER ? set.caller.s_addr : set.callee.s_addr);
-    return (struct in_addr){htonl(base + number % set.addresses)};
-}
-
-static int write_sdp(char *out, enum side side, uint32_t number, const char *address) {
-    uint64_t state = ((uint64_t)set.salt << 32 | number) * 0x9E3779B97F4A7C15u + side + 1;
-    char key[41] = {0};
-    for (int i = 0; i < 40; i++) {
-        state ^= state << 13, state ^= state >> 7, state ^= state << 17;
-        key[i] = BASE64[state >> 58];
-    }
-    return snprintf(out, 700,
-                    "v=0\r\no=- %u %u IN IP4 %s\r\ns=-\r\nc=IN IP4 %s\r\nt=0 0\r\n"
-                    "m=audio %u RTP/SAVP 8 0 101\r\na=rtpmap:8 PCMA/8000\r\n"
-                    "a=rtpmap:0 PCMU/8000\r\na=rtpmap:101 telephone-event/8000\r\n"
-                    "a=fmtp:101 0-15\r\na=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:%s\r\n"
-                    "a=ptime:20\r\na=sendrecv\r\n",
-                    number + 1, number + 1, address, address,
-                    FIRST_MEDIA_PORT + 2 * (number / set.addresses % MEDIA_PORTS), key);
-}
-
-/* One message of one call. A response carries the Via rows of its request, octet for octet. */
-static int compose(char *out, enum kind kind, uint32_t number, const char *via, int via_octets) {
-    static const char *const STARTS[KINDS] = {[TRYING] = "100 Trying", [RINGING] = "180 Ringing",
-                                              [ANSWER] = "200 OK", [BYE_OK] = "200 OK"};
-    char caller[INET_ADDRSTRLEN], callee[INET_ADDRSTRLEN], body[700], own_via[VIA_OCTETS];
-    struct in_addr a = address_of(CALLER, number), b = address_of(CALLEE, number);
-    inet_ntop(AF_INET, &a, caller, sizeof caller);
-    inet_ntop(AF_INET, &b, callee, sizeof callee);
-    int request = kind == INVITE || kind == ACK || kind == BYE, used;
-    int bye = kind == BYE || kind == BYE_OK, tagged = kind != INVITE && kind != TRYING;
-    const char *method = kind == ACK ? "ACK" : bye ? "BYE" : "INVITE";
-    if (!via) {
-        via_octets = snprintf(own_via, sizeof own_via,
-                              "Via: SIP/2.0/UDP %s:%d;branch=z9hG4bK%08x%08x%c;rport\r\n", caller,
-                              SIP_PORT, set.salt, number, kind == ACK ? 'a' : bye ? 'b' : 'i');
-        via = own_via;
-    }
-    if (request)
-        used = sprintf(out, "%s sip:+4989%07u@%s:%d SIP/2.0\r\n%.*sMax-Forwards: 70\r\n", method,
-                       number, callee, SIP_PORT, via_octets, via);
-    else
-        used = sprintf(out, "SIP/2.0 %s\r\n%.*s", STARTS[kind], via_octets, via);
-    used += sprintf(out + used,
-                    "From: \"Caller %u\" <sip:+4930%07u@caller.example>;tag=c%08x%x\r\n"
-                    "To: <sip:+4989%07u@callee.example>%s",
-                    number, number, number, set.salt, number, tagged ? ";tag=d" : "");
-    if (tagged) used += sprintf(out + used, "%08x%x", number, set.salt);
-    used += sprintf(out + used, "\r\nCall-ID: %08x-%08x@%s\r\nCSeq: %d %s\r\n", number, set.salt,
-                    caller, bye ? 2 : 1, method);
-    int contact = kind == INVITE || kind == RINGING || kind == ANSWER, octets = 0;
-    if (contact)
-        used += sprintf(out + used, "Contact: <sip:+49%s%07u@%s:%d>\r\n", request ? "30" : "89",
-                        number, request ? caller : callee, SIP_PORT);
-    if (kind == INVITE || kind == ANSWER) {
-        octets = write_sdp(body, request ? CALLER : CALLEE, number, request ? caller : callee);
-        used += sprintf(out + used, "Allow: INVITE, ACK, CANCEL, OPTIONS, BYE, UPDATE\r\n"
-                                    "Supported: replaces, timer\r\n"
-                                    "Content-Type: application/sdp\r\n");
-    }
-    used += sprintf(out + used, "%s: bench/1.0\r\nContent-Length: %d\r\n\r\n",
-                    request ? "User-Agent" : "Server", octets);
-    memcpy(out + used, body, octets);
-    return used + octets;
+    return (struct in_addr){htonl(base + number % address_count)};
 }
 
 static void flush(struct outbox *box) {
@@ -292,8 +228,7 @@ static int drain(int descriptor) {
             at_s = t.tv_sec + t.tv_nsec * 1e-9;
         }
         message[i][headers[i].msg_len] = 0;
-        if (set.flood) received_messages++;
-        else take(message[i], headers[i].msg_len, &from[i], at_s);
+        take(message[i], headers[i].msg_len, &from[i], at_s);
     }
     return count < 0 ? 0 : count;
 }
@@ -328,23 +263,6 @@ static void play(double start_s) {
         struct timespec wait = {0, wait_s < 0 ? 0 : wait_s > 0.001 ? 1000000 : wait_s * 1e9};
         ppoll(waiting, 2, &wait, NULL);
     }
-}
-
-/* Send the messages of calls in their order from both ends and wait for nothing. */
-static void overrun(double start_s) {
-    while (now_s() - start_s < set.seconds) {
-        for (int kind = INVITE; kind < KINDS; kind++) {
-            for (int i = 0; i < BATCH; i++) post(kind, next_number + i, NULL, NULL, 0);
-            flush(&outboxes[CALLER]);
-            flush(&outboxes[CALLEE]);
-            for (int side = 0; side < 2; side++)
-                while (drain(outboxes[side].descriptor) == BATCH) continue;
-        }
-        next_number += BATCH, begun += BATCH;
-    }
-    for (double end_s = now_s() + 0.3; now_s() < end_s;)
-        if (!(drain(outboxes[0].descriptor) + drain(outboxes[1].descriptor))) usleep(1000);
-    last_end_s = start_s + set.seconds;
 }
 
 static int by_size(const void *a, const void *b) {
@@ -391,39 +309,41 @@ static void usage(void) {
     fprintf(stderr,
             "load CALLER-NETNS CALLEE-NETNS -a CALLER-ADDRESS -b CALLEE-ADDRESS [-n ADDRESSES]\n"
             "     [-v PROXY-ADDRESS] [-t SECONDS] [-c CALLS] [-r CALLS-PER-SECOND | -w IN-FLIGHT]\n"
-            "     [-f FIRST-CALL-NUMBER] [-s SALT] [-l time messages] [-k keep calls up]\n"
-            "     [-o overrun: send only]\n");
+            "     [-f FIRST-CALL-NUMBER] [-s SALT] [-l: time messages] [-k: keep calls up]\n");
     exit(2);
 }
 
 int main(int argc, char **argv) {
     if (argc < 3) usage();
     optind = 3;
-    for (int option; (option = getopt(argc, argv, "a:b:n:v:t:c:r:w:f:s:lko")) > 0;) switch (option) {
+    for (int option; (option = getopt(argc, argv, "a:b:n:v:t:c:r:w:f:s:lk")) > 0;) switch (option) {
         case 'a': if (!inet_aton(optarg, &set.caller)) usage(); break;
         case 'b': if (!inet_aton(optarg, &set.callee)) usage(); break;
         case 'v': if (!inet_aton(optarg, &set.via)) usage(); break;
-        case 'n': set.addresses = atoi(optarg); break;
+        case 'n': address_count = atoi(optarg); break;
         case 't': set.seconds = atof(optarg); break;
         case 'c': set.limit = strtoul(optarg, NULL, 10); break;
         case 'r': set.rate = atof(optarg); break;
         case 'w': set.in_flight = atoi(optarg); break;
         case 'f': set.first = strtoul(optarg, NULL, 10); break;
-        case 's': set.salt = strtoul(optarg, NULL, 10); break;
+        case 's': salt = strtoul(optarg, NULL, 10); break;
         case 'l': set.stamp = 1; break;
         case 'k': set.hold = 1; break;
-        case 'o': set.flood = 1; break;
         default: usage();
         }
-    if (!set.caller.s_addr || !set.callee.s_addr || set.addresses < 1) usage();
+    if (!set.caller.s_addr || !set.callee.s_addr) usage();
+    if (address_count < 1 || address_count > MAX_ADDRESSES) usage();
+    for (uint32_t i = 0; i < 2 * address_count; i++) {
+        struct in_addr address = address_of(i % 2, i / 2);
+        inet_ntop(AF_INET, &address, address_texts[i % 2][i / 2], INET_ADDRSTRLEN);
+    }
     for (int kind = 0; set.stamp && kind < KINDS; kind++)
         if (!(samples[kind] = malloc(SAMPLES * sizeof(float)))) die("memory");
     outboxes[CALLER].descriptor = open_socket(argv[1]);
     outboxes[CALLEE].descriptor = open_socket(argv[2]);
     next_number = oldest_number = set.first;
     double start_s = now_s();
-    if (set.flood) overrun(start_s);
-    else play(start_s);
+    play(start_s);
     report(start_s);
     return 0;
 }
