@@ -1,1 +1,1 @@
-"""The record of what was blocked and why: observations, grouping, masking, escaping, review query."""
+"""What was blocked and why: observations, grouping, masking, escaping, the review query."""

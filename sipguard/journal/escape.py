@@ -7,13 +7,18 @@ text stays, a backslash is doubled, everything else is ``\\xNN``.
 """
 
 import unicodedata
+from itertools import chain
 from typing import Final
 
 # Characters that Unicode files under letters, symbols or marks and that still
 # show nothing (Default_Ignorable_Code_Point and blanks drawn as letters).
 _INVISIBLE: Final = frozenset(
-    [0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2800, 0x3164, 0xFFA0, 0x1D159]
-    + [*range(0x180B, 0x1810), *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)]
+    chain(
+        (0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2800, 0x3164, 0xFFA0),
+        range(0x180B, 0x1810),
+        range(0xFE00, 0xFE10),
+        range(0xE0100, 0xE01F0),
+    )
 )
 _MARKS_IN_A_ROW: Final = 2  # more than two pile up over the neighboring lines
 _ELLIPSIS: Final = "…"

@@ -1,0 +1,115 @@
+"""What a reviewer may ask of the records: filters and groups, read from what a person typed."""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import Enum
+from ipaddress import ip_network
+from typing import Final
+
+from sipguard.reason import Reason
+from sipguard.verdict import Action
+
+DEFAULT_LIMIT: Final = 50
+MAX_LIMIT: Final = 100_000
+_UNITS_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_SPAN: Final = re.compile(r"([0-9]{1,9})\s*([smhdw])")
+_CLOCK: Final = re.compile(r"([01]?[0-9]|2[0-3]):([0-5][0-9])")
+
+
+class QueryError(ValueError):
+    """A filter that cannot be understood; the text says what would be."""
+
+
+class GroupBy(Enum):
+    """What records can be counted by."""
+
+    SRC = "src"
+    RULE = "rule"
+    REASON = "reason"
+    CALLER = "caller"
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A range of addresses of one family, both ends included, as octets."""
+
+    first: bytes
+    last: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """Which records to show; ``None`` and empty text ask for nothing in particular.
+
+    Times are POSIX seconds and compare with a record's last message; ``caller``
+    and ``call_id`` match anywhere in the text, letter case aside.
+    """
+
+    since_s: float | None = None
+    until_s: float | None = None
+    src: Network | None = None
+    caller: str = ""
+    rule: str = ""
+    reason: Reason | None = None
+    verdict: Action | None = None
+    call_id: str = ""
+    limit: int = DEFAULT_LIMIT
+
+
+def parse_when(text: str, now_s: float) -> float:
+    """Return the POSIX time that ``1h``, ``2d``, ``08:30``, ``yesterday`` or an ISO date means.
+
+    Dates and clocks without a zone are UTC, as records show them.
+    """
+    words = text.strip().lower()
+    span = _SPAN.fullmatch(words.removesuffix(" ago"))
+    if span:
+        return now_s - int(span[1]) * _UNITS_S[span[2]]
+    midnight = datetime.fromtimestamp(now_s, UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    clock = _CLOCK.fullmatch(words)
+    if clock:
+        return (midnight + timedelta(hours=int(clock[1]), minutes=int(clock[2]))).timestamp()
+    if words in {"today", "yesterday"}:
+        return (midnight - timedelta(days=words == "yesterday")).timestamp()
+    try:
+        moment = datetime.fromisoformat(text.strip())
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        raise QueryError(
+            f"{text!r} is no time: write 90m, 1h, 2d, 08:30, yesterday, 2026-01-31 "
+            "or 2026-01-31T08:30 (UTC)"
+        ) from None
+
+
+def parse_source(text: str) -> Network:
+    """Return the addresses that ``192.0.2.1``, ``192.0.2.0/24`` or ``2001:db8::/32`` names."""
+    try:
+        network = ip_network(text.strip().strip("[]"), strict=False)
+    except ValueError:
+        raise QueryError(f"{text!r} is no address or prefix: write 192.0.2.0/24") from None
+    return Network(network[0].packed, network[-1].packed)
+
+
+def parse_reason(text: str) -> Reason:
+    """Return the reason with this code."""
+    try:
+        return Reason(text.strip().lower())
+    except ValueError:
+        raise QueryError(f"{text!r} is no reason code; `sipguard blocked` shows them") from None
+
+
+def parse_verdict(text: str) -> Action:
+    """Return the verdict of this name."""
+    try:
+        return Action(text.strip().lower())
+    except ValueError:
+        names = ", ".join(action.value for action in Action)
+        raise QueryError(f"{text!r} is no verdict: one of {names}") from None
+
+
+def parse_limit(text: str) -> int:
+    """Return how many rows to show."""
+    if not re.fullmatch(r"[0-9]{1,6}", text.strip()) or not 0 < int(text) <= MAX_LIMIT:
+        raise QueryError(f"{text!r} is no limit: a number from 1 to {MAX_LIMIT}")
+    return int(text)
