@@ -1,0 +1,72 @@
+"""The queue rules for kernels without nft's queue statement, as input for iptables-nft-restore.
+
+Our own chain in the mangle table, and one jump to it: the only place of
+iptables that comes before every filter table.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+from sipguard.edge.plan import Plan
+
+_MULTIPORT: Final = 15  # ports that one multiport match can hold
+
+
+def iptables_script(plan: Plan, present: Iterable[str] = ()) -> str:
+    """Return the ``iptables-nft-restore --noflush`` input for the queue rules of one family.
+
+    *present* are the lines of ``iptables-nft -S`` that name our chains; jumps
+    among them are replaced, so that there is one afterwards, not two. Ours
+    goes first: an operator's accept in front of it would skip the judgement.
+    """
+    out = f"{plan.chain}_OUT"
+    chains = [plan.chain, out] if plan.local else [plan.chain]
+    lines = ["*mangle", *(f":{chain} - [0:0]" for chain in chains), *drop_jumps(plan, present)]
+    lines += [f"-I FORWARD {match}{_comment()} -j {plan.chain}" for match in _jump_matches(plan)]
+    lines += [f"-A {plan.chain} {rule}" for rule in _xt_queue_rules(plan)]
+    if plan.local:
+        mark = f"{plan.mark:#x}/{plan.mark:#x}"
+        lines += [
+            f"-I INPUT ! -i lo {_comment()} -j {plan.chain}",
+            f"-I OUTPUT ! -o lo {_comment()} -j {out}",
+            f"-A {out} -m mark --mark {mark} -j RETURN",
+            *(f"-A {out} {rule}" for rule in _xt_queue_rules(plan)),
+        ]
+    return "\n".join([*lines, "COMMIT", ""])
+
+
+def iptables_removal(plan: Plan, present: Iterable[str]) -> str:
+    """Return the restore input that takes our chains out, or "" when there are none."""
+    present = list(present)
+    chains = [line.split()[1] for line in present if line.startswith("-N ")]
+    if not present:
+        return ""
+    ends = [f"-F {chain}" for chain in chains] + [f"-X {chain}" for chain in chains]
+    return "\n".join(["*mangle", *drop_jumps(plan, present), *ends, "COMMIT", ""])
+
+
+def drop_jumps(plan: Plan, present: Iterable[str]) -> list[str]:
+    """Return a ``-D`` line for each jump to our chains among *present*."""
+    ours = (f"-j {plan.chain}", f"-j {plan.chain}_OUT")
+    return [line.replace("-A ", "-D ", 1) for line in present if line.endswith(ours)]
+
+
+def _comment() -> str:
+    return "-m comment --comment sipguard"
+
+
+def _jump_matches(plan: Plan) -> list[str]:
+    if not plan.interfaces:
+        return [""]
+    return [f"{end} {name} " for name in plan.interfaces for end in ("-i", "-o")]
+
+
+def _xt_queue_rules(plan: Plan) -> list[str]:
+    first, last = plan.queues
+    target = f"--queue-num {first}" if first == last else f"--queue-balance {first}:{last}"
+    bypass = " --queue-bypass" if plan.lets_pass else ""
+    rules = []
+    for start in range(0, len(plan.sip_ports), _MULTIPORT):
+        ports = ",".join(str(port) for port in plan.sip_ports[start : start + _MULTIPORT])
+        rules.append(f"-p udp -m multiport --ports {ports} -j NFQUEUE {target}{bypass}")
+    return rules

@@ -1,0 +1,356 @@
+"""Packets that the kernel holds for us: one NFQUEUE number as a Twisted reader.
+
+Built on the package NetfilterQueue, with two of its limits lifted: it reads
+into 4096 octets and asks the kernel for 4016 of each packet, so a reassembled
+INVITE would arrive cut. Here the socket is read by our own ``recv``, and the
+copy range is set again on that same socket.
+
+Every packet gets a verdict, whatever the judge does: a packet without one
+fills the queue for good.
+"""
+
+import errno
+import os
+import socket
+import struct
+import time
+import warnings
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from netfilterqueue import NetfilterQueue, Packet
+from twisted.internet.interfaces import IReadDescriptor
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer  # type: ignore[import-untyped] # it ships no types
+
+from sipguard.edge.plan import MARK
+from sipguard.errors import EdgeError
+
+MAX_PACKETS: Final = 4096  # what the kernel holds: 0.3 s of a saturated reader
+BATCH: Final = 64  # packets in one reactor turn, under 2 ms: timers are never starved
+SOCKET_OCTETS: Final = 16 << 20  # 4096 small packets cost the socket about 8 MB
+MAX_HELD: Final = 256
+SILENCE_S: Final = 60.0  # one traceback a minute from one place
+
+_COPY_RANGE: Final = 0xFFFF
+_RECV_OCTETS: Final = 0x11000  # the largest IP packet and its netlink attributes
+_IP_HEADERS: Final = 0xFFFF
+_MAX_PLACES: Final = 256
+_MAX_NAMES: Final = 4096
+_SO_RCVBUFFORCE: Final = 33
+_PROC: Final = "/proc/thread-self/net/netfilter/nfnetlink_queue"
+_FAIL_OPEN: Final = 1  # NFQA_CFG_F_FAIL_OPEN
+
+Judge = Callable[[bytes, str, "QueuedPacket"], None]
+
+
+class QueueStatus(NamedTuple):
+    """The kernel's own count of one queue; the two drop counts only ever grow."""
+
+    waiting: int
+    dropped_full: int  # the queue was full (queue_dropped)
+    dropped_unread: int  # our socket's buffer was full (user_dropped)
+    owner: int  # netlink port of the reader; usually its process id
+
+
+class QueueCounts(NamedTuple):
+    """What this reader has done."""
+
+    packets: int
+    accepted: int
+    dropped: int
+    held: int
+    failures: int  # the judge raised, or gave no verdict
+    overruns: int  # ENOBUFS: the kernel had to drop before we read
+
+
+class QueuedPacket:
+    """One packet in the kernel's hands; exactly one verdict is ever given."""
+
+    __slots__ = ("_packet", "_queue", "settled")
+
+    def __init__(self, packet: Packet, queue: "Queue") -> None:
+        self._packet = packet
+        self._queue = queue
+        self.settled = False
+
+    def accept(self) -> None:
+        """Let it go on, with our mark added to whatever mark it carries."""
+        if not self.settled:
+            self.settled = True
+            queue = self._queue
+            queue.accepted += 1
+            packet = self._packet
+            packet.set_mark(packet.mark | queue.mark)
+            packet.accept()
+
+    def drop(self) -> None:
+        """End it here, silently."""
+        if not self.settled:
+            self.settled = True
+            self._queue.dropped += 1
+            self._packet.drop()
+
+    def retain(self) -> bool:
+        """Keep it for a later verdict; False when too many wait already.
+
+        Whoever holds it owes it a verdict: a deadline is the holder's duty.
+        """
+        return self._queue.hold(self)
+
+
+@implementer(IReadDescriptor)
+class Queue:
+    """Reader of one queue number; add it to the reactor with ``addReader``.
+
+    Args:
+        number: The queue's number in this network namespace.
+        judge: Called with the packet from its IP header on, the name of the
+            interface it came in by ("" for our own packets), and the handle.
+        mark: The bit that says "judged" to the rules behind the queue.
+        fail_open: The verdict where our own code failed, and the kernel's
+            choice when the queue is full.
+
+    Raises:
+        EdgeError: no permission, or another process has the queue.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        number: int,
+        judge: Judge,
+        *,
+        mark: int = MARK,
+        fail_open: bool = False,
+        max_packets: int = MAX_PACKETS,
+        socket_octets: int = SOCKET_OCTETS,
+        batch: int = BATCH,
+        max_held: int = MAX_HELD,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.number = number
+        self.mark = mark
+        self.accepted = self.dropped = 0
+        self._judge = judge
+        self._fail_open = fail_open
+        self._batch = batch
+        self._max_held = max_held
+        self._clock = clock
+        self._packets = self._failures = self._overruns = 0
+        self._held: set[QueuedPacket] = set()
+        self._names: dict[int, str] = {0: ""}
+        self._places: dict[str, tuple[float, int]] = {}
+        self._left = 0
+        self._library: NetfilterQueue | None = _open(number)
+        _bind(self._library, number, self._take, max_packets, socket_octets)
+        # A second descriptor of the library's own socket: same netlink port,
+        # so the kernel takes its settings for this queue.
+        self._fd = self._library.get_fd()
+        self._socket = socket.socket(fileno=os.dup(self._fd))
+        self._socket.setblocking(False)
+        self._configure(socket_octets)
+
+    def _configure(self, socket_octets: int) -> None:
+        self._socket.send(_copy_range(self.number, fail_open=self._fail_open))
+        try:
+            self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, socket_octets)
+        except PermissionError:
+            self.log.warn("queue {number}: the socket's buffer stays small", number=self.number)
+
+    # --- IReadDescriptor
+
+    def fileno(self) -> int:
+        """Return the socket to wait on; -1 once closed."""
+        return self._fd
+
+    def logPrefix(self) -> str:
+        """Return the name that Twisted shows."""
+        return f"nfqueue {self.number}"
+
+    def doRead(self) -> None:
+        """Judge what waits, at most one batch, so that the reactor keeps its turn."""
+        library = self._library
+        if library is None:
+            return
+        self._left = self._batch
+        try:
+            library.run_socket(self)  # type: ignore[arg-type] # calls our recv() alone
+        except OSError as failure:
+            self._complain("socket", Failure(failure))
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Give the queue back; the kernel drops or passes what it still holds."""
+        self.close()
+
+    def recv(self, _octets: int) -> bytes:
+        """Return the next netlink message (called by the library), or end the batch."""
+        if self._left <= 0:
+            raise BlockingIOError(errno.EAGAIN, "end of batch")
+        self._left -= 1
+        try:
+            return self._socket.recv(_RECV_OCTETS)
+        except OSError as failure:
+            if failure.errno == errno.ENOBUFS:
+                self._overruns += 1
+            raise
+
+    # ---
+
+    def close(self) -> None:
+        """Drop what is held and unbind; safe to call twice."""
+        if self._library is None:
+            return
+        for packet in tuple(self._held):
+            self._fail(packet)
+        self._held.clear()
+        self._library.unbind()
+        self._library = None
+        self._socket.close()
+        self._fd = -1
+
+    def hold(self, packet: QueuedPacket) -> bool:
+        """Keep *packet* beyond its turn, if there is room; see :meth:`QueuedPacket.retain`."""
+        self._held = {waiting for waiting in self._held if not waiting.settled}
+        if len(self._held) >= self._max_held:
+            return False
+        self._held.add(packet)
+        return True
+
+    def counts(self) -> QueueCounts:
+        """Return what this reader has done so far."""
+        held = sum(not packet.settled for packet in self._held)
+        return QueueCounts(
+            self._packets, self.accepted, self.dropped, held, self._failures, self._overruns
+        )
+
+    def status(self) -> QueueStatus | None:
+        """Return the kernel's counters of this queue, None where it has no such queue."""
+        return read_status(self.number)
+
+    def forget_interfaces(self) -> None:
+        """Read interface names anew; they change when a link is renamed or made again."""
+        self._names = {0: ""}
+
+    def _take(self, packet: Packet) -> None:
+        self._packets += 1
+        queued = QueuedPacket(packet, self)
+        try:
+            name = self._names.get(packet.indev)
+            if name is None:
+                name = self._name(packet.indev)
+            self._judge(packet.get_payload(), name, queued)
+        except Exception:  # noqa: BLE001 - whatever it was, this packet needs a verdict
+            self._failures += 1
+            self._fail(queued)
+            self._complain_of_judge()
+            return
+        if not queued.settled and queued not in self._held:
+            self._failures += 1
+            self._fail(queued)
+
+    def _fail(self, packet: QueuedPacket) -> None:
+        if self._fail_open:
+            packet.accept()
+        else:
+            packet.drop()
+
+    def _name(self, index: int) -> str:
+        try:
+            name = socket.if_indextoname(index)
+        except OSError:
+            return ""  # gone already; asked again next time
+        if len(self._names) >= _MAX_NAMES:
+            self.forget_interfaces()
+        self._names[index] = name
+        return name
+
+    def _complain_of_judge(self) -> None:
+        failure = Failure()
+        innermost = failure.frames[-1] if failure.frames else ("?", "?", 0)
+        self._complain(f"{innermost[1]}:{innermost[2]}", failure)
+
+    def _complain(self, place: str, failure: Failure) -> None:
+        """Log the traceback once a minute for each place, and how often it came meanwhile."""
+        now = self._clock()
+        last, silent = self._places.get(place, (-SILENCE_S, 0))
+        if now - last < SILENCE_S:
+            self._places[place] = (last, silent + 1)
+            return
+        if len(self._places) >= _MAX_PLACES:
+            self._places.clear()
+        self._places[place] = (now, 0)
+        self.log.failure(
+            "queue {number}: our own code failed at {place} ({silent} more since the last time)",
+            failure,
+            number=self.number,
+            place=place,
+            silent=silent,
+        )
+
+
+def read_status(number: int) -> QueueStatus | None:
+    """Return the kernel's counters of queue *number* in this thread's network namespace."""
+    try:
+        with open(_PROC, encoding="ascii") as table:
+            rows = [line.split() for line in table]
+    except OSError:
+        return None
+    for row in rows:
+        if len(row) >= 7 and int(row[0]) == number:
+            return QueueStatus(
+                waiting=int(row[2]),
+                dropped_full=int(row[5]),
+                dropped_unread=int(row[6]),
+                owner=int(row[1]),
+            )
+    return None
+
+
+def _open(number: int) -> NetfilterQueue:
+    try:
+        return NetfilterQueue()
+    except OSError as refusal:
+        raise EdgeError(
+            f"cannot open netfilter queue {number}: run as root or with CAP_NET_ADMIN, "
+            "on a kernel with nfnetlink_queue"
+        ) from refusal
+
+
+def _bind(
+    library: NetfilterQueue,
+    number: int,
+    take: Callable[[Packet], None],
+    max_packets: int,
+    socket_octets: int,
+) -> None:
+    before = read_status(number)
+    if before is not None:
+        raise EdgeError(
+            f"netfilter queue {number} is bound already (netlink port {before.owner}, usually "
+            "the process id); stop that process or choose another queue number"
+        )
+    try:
+        with warnings.catch_warnings():
+            # It warns where the buffer is smaller than asked; we set it again.
+            warnings.simplefilter("ignore", RuntimeWarning)
+            library.bind(number, take, max_len=max_packets, sock_len=socket_octets)
+    except OSError as refusal:
+        raise EdgeError(
+            f"cannot bind netfilter queue {number}: {refusal}; "
+            "CAP_NET_ADMIN is needed, and the queue must be free"
+        ) from refusal
+
+
+def _copy_range(number: int, *, fail_open: bool) -> bytes:
+    """Return the netlink message that asks for whole packets (nfnetlink_queue.h)."""
+    parameters = struct.pack("=HH", 9, 2) + struct.pack("!IB", _COPY_RANGE, 2) + b"\0" * 3
+    flags = b"".join(
+        struct.pack("=HH", 8, kind) + struct.pack("!I", _FAIL_OPEN if value else 0)
+        for kind, value in ((4, True), (5, fail_open))
+    )
+    # Attribute 4 is the mask of flags to change, 5 their new value.
+    body = struct.pack("!BBH", 0, 0, number) + parameters + flags
+    return struct.pack("=IHHII", 16 + len(body), 0x302, 1, 0, 0) + body

@@ -1,0 +1,106 @@
+"""The settings that decide which rules stand in the kernel, checked before anything is tried."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from sipguard.errors import EdgeError
+
+MARK: Final = 0x40000000  # high enough to stay clear of the marks of routing set-ups
+MAX_PINHOLES: Final = 400_000
+MAX_BANS: Final = 65_536
+
+
+class StreamTransports(Enum):
+    """What becomes of SIP over TCP, TLS and WebSocket on the SIP ports."""
+
+    REFUSE = "refuse"  # reset: the sender tries UDP, or gives up at once instead of waiting
+    PASS = "pass"  # noqa: S105 - left alone, unjudged
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The settings that decide which rules stand in the kernel.
+
+    Ports in host order. *interfaces* empty means every forwarded packet.
+    *queues* is the first and the last queue number; packets of one address
+    pair always reach the same one. *local* guards also the telephony server
+    on the gateway itself; *local_media* are its RTP port ranges, the only
+    local ports where UDP needs a pinhole (a default of *all* would cut off
+    the machine's own DNS and NTP).
+    """
+
+    sip_ports: tuple[int, ...] = (5060,)
+    stream_transports: StreamTransports = StreamTransports.REFUSE
+    stream_ports: tuple[int, ...] = (5060, 5061)
+    forward_udp: tuple[int, ...] = ()
+    media_idle_s: int = 60
+    other_idle_s: tuple[int, ...] = ()
+    shadow: bool = False
+    fail_open: bool = False
+    queues: tuple[int, int] = (0, 0)
+    interfaces: tuple[str, ...] = ()
+    mark: int = MARK
+    table: str = "sipguard"
+    max_pinholes: int = MAX_PINHOLES
+    max_bans: int = MAX_BANS
+    local: bool = False
+    local_media: tuple[tuple[int, int], ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse what could not be installed, or what would be read as something else."""
+        for problem in _problems(self):
+            raise EdgeError(problem)
+
+    @property
+    def lets_pass(self) -> bool:
+        """Report whether SIP passes unjudged when nobody listens on the queue."""
+        return self.fail_open or self.shadow
+
+    @property
+    def chain(self) -> str:
+        """Return the name of our iptables chain."""
+        return self.table.upper()
+
+    @property
+    def idle_sets(self) -> tuple[tuple[str, int], ...]:
+        """Return suffix and idle seconds of each pair of pinhole sets, the usual one first."""
+        # One equal to media_idle_s stays: an earlier run may have left live media in its set.
+        others = sorted(set(self.other_idle_s))
+        return (("", self.media_idle_s), *((f"_{idle}", idle) for idle in others))
+
+
+def _problems(plan: Plan) -> Iterator[str]:
+    yield from _wrong_names(plan)
+    yield from _wrong_ports(plan)
+    if not 0 <= plan.queues[0] <= plan.queues[1] <= 65535:
+        yield f"queue numbers {plan.queues[0]} to {plan.queues[1]} are not a range in 0 to 65535"
+    if not 0 < plan.mark < 1 << 32 or plan.mark & plan.mark - 1:
+        yield f"mark {plan.mark:#x} is not a single bit of 32"
+    for idle_s in (plan.media_idle_s, *plan.other_idle_s):
+        if not 1 <= idle_s <= 86400:
+            yield f"media idle time {idle_s} s is outside 1 s to one day"
+    if min(plan.max_pinholes, plan.max_bans) < 1:
+        yield "the sets for pinholes and bans must have room for one element at least"
+
+
+def _wrong_names(plan: Plan) -> Iterator[str]:
+    # These words stand in scripts that run as root.
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,19}", plan.table):
+        yield f"table name {plan.table!r}: use a lower-case word of at most 20 letters"
+    for name in plan.interfaces:
+        if not re.fullmatch(r"[A-Za-z0-9_.@:][A-Za-z0-9_.@:-]{0,14}", name):
+            yield f"interface {name!r} is not the name of a network interface"
+
+
+def _wrong_ports(plan: Plan) -> Iterator[str]:
+    spans = (port for span in plan.local_media for port in span)
+    for port in (*plan.sip_ports, *plan.stream_ports, *plan.forward_udp, *spans):
+        if not 1 <= port <= 65535:
+            yield f"port {port} is outside 1 to 65535"
+    if not plan.sip_ports:
+        yield "no SIP port is named: nothing would be judged"
+    if any(low > high for low, high in plan.local_media):
+        yield "a local media range ends before it begins"

@@ -1,0 +1,304 @@
+"""What sipguard installs in the kernel, as text: an nft script and the queue rules.
+
+One table of our own, ``inet sipguard``, with three steps for forwarded packets:
+
+1. *screen*, priority mangle - 10: before anything is queued, so that a banned
+   source costs no userspace time. The ``ct`` expression here makes the kernel
+   reassemble fragments first; without one, the second fragment of a datagram
+   has no ports and would pass every rule below.
+2. the queue, priority mangle: nft's ``queue`` where the kernel has it, else
+   ``iptables-nft``, whose only place before the filter tables is that one.
+3. *gate*, priority filter - 10: SIP passes with the mark of our verdict alone,
+   media through a pinhole alone. Before the operator's own filter table, so
+   that our counters see everything; what we accept can still be dropped there.
+
+The mark is cleared in step 1: a mark that someone restored from a connection
+must not stand in for a verdict.
+"""
+
+from collections.abc import Iterable, Iterator
+from enum import Enum
+from typing import Final
+
+from sipguard.edge.iptables import iptables_script
+from sipguard.edge.plan import Plan, StreamTransports
+
+COUNTERS: Final = (
+    "invalid",
+    "banned",
+    "sip_queued",
+    "sip_judged",
+    "sip_unjudged",
+    "stream_refused",
+    "media",
+    "media_denied",
+    "forwarded_udp",
+)
+CHAINS: Final = (
+    "screen",
+    "queue_forward",
+    "gate",
+    "screen_input",
+    "queue_input",
+    "gate_input",
+    "queue_output",
+    "gate_output",
+    "sip",  # last: the gates jump to it
+)
+
+
+class Refresh(Enum):
+    """Whether packets or nobody keeps a set's elements alive."""
+
+    BY_PACKETS = "dynamic,timeout"
+    NEVER = "timeout"
+
+
+def nft_script(plan: Plan, *, queue_by_nft: bool) -> str:
+    """Return the script that puts everything in force as one transaction.
+
+    Chains are made anew and sets are only added, so running it over an older
+    installation keeps every pinhole and ban.
+    """
+    table = f"inet {plan.table}"
+    lines = [
+        "# sipguard: one table of its own; nothing else is touched.",
+        f"add table {table}",
+        "",
+        "# Counters; see `sipguard status`.",
+        *(f"add counter {table} {name}" for name in COUNTERS),
+        "",
+        "# Open media streams: source, destination, destination port. No port of the",
+        "# source: symmetric RTP is usual but not required.",
+        *_set_lines(plan),
+        "",
+        "# Chains are made anew, in this same transaction.",
+        *purge_chains(plan.table),
+    ]
+    chains = [*_forward_chains(plan, queue_by_nft)]
+    if plan.local:
+        chains += [*_local_chains(plan, queue_by_nft)]
+    for heading, name, hook, rules in chains:
+        lines += ["", f"# {heading}", f"add chain {table} {name}{hook}"]
+        lines += [f"add rule {table} {name} {rule}" for rule in rules]
+    return "\n".join(lines) + "\n"
+
+
+def purge_chains(table: str) -> list[str]:
+    """Return the lines that remove all our chains, whether or not they exist."""
+    where = f"inet {table}"
+    lines = [f"add chain {where} {name}" for name in CHAINS]
+    lines += [f"flush chain {where} {name}" for name in CHAINS]
+    return [*lines, *(f"delete chain {where} {name}" for name in CHAINS)]
+
+
+def set_names(plan: Plan) -> list[str]:
+    """Return the names of all sets of the plan."""
+    return [name for name, _ in _sets(plan)]
+
+
+def _sets(plan: Plan) -> Iterator[tuple[str, str]]:
+    for suffix, _ in plan.idle_sets:
+        for family, kind in (("4", "ipv4_addr"), ("6", "ipv6_addr")):
+            key = f"{kind} . {kind} . inet_service"
+            yield f"pinholes{family}{suffix}", _set(key, plan.max_pinholes, Refresh.BY_PACKETS)
+    for family, kind in (("4", "ipv4_addr"), ("6", "ipv6_addr")):
+        yield f"bans{family}", _set(kind, plan.max_bans, Refresh.NEVER)
+
+
+def _set(key: str, size: int, refresh: Refresh) -> str:
+    return f"{{ type {key}; size {size}; flags {refresh.value}; counter; }}"
+
+
+def _set_lines(plan: Plan) -> list[str]:
+    return [f"add set inet {plan.table} {name} {body}" for name, body in _sets(plan)]
+
+
+_Chain = tuple[str, str, str, list[str]]  # heading, name, hook, rules
+
+
+def _hook(hook: str, priority: str) -> str:
+    return f" {{ type filter hook {hook} priority {priority}; policy accept; }}"
+
+
+def _forward_chains(plan: Plan, queue_by_nft: bool) -> Iterator[_Chain]:
+    scope = _scope(plan)
+    yield "Every SIP packet comes here from the gates.", "sip", "", _sip_rules(plan)
+    yield (
+        "Before the queue: bans, defragmentation, no borrowed marks.",
+        "screen",
+        _hook("forward", "mangle - 10"),
+        [*scope, *_screen_rules(plan)],
+    )
+    if queue_by_nft:
+        rules = [*scope, *_queue_rules(plan)]
+        yield "To userspace.", "queue_forward", _hook("forward", "mangle"), rules
+    yield (
+        "After the queue: SIP with our mark, media with a pinhole, no other UDP.",
+        "gate",
+        _hook("forward", "filter - 10"),
+        [
+            *scope,
+            *_stream_rules(plan),
+            "meta l4proto != udp return",
+            *_both_ends(plan.sip_ports, "goto sip"),
+            *_pinhole_rules(plan),
+            *_forward_udp_rules(plan),
+            f"counter name media_denied{_refusal(plan, ' drop')}",
+        ],
+    )
+
+
+def _local_chains(plan: Plan, queue_by_nft: bool) -> Iterator[_Chain]:
+    mark = plan.mark
+    inward = ["iifname lo return"]
+    # Packets of this machine that carry the mark are our own replies.
+    outward = ["oifname lo return"]
+    yield (
+        "The telephony server on this machine: inward.",
+        "screen_input",
+        _hook("input", "mangle - 10"),
+        [*inward, *_screen_rules(plan)],
+    )
+    if queue_by_nft:
+        rules = [*inward, *_queue_rules(plan)]
+        yield "To userspace.", "queue_input", _hook("input", "mangle"), rules
+        own = f"meta mark & {mark:#x} == {mark:#x} return"
+        rules = [*outward, own, *_queue_rules(plan)]
+        yield "To userspace.", "queue_output", _hook("output", "mangle"), rules
+    yield (
+        "Inward, after the queue.",
+        "gate_input",
+        _hook("input", "filter - 10"),
+        [
+            *inward,
+            *_stream_rules(plan),
+            *_both_ends(plan.sip_ports, "goto sip"),
+            *_local_media_rules(plan, "dport"),
+        ],
+    )
+    yield (
+        "The telephony server on this machine: outward.",
+        "gate_output",
+        _hook("output", "filter - 10"),
+        [
+            *outward,
+            *_both_ends(plan.sip_ports, "goto sip"),
+            *_local_media_rules(plan, "sport"),
+        ],
+    )
+
+
+def _scope(plan: Plan) -> list[str]:
+    if not plan.interfaces:
+        return []
+    names = ", ".join(f'"{name}"' for name in plan.interfaces)
+    return [f"iifname != {{ {names} }} oifname != {{ {names} }} return"]
+
+
+def _refusal(plan: Plan, verdict: str) -> str:
+    """Shadow mode counts what it would refuse, and lets it pass."""
+    return "" if plan.shadow else verdict
+
+
+def _screen_rules(plan: Plan) -> list[str]:
+    keep = 0xFFFFFFFF ^ plan.mark
+    ban = f"counter name banned{_refusal(plan, ' drop')}"
+    return [
+        "ct state invalid counter name invalid",
+        f"ip saddr @bans4 {ban}",
+        f"ip6 saddr @bans6 {ban}",
+        *_both_ends(plan.sip_ports, f"meta mark set meta mark & {keep:#x}"),
+    ]
+
+
+def _sip_rules(plan: Plan) -> list[str]:
+    unjudged = " accept" if plan.lets_pass else " drop"
+    return [
+        f"meta mark & {plan.mark:#x} == {plan.mark:#x} counter name sip_judged accept",
+        f"counter name sip_unjudged{unjudged}",
+    ]
+
+
+def _queue_rules(plan: Plan) -> list[str]:
+    first, last = plan.queues
+    numbers = f"{first}" if first == last else f"{first}-{last}"
+    bypass = " bypass" if plan.lets_pass else ""
+    return _both_ends(plan.sip_ports, f"counter name sip_queued queue num {numbers}{bypass}")
+
+
+def _stream_rules(plan: Plan) -> list[str]:
+    if plan.stream_transports is StreamTransports.PASS:
+        return []
+    ports = _braces(sorted({*plan.sip_ports, *plan.stream_ports}))
+    verdict = "counter name stream_refused" + _refusal(plan, " reject with tcp reset")
+    return [f"tcp {end} {ports} {verdict}" for end in ("dport", "sport")]
+
+
+def _pinhole_rules(plan: Plan) -> list[str]:
+    rules = []
+    for suffix, idle in plan.idle_sets:
+        for family, ip in (("4", "ip"), ("6", "ip6")):
+            name = f"pinholes{family}{suffix}"
+            key = f"{ip} saddr . {ip} daddr . udp dport"
+            # Judged by the set alone, never by `ct state`: a closed pinhole closes at once.
+            rules.append(
+                f"{key} @{name} update @{name} {{ {key} timeout {idle}s }}"
+                " counter name media accept"
+            )
+    return rules
+
+
+def _forward_udp_rules(plan: Plan) -> list[str]:
+    if not plan.forward_udp:
+        return []
+    ports = _braces(plan.forward_udp)
+    return [
+        f"udp dport {ports} counter name forwarded_udp accept",
+        # Only the answering direction: nobody may start a flow from source port 53.
+        f"udp sport {ports} ct direction reply counter name forwarded_udp accept",
+    ]
+
+
+def _local_media_rules(plan: Plan, end: str) -> list[str]:
+    if not plan.local_media:
+        return []
+    spans = ", ".join(f"{low}-{high}" for low, high in plan.local_media)
+    return [
+        "meta l4proto != udp return",
+        f"udp {end} != {{ {spans} }} return",
+        *_pinhole_rules(plan),
+        f"counter name media_denied{_refusal(plan, ' drop')}",
+    ]
+
+
+def _both_ends(ports: Iterable[int], verdict: str) -> list[str]:
+    braces = _braces(ports)
+    return [f"udp dport {braces} {verdict}", f"udp sport {braces} {verdict}"]
+
+
+def _braces(ports: Iterable[int]) -> str:
+    return "{ " + ", ".join(str(port) for port in ports) + " }"
+
+
+def render_rules(plan: Plan, *, queue_by_nft: bool | None = None) -> str:
+    """Return everything that would be installed, for people: ``sipguard rules POLICY``.
+
+    Which way the queue goes depends on the kernel; ``None`` shows both.
+    """
+    parts = [
+        "### nft -f, one transaction",
+        nft_script(plan, queue_by_nft=queue_by_nft is not False),
+    ]
+    if queue_by_nft is None:
+        parts.insert(
+            1,
+            "# The chains queue_* stand here where the kernel knows nft's queue statement;\n"
+            "# where it does not, the iptables rules below take their place.\n",
+        )
+    if queue_by_nft is not True:
+        parts += [
+            "### iptables-nft-restore --noflush, and the same by ip6tables-nft-restore",
+            iptables_script(plan),
+        ]
+    return "\n".join(parts)
