@@ -120,6 +120,7 @@ class Reason(Enum):
     BAD_SDP_ADDRESS = "bad-sdp-address", "SDP-3", _N, 0, "A media address that no pinhole may lead to."
     SDP_LEVEL = "sdp-level", "SDP-5", _N, 0, "A security attribute stands at the wrong level and is ignored."
     SDP_CLEAR_KEY = "sdp-clear-key", "SDP-7", _N, 0, "The obsolete k= line carries a key in clear."
+    SDP_ODD = "sdp-odd", "SDP-2", _N, 0, "The session description is unusual but clear."
 
     # --- calls
     STRAY_RESPONSE = "stray-response", "TXN-4", _U, 0, "A response to no request that was seen."

@@ -1,0 +1,123 @@
+"""Did offer and answer negotiate a key for SRTP? (RULES.md 7.0 to 7.2)
+
+SDES (RFC 4568), DTLS-SRTP by fingerprint (RFC 5763, 5764) and opportunistic
+SRTP (RFC 8643). The answer decides: an offer may carry suites, methods and
+NULL ciphers that nobody takes.
+"""
+
+from typing import Final, NamedTuple
+
+from sipguard.reason import Reason
+from sipguard.wire.sdp import Crypto, Media
+
+SDES: Final = b"sdes"
+DTLS: Final = b"dtls"
+
+_SRTP: Final = frozenset((b"RTP/SAVP", b"RTP/SAVPF"))
+_DTLS_SRTP: Final = frozenset((b"UDP/TLS/RTP/SAVP", b"UDP/TLS/RTP/SAVPF"))
+_RTP: Final = frozenset((b"RTP/AVP", b"RTP/AVPF"))  # secure only by RFC 8643
+_OFFER_ROLES: Final = frozenset((b"actpass", b"active", b"passive"))
+_ROLE_PAIRS: Final = frozenset(
+    (
+        (b"actpass", b"active"),
+        (b"actpass", b"passive"),
+        (b"active", b"passive"),
+        (b"passive", b"active"),
+    )
+)  # RFC 4145 section 4.1 without holdconn (DTL-2)
+
+
+class Keying(NamedTuple):
+    """Whether a stream has a key, by which method and suite, or why it has none."""
+
+    keyed: bool
+    method: bytes
+    suite: bytes
+    reason: Reason
+    detail: str
+
+
+def offered_key(offer: Media) -> Keying:
+    """Return what the offer alone could lead to; ``keyed`` means an answer can still secure it."""
+    if offer.proto in _DTLS_SRTP:
+        return _offered_dtls(offer)
+    if offer.proto not in _SRTP and offer.proto not in _RTP:
+        return _without(Reason.NOT_KEYED, "a transport that sipguard knows no keying for")
+    for crypto in offer.cryptos:
+        if crypto.problem is None:
+            return Keying(True, SDES, crypto.suite, Reason.KEYED, "")
+    if offer.fingerprints:
+        return _offered_dtls(offer)
+    return _why_not(offer.cryptos)
+
+
+def agreed_key(offer: Media, answer: Media) -> Keying:
+    """Return what offer and answer of one ``m=`` line negotiated together (PIN-18)."""
+    if answer.proto != offer.proto:
+        return _without(Reason.PROFILE_DOWNGRADE, "the answer has another transport profile")
+    if offer.proto in _DTLS_SRTP:
+        return _agreed_dtls(offer, answer)
+    if offer.proto not in _SRTP and (offer.proto not in _RTP or _is_mixed(answer)):
+        return _without(Reason.NOT_KEYED, "no single keying method for this transport")
+    if answer.cryptos:
+        return _agreed_sdes(offer.cryptos, answer.cryptos)
+    if answer.fingerprints:
+        return _agreed_dtls(offer, answer)
+    return _without(Reason.NOT_KEYED, "the answer carries no key")
+
+
+def _without(reason: Reason, detail: str) -> Keying:
+    return Keying(False, b"", b"", reason, detail)
+
+
+def _why_not(cryptos: tuple[Crypto, ...]) -> Keying:
+    problems = {crypto.problem for crypto in cryptos}
+    if Reason.WEAK_CRYPTO in problems:
+        return _without(Reason.WEAK_CRYPTO, "no crypto line encrypts and authenticates")
+    if problems:
+        return _without(Reason.BAD_CRYPTO, "no crypto line can be used")
+    return _without(Reason.NOT_KEYED, "no key is offered")
+
+
+def _is_mixed(answer: Media) -> bool:
+    """Report an optional-SRTP answer with more than one keying method (KEY-2)."""
+    methods = {name for name, _ in answer.attributes if name in (b"key-mgmt", b"zrtp-hash")}
+    return len(methods) + bool(answer.cryptos) + bool(answer.fingerprints) > 1
+
+
+def _agreed_sdes(offered: tuple[Crypto, ...], answered: tuple[Crypto, ...]) -> Keying:
+    """Match the one answered crypto line with the offered ones (SDE-5, SDE-4)."""
+    if len(answered) != 1:
+        return _without(Reason.ANSWER_CRYPTO, "the answer has more than one crypto line")
+    answer = answered[0]
+    if answer.problem is not None:
+        return _without(answer.problem, "the answered crypto line cannot be used")
+    for offer in offered:
+        if offer.tag == answer.tag and offer.suite == answer.suite:
+            break
+    else:
+        return _without(Reason.ANSWER_CRYPTO, "tag and suite were not offered together")
+    if offer.problem is not None:
+        return _without(offer.problem, "the offered crypto line cannot be used")
+    for crypto in offered:
+        if not set(answer.keys).isdisjoint(crypto.keys):
+            # Two senders under one key: the two-time pad of RFC 4568 section 6.1.
+            return _without(Reason.KEY_REUSE, "offer and answer share a key")
+    return Keying(True, SDES, answer.suite, Reason.KEYED, "")
+
+
+def _offered_dtls(offer: Media) -> Keying:
+    if not offer.fingerprints:
+        return _without(Reason.BAD_FINGERPRINT, "no usable fingerprint is offered")
+    if offer.setup not in _OFFER_ROLES:
+        return _without(Reason.BAD_SETUP, "no usable a=setup is offered")
+    return Keying(True, DTLS, b"", Reason.KEYED, "")
+
+
+def _agreed_dtls(offer: Media, answer: Media) -> Keying:
+    """Both ends need a fingerprint and roles that pair (DTL-1, DTL-2)."""
+    if not (offer.fingerprints and answer.fingerprints):
+        return _without(Reason.BAD_FINGERPRINT, "one side has no usable fingerprint")
+    if (offer.setup, answer.setup) not in _ROLE_PAIRS:
+        return _without(Reason.BAD_SETUP, "the a=setup roles do not pair")
+    return Keying(True, DTLS, b"", Reason.KEYED, "")
