@@ -16,11 +16,11 @@ from sipguard.errors import HostileInput
 from sipguard.reason import Reason
 
 UDP: Final = 17
+IPV6_FRAGMENT: Final = 44
 MAX_EXTENSION_HEADERS: Final = 8  # RFC 8200 names seven, none of them more than twice
 MAX_ADDRESS_TEXT_OCTETS: Final = 45  # the longest IPv6 literal, with an embedded IPv4 address
 
 _AUTHENTICATION: Final = 51
-_FRAGMENT: Final = 44
 _ROUTING: Final = 43
 _HOP_BY_HOP: Final = 0
 _DESTINATION_OPTIONS: Final = 60
@@ -37,7 +37,7 @@ _IPV4_UDP: Final = struct.Struct("!BxH2xHxB2x4s4sHHH2x")
 _IPV4: Final = struct.Struct("!BxH2xHxB2x4s4s")
 _IPV6_UDP: Final = struct.Struct("!B3xHBx16s16sHHH2x")
 _IPV6: Final = struct.Struct("!B3xHBx16s16s")
-_UDP: Final = struct.Struct("!HHHH")
+_UDP: Final = struct.Struct("!HHH")
 _MAPPED_PREFIX: Final = b"\x00" * 10 + b"\xff\xff"
 
 
@@ -93,38 +93,59 @@ def parse_packet(octets: bytes, interface: str = "") -> Packet:
     return _parse_slowly(octets, interface)
 
 
-def _parse_slowly(octets: bytes, interface: str) -> Packet:
-    """Read what the fast path leaves: options, extension headers, and everything wrong."""
+class IpHeader(NamedTuple):
+    """What an IP header says: ends, the upper protocol, and where its octets start.
+
+    With ``fragmented`` set, ``start`` points behind an IPv4 header, or at the
+    fragment header of IPv6 (``protocol`` is then 44).
+    """
+
+    src: bytes
+    dst: bytes
+    protocol: int
+    start: int
+    fragmented: bool
+
+
+def parse_ip(octets: bytes) -> IpHeader:
+    """Read the headers of one IP packet up to its upper protocol, whichever that is.
+
+    Raises:
+        HostileInput: ``MALFORMED_PACKET``.
+    """
     version = octets[0] >> 4 if octets else 0
     if version == 4:
-        src, dst, start = _read_ipv4(octets)
-    elif version == 6:
-        src, dst, start = _read_ipv6(octets)
-    else:
-        raise _malformed("neither IPv4 nor IPv6")
+        return _parse_ipv4(octets)
+    if version == 6:
+        return _parse_ipv6(octets)
+    raise _malformed("neither IPv4 nor IPv6")
+
+
+def _parse_slowly(octets: bytes, interface: str) -> Packet:
+    """Read what the fast path leaves: options, extension headers, and everything wrong."""
+    src, dst, protocol, start, fragmented = parse_ip(octets)
+    if fragmented:
+        raise HostileInput(Reason.IP_FRAGMENT, "an IP fragment")
+    if protocol != UDP:
+        raise HostileInput(Reason.NOT_UDP, f"IP protocol {protocol}")
     if len(octets) - start < 8:
         raise _malformed("the UDP header is cut off")
-    sport, dport, length, _ = _UDP.unpack_from(octets, start)
+    sport, dport, length = _UDP.unpack_from(octets, start)
     if not 8 <= length <= len(octets) - start:
         raise _malformed("the UDP length does not fit the packet")
     return Packet(src, dst, sport, dport, octets[start + 8 : start + length], "udp", interface)
 
 
-def _read_ipv4(octets: bytes) -> tuple[bytes, bytes, int]:
-    """Return the addresses and where the UDP header starts."""
+def _parse_ipv4(octets: bytes) -> IpHeader:
     if len(octets) < 20:
         raise _malformed("the IPv4 header is cut off")
     first, total, fragment, protocol, src, dst = _IPV4.unpack_from(octets)
     start = (first & 15) * 4
     if start < 20 or total < start or total != len(octets):
         raise _malformed("the IPv4 lengths do not fit the packet")
-    if fragment & _MORE_OR_OFFSET:
-        raise HostileInput(Reason.IP_FRAGMENT, "an IPv4 fragment")
-    if protocol != UDP:
-        raise HostileInput(Reason.NOT_UDP, f"IP protocol {protocol}")
     if start > 20:
         _check_options(octets[20:start])
-    return src, dst, start
+    return IpHeader(src, dst, protocol, start, bool(fragment & _MORE_OR_OFFSET))
 
 
 def _check_options(options: bytes) -> None:
@@ -149,8 +170,7 @@ def _check_options(options: bytes) -> None:
         at += length
 
 
-def _read_ipv6(octets: bytes) -> tuple[bytes, bytes, int]:
-    """Return the addresses and where the UDP header starts."""
+def _parse_ipv6(octets: bytes) -> IpHeader:
     if len(octets) < 40:
         raise _malformed("the IPv6 header is cut off")
     _, length, upper, src, dst = _IPV6.unpack_from(octets)
@@ -159,24 +179,18 @@ def _read_ipv6(octets: bytes) -> tuple[bytes, bytes, int]:
         raise _malformed("the IPv6 payload length does not fit the packet")
     start = 40
     for position in range(MAX_EXTENSION_HEADERS + 1):
-        if upper == UDP:
-            return src, dst, start
-        if position == MAX_EXTENSION_HEADERS:
-            break
-        start, upper = _skip_extension(octets, start, upper, position)
+        if upper in _UNREAD_EXTENSIONS:
+            raise _malformed(f"IPv6 extension header {upper}")
+        if upper not in _EXTENSIONS:
+            return IpHeader(src, dst, upper, start, upper == IPV6_FRAGMENT)
+        if upper == _HOP_BY_HOP and position:
+            raise _malformed("hop-by-hop options that do not stand first")
+        start, upper = _skip_extension(octets, start, upper)
     raise _malformed(f"more than {MAX_EXTENSION_HEADERS} IPv6 extension headers")
 
 
-def _skip_extension(octets: bytes, start: int, kind: int, position: int) -> tuple[int, int]:
+def _skip_extension(octets: bytes, start: int, kind: int) -> tuple[int, int]:
     """Return where the next header starts, and its kind (RFC 8200 section 4)."""
-    if kind == _FRAGMENT:
-        raise HostileInput(Reason.IP_FRAGMENT, "an IPv6 fragment")
-    if kind in _UNREAD_EXTENSIONS:
-        raise _malformed(f"IPv6 extension header {kind}")
-    if kind not in _EXTENSIONS:
-        raise HostileInput(Reason.NOT_UDP, f"IP protocol {kind}")
-    if kind == _HOP_BY_HOP and position:
-        raise _malformed("hop-by-hop options that do not stand first")
     if len(octets) - start < 8:
         raise _malformed("an IPv6 extension header is cut off")
     if kind == _ROUTING and (octets[start + 2] == 0 or octets[start + 3]):
@@ -201,24 +215,35 @@ def build_udp(packet: Packet) -> bytes:
             of range, or the payload does not fit; a fault of ours, not of a peer.
     """
     src, dst, length = packet.src, packet.dst, len(packet.payload) + 8
-    family = len(src)
-    if len(dst) != family or family not in (4, 16):
-        raise ValueError("source and destination must be two addresses of one family")
     if not (0 <= packet.sport <= 65535 and 0 <= packet.dport <= 65535):
         raise ValueError("a port is out of range")
-    if length + (20 if family == 4 else 0) > 65535:
+    if length > 65535:
         raise ValueError("the payload does not fit one UDP datagram")
     head = struct.pack("!HHHH", packet.sport, packet.dport, length, 0)
     pseudo = src + dst + struct.pack("!LL", length, UDP)
     # A computed 0 is sent as all ones; 0 would mean "no checksum" (RFC 768).
     checksum = _complement_sum(pseudo + head + packet.payload) or 0xFFFF
     datagram = head[:6] + checksum.to_bytes(2, "big") + packet.payload
-    if family == 16:
-        return struct.pack("!LHBB", 6 << 28, length, UDP, 64) + src + dst + datagram
+    return build_ip(src, dst, UDP, datagram)
+
+
+def build_ip(src: bytes, dst: bytes, protocol: int, payload: bytes) -> bytes:
+    """Return the IP packet, without options, that carries *payload* between two addresses.
+
+    Raises:
+        ValueError: the payload does not fit, or the addresses are of two families.
+    """
+    if len(dst) != len(src) or len(src) not in (4, 16):
+        raise ValueError("source and destination must be two addresses of one family")
+    total = len(payload) + (20 if len(src) == 4 else 0)
+    if total > 65535:
+        raise ValueError("the payload does not fit one IP packet")
+    if len(src) == 16:
+        return struct.pack("!LHBB", 6 << 28, total, protocol, 64) + src + dst + payload
     # DF with identification 0: an atomic datagram needs none (RFC 6864 section 4.1).
-    front = struct.pack("!BBHHHBB", 0x45, 0, length + 20, 0, 0x4000, 64, UDP)
+    front = struct.pack("!BBHHHBB", 0x45, 0, total, 0, 0x4000, 64, protocol)
     checksum = _complement_sum(front + b"\x00\x00" + src + dst)
-    return front + checksum.to_bytes(2, "big") + src + dst + datagram
+    return front + checksum.to_bytes(2, "big") + src + dst + payload
 
 
 def _complement_sum(octets: bytes) -> int:
