@@ -62,7 +62,8 @@ _DIGEST: Final = re.compile(rb"(?i)\s*digest\s")
 # --- URIs: ``sip:user:password@host`` and ``https://user:password@host``
 _WORD: Final = re.compile(rb"[^\s<>\"]++")
 _PLAIN_WORD: Final = re.compile(rb"[!#-;=?-~]++")  # inside binary, lengths and tags end a word
-_SCHEME: Final = re.compile(rb"(?i)sips?(:|%3a)|:(/)/")
+_SCHEME: Final = re.compile(rb"(?i)sips?:|:(/)/")
+_CODED_SCHEME: Final = re.compile(rb"sips?%3a")
 _HOST_PORT: Final = re.compile(
     rb"(?:\[[^\]]*+\]|[^:\[]*+)(?::(?:[0-9]{1,5}(?=[^0-9A-Za-z]|\Z).*)?)?", re.DOTALL
 )
@@ -118,7 +119,7 @@ def mask_quotation(octets: bytes, traces: frozenset[bytes] | None) -> bytes:
         return _LONG_WORD.sub(STARS, mask(text, cut=True))
     if traces:
         text = _mask_traces(text, traces)
-    return mask(text, cut=True)
+    return mask(text)
 
 
 def _mask(text: bytes, cut: bool, depth: int) -> bytes:
@@ -193,21 +194,29 @@ def _mask_password(found: re.Match[bytes], cut: bool) -> bytes:
     """Mask what stands between the first colon after the scheme and the last ``@`` of a word."""
     word = found[0]
     scheme = _SCHEME.search(word)
+    colon = word.find(b":", scheme.end()) if scheme else -1
+    if scheme is None or colon < 0:
+        return _mask_coded_password(word)
+    at = word.rfind(b"@")
+    if colon < at:
+        return word[: colon + 1] + STARS + word[at:]
+    if at >= 0 or scheme[1] is not None:
+        return _mask_coded_password(word)
+    # No "@": a port, or a password whose end is missing.
+    is_last = cut and found.end() == len(found.string)
+    if is_last or not _HOST_PORT.fullmatch(word, scheme.end()):
+        return word[: colon + 1] + STARS
+    return _mask_coded_password(word)
+
+
+def _mask_coded_password(word: bytes) -> bytes:
+    """The same for a URI that stands percent-encoded inside another one's headers."""
+    folded = word.lower()
+    scheme = _CODED_SCHEME.search(folded)
     if scheme is None:
         return word
-    is_coded = scheme[1] is not None and scheme[1] != b":"
-    colon_mark, at_mark = (b"%3a", b"%40") if is_coded else (b":", b"@")
-    folded = word.lower() if is_coded else word
-    colon = folded.find(colon_mark, scheme.end())
-    at = folded.rfind(at_mark)
-    if 0 <= colon < at:
-        return word[: colon + len(colon_mark)] + STARS + word[at:]
-    is_last = cut and found.end() == len(found.string)
-    if at >= 0 or colon < 0 or scheme[2] is not None:
-        return word
-    if is_last or (not is_coded and not _HOST_PORT.fullmatch(word, scheme.end())):
-        return word[: colon + len(colon_mark)] + STARS
-    return word
+    colon, at = folded.find(b"%3a", scheme.end()), folded.rfind(b"%40")
+    return word[: colon + 3] + STARS + (word[at:] if at > colon else b"") if colon >= 0 else word
 
 
 def _open_encodings(text: bytes, cut: bool, depth: int) -> bytes:

@@ -93,10 +93,10 @@ def parse_source(text: str) -> Network:
 
 def parse_reason(text: str) -> Reason:
     """Return the reason with this code."""
-    try:
-        return Reason(text.strip().lower())
-    except ValueError:
-        raise QueryError(f"{text!r} is no reason code; `sipguard blocked` shows them") from None
+    for reason in Reason:
+        if reason.value == text.strip().lower():
+            return reason
+    raise QueryError(f"{text!r} is no reason code; `sipguard blocked --group-by reason` shows them")
 
 
 def parse_verdict(text: str) -> Action:
