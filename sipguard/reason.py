@@ -91,6 +91,7 @@ class Reason(Enum):
 
     # --- wire/sip: fields
     BAD_CSEQ = "bad-cseq", "SIP-30", _M, 400, "CSeq is not a number and a method."
+    RESPONSE_CSEQ = "response-cseq", "SIP-30", _U, 0, "A response whose CSeq cannot be one of ours."
     CSEQ_METHOD_MISMATCH = "cseq-method-mismatch", "SIP-30", _A, 400, "CSeq names another method than the start line."
     BAD_MAX_FORWARDS = "bad-max-forwards", "SIP-31", _M, 400, "Max-Forwards is not a number."
     BAD_EXPIRES = "bad-expires", "SIP-32", _N, 0, "Expires is out of range; the default applies."

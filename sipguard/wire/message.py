@@ -1,0 +1,207 @@
+"""A SIP message as read: raw octets, rows in order, findings, and fields on request."""
+
+from typing import Final, NamedTuple
+
+from sipguard.errors import HostileInput
+from sipguard.reason import Finding
+from sipguard.wire.fields import Address, Via, parse_rack
+from sipguard.wire.multipart import sessions
+from sipguard.wire.reader import split_list
+from sipguard.wire.rows import Header
+from sipguard.wire.start import Start
+from sipguard.wire.uri import Uri
+
+MAX_MESSAGE_OCTETS = 65_536  # no UDP datagram is larger; streams are held to the same
+MAX_HEADERS = 256
+_SDP: Final = b"application/sdp"
+
+
+class Ids(NamedTuple):
+    """What names a message's transaction and dialog, from the five mandatory headers."""
+
+    call_id: bytes
+    from_tag: bytes
+    to_tag: bytes
+    cseq: int
+    method: bytes  # of the CSeq
+    branch: bytes
+    sent_by: bytes
+    from_: Address
+    to: Address
+    via: Via
+
+
+class Message:
+    """One SIP message. A message whose findings are all NOTE is strictly well-formed.
+
+    Rows keep their order; fields nobody asks for are never parsed. Names given to
+    ``header`` and ``values`` are canonical: long form, lower case.
+    """
+
+    __slots__ = (
+        "_first",
+        "_sessions",
+        "_start",
+        "_vias",
+        "body",
+        "findings",
+        "headers",
+        "ids",
+        "is_request",
+        "method",
+        "raw",
+        "reason_phrase",
+        "status",
+        "uri",
+    )
+
+    def __init__(
+        self,
+        raw: bytes,
+        start: Start,
+        method: bytes,
+        headers: list[Header],
+        first: dict[bytes, Header],
+        body: bytes,
+        findings: list[Finding],
+        ids: Ids | None,
+    ) -> None:
+        """Keep what the reader found; *first* maps each name to its first row."""
+        self.raw = raw
+        self.is_request, _, self.uri, _, self.status, self.reason_phrase = start
+        self.method = method
+        self.headers = headers
+        self.body = body
+        self.findings = findings
+        self.ids = ids
+        self._start = start
+        self._first = first
+        self._vias: tuple[Via, ...] | None = None
+        self._sessions: tuple[bytes, ...] | None = None
+
+    def header(self, name: bytes) -> bytes | None:
+        """Return the value of the first row of that name, ``None`` where there is none."""
+        row = self._first.get(name)
+        return None if row is None else row.value
+
+    def values(self, name: bytes) -> list[bytes]:
+        """Return the values of all rows of that name; ``split_list`` cuts each at its commas."""
+        if name not in self._first:
+            return []
+        return [row.value for row in self.headers if row.name == name]
+
+    @property
+    def vias(self) -> tuple[Via, ...]:
+        """All hops, topmost first; those that cannot be read are left out."""
+        if self._vias is None:
+            self._vias = tuple(
+                via for row in self.headers if row.name == b"via" for via in row.vias
+            )
+        return self._vias
+
+    @property
+    def contacts(self) -> tuple[Address, ...]:
+        """All Contact addresses in order; empty for ``*``."""
+        return self.addresses(b"contact")
+
+    @property
+    def star(self) -> bool:
+        """Whether a Contact is ``*``, which removes all bindings (SIP-42)."""
+        row = self._first.get(b"contact")
+        return row is not None and b"*" in self.values(b"contact")
+
+    def addresses(self, name: bytes) -> tuple[Address, ...]:
+        """Return the addresses of the rows From, To, Contact, Route and their like."""
+        if name not in self._first:
+            return ()
+        return tuple(
+            address for row in self.headers if row.name == name for address in row.addresses
+        )
+
+    @property
+    def request_uri(self) -> Uri | None:
+        """The Request-URI; ``None`` in responses and where it is malformed."""
+        return self._start.request_uri
+
+    @property
+    def content_type(self) -> bytes:
+        """The lower-case media type of the body, ``b""`` where none is stated."""
+        row = self._first.get(b"content-type")
+        return b"" if row is None else row.media_type
+
+    @property
+    def max_forwards(self) -> int | None:
+        """Max-Forwards; ``None`` where absent or above 255 (SIP-31)."""
+        return self._number(b"max-forwards")
+
+    @property
+    def expires(self) -> int | None:
+        """Seconds; 3600 where the value is out of range or malformed (SIP-32)."""
+        return self._number(b"expires")
+
+    @property
+    def session_expires(self) -> int | None:
+        """Seconds of RFC 4028's session timer."""
+        return self._number(b"session-expires")
+
+    @property
+    def rseq(self) -> int | None:
+        """The number of a reliable provisional response (RFC 3262)."""
+        return self._number(b"rseq")
+
+    @property
+    def date_s(self) -> int | None:
+        """POSIX seconds of the Date header; ``None`` where absent or malformed."""
+        return self._number(b"date")
+
+    def _number(self, name: bytes) -> int | None:
+        row = self._first.get(name)
+        return None if row is None or row.number < 0 else row.number
+
+    @property
+    def rack(self) -> tuple[int, int, bytes] | None:
+        """RSeq number, CSeq number and method that a PRACK acknowledges."""
+        row = self._first.get(b"rack")
+        try:
+            return None if row is None else parse_rack(row.value)
+        except HostileInput:
+            return None
+
+    @property
+    def require(self) -> frozenset[bytes]:
+        """The option tags of Require, lower case."""
+        if b"require" not in self._first:
+            return frozenset()
+        tags = (tag for value in self.values(b"require") for tag in split_list(value))
+        return frozenset(tag.lower() for tag in tags if tag)
+
+    @property
+    def user_agent(self) -> bytes:
+        """User-Agent, raw; ``b""`` where absent."""
+        row = self._first.get(b"user-agent")
+        return b"" if row is None else row.value
+
+    @property
+    def sdp_bodies(self) -> tuple[bytes, ...]:
+        """The session descriptions a UA could reach; more than one is ambiguous (SIP-54)."""
+        if self._sessions is None:
+            self._sessions = self._read_sessions()
+        return self._sessions
+
+    def _read_sessions(self) -> tuple[bytes, ...]:
+        first = self._first
+        row = first.get(b"content-type")
+        if row is None or not self.body or self._is_encoded():
+            return ()
+        disposition = first.get(b"content-disposition")
+        if row.media_type == _SDP and disposition is None:
+            return (self.body,)
+        try:
+            return sessions(row.value, disposition.value if disposition else b"", self.body)
+        except HostileInput:
+            return ()  # the reader has said so in the findings
+
+    def _is_encoded(self) -> bool:
+        """An encoded body cannot be inspected (SIP-20), so it describes no session to us."""
+        row = self._first.get(b"content-encoding")
+        return row is not None and row.value.lower() not in (b"", b"identity")

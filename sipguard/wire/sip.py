@@ -1,0 +1,171 @@
+"""SIP messages: what a datagram is, and one strict reading of it (RFC 3261 sections 7, 20, 25).
+
+``parse_message`` has a straight way for messages without any oddity, made of look-ups of
+lines seen before, and hands everything else to ``careful``. Both give the same values;
+a test holds that.
+"""
+
+from collections.abc import Callable
+from enum import Enum
+from typing import Final
+
+from sipguard.errors import HostileInput
+from sipguard.wire.careful import STREAMS, is_secured, names_a_group, read_carefully
+from sipguard.wire.fields import CSeq
+from sipguard.wire.memo import Memo, NotPlain
+from sipguard.wire.message import MAX_HEADERS, MAX_MESSAGE_OCTETS, Ids, Message
+from sipguard.wire.reader import split_list
+from sipguard.wire.rows import SINGLE, Header, read_row
+from sipguard.wire.start import Start, read_start
+from sipguard.wire.stun import is_stun
+
+__all__ = (
+    "MAX_HEADERS",
+    "MAX_MESSAGE_OCTETS",
+    "Header",
+    "Ids",
+    "Kind",
+    "Message",
+    "classify",
+    "parse_message",
+    "split_list",
+)
+
+MAX_KEEPALIVE_OCTETS = 64  # CRLFs, and the NULs that some phones send
+_PADDING: Final = b"\r\n\0"
+_MAX_START_OCTETS = 8192
+_TRANSPORTS: Final = {"udp": b"UDP", "tcp": b"TCP", "tls": b"TLS", "ws": b"WS", "wss": b"WSS"}
+# Methods whose Contact or RAck the plain way must look at.
+_DEMANDING: Final = frozenset((b"INVITE", b"UPDATE", b"PRACK"))
+_NO_LENGTH: Final = Header(b"content-length", b"", b"")
+_NO_CSEQ: Final = CSeq(-1, b"")  # a plain row has one; this satisfies the types
+_NEVER_TWICE: Final = SINGLE | {b"identity"}
+
+
+class Kind(Enum):
+    """What a datagram on a SIP port is."""
+
+    EMPTY_KEEPALIVE = "empty-keep-alive"
+    STUN = "stun"
+    SIGCOMP = "sigcomp"
+    SIP = "sip"
+    OTHER = "other"
+
+
+def classify(payload: bytes) -> Kind:
+    """Tell what a datagram is by its first line (SIP-1, SIP-3); cheap, and never raises."""
+    line = payload[:_MAX_START_OCTETS].lstrip(b"\r\n").partition(b"\n")[0]
+    if b"SIP/2.0" in line:
+        return Kind.SIP
+    if len(payload) <= MAX_KEEPALIVE_OCTETS and not payload.strip(_PADDING):
+        return Kind.EMPTY_KEEPALIVE
+    if is_stun(payload):
+        return Kind.STUN
+    if payload[0] >= 0xF8:  # top five bits set: RFC 3320
+        return Kind.SIGCOMP
+    shape = line.upper()
+    return Kind.SIP if shape.startswith(b"SIP/") or b" SIP/" in shape else Kind.OTHER
+
+
+def _plain_row(line: bytes) -> Header:
+    header, findings = read_row(line)
+    if findings or header.value == b"*":
+        raise NotPlain
+    return header
+
+
+def _plain_start(line: bytes) -> Start:
+    try:
+        start, findings = read_start(line)
+    except HostileInput:
+        raise NotPlain from None
+    if findings:
+        raise NotPlain
+    return start
+
+
+_KNOWN_STARTS: Final = Memo(_plain_start)
+_KNOWN_ROWS: Final = Memo(_plain_row)
+_known_row: Final[Callable[[bytes], Header]] = _KNOWN_ROWS.__getitem__
+
+
+def parse_message(payload: bytes, transport: str = "udp") -> Message:
+    """Return the message, with findings for everything that is not strictly well-formed.
+
+    Args:
+        payload: One datagram, or what a stream's framing cut out.
+        transport: ``udp``, ``tcp``, ``tls``, ``ws`` or ``wss``: the carrier actually seen.
+
+    Raises:
+        HostileInput: ``NOT_SIP`` or ``BAD_STATUS`` where there is no SIP start line at all.
+    """
+    try:
+        return _read_plain(payload, transport)
+    except (NotPlain, KeyError):
+        return read_carefully(payload, transport)
+
+
+def _read_plain(payload: bytes, transport: str) -> Message:
+    """Read a message that has nothing odd; KeyError and NotPlain mean that it has."""
+    head, blank, body = payload.partition(b"\r\n\r\n")
+    lines = head.split(b"\r\n", MAX_HEADERS + 1)
+    if not blank or len(payload) > MAX_MESSAGE_OCTETS or len(lines) > MAX_HEADERS + 1:
+        raise NotPlain
+    start = _KNOWN_STARTS[lines[0]]
+    del lines[0]
+    headers = list(map(_known_row, lines))
+    first = {row[0]: row for row in headers}
+    if len(first) != len(headers):
+        first = _first_rows(headers)
+    via = first[b"via"].vias[0]
+    from_ = first[b"from"].addresses[0]
+    to = first[b"to"].addresses[0]
+    number, method = first[b"cseq"].cseq or _NO_CSEQ
+    length = first.get(b"content-length", _NO_LENGTH).number
+    if length != len(body) and (body or length >= 0 or transport in STREAMS):
+        raise NotPlain
+    if body and first[b"content-type"].media_type[:10] == b"multipart/":
+        raise NotPlain
+    if start.is_request:
+        if method != start.method or not from_.tag or b"max-forwards" not in first:
+            raise NotPlain
+        if via.transport != _TRANSPORTS[transport] or via.received or via.rport > 0:
+            raise NotPlain
+        if method in _DEMANDING:
+            _check_plain_demands(start, headers, first)
+    elif via.host[:1] in b"2f" or len(first) != len(headers):
+        _check_plain_hops(headers)
+    call_id = first[b"call-id"].value
+    ids = tuple.__new__(  # as Ids(...), at half the price
+        Ids,
+        (call_id, from_.tag, to.tag, number, method, via.branch, via.sent_by, from_, to, via),
+    )
+    return Message(payload, start, method, headers, first, body, [], ids)
+
+
+def _first_rows(headers: list[Header]) -> dict[bytes, Header]:
+    """Return the first row of each name where some stand twice."""
+    seen: set[bytes] = set()
+    for row in headers:
+        if row.name in seen and row.name in _NEVER_TWICE:
+            raise NotPlain
+        seen.add(row.name)
+    return {row.name: row for row in reversed(headers)}
+
+
+def _check_plain_demands(start: Start, headers: list[Header], first: dict[bytes, Header]) -> None:
+    if start.method == b"PRACK":
+        if b"rack" not in first:
+            raise NotPlain
+        return
+    contacts = first[b"contact"].addresses
+    if len(contacts) != 1 or [row.name for row in headers].count(b"contact") != 1:
+        raise NotPlain
+    scheme = contacts[0].uri.scheme
+    if scheme != b"sips" and (scheme != b"sip" or is_secured(start, first)):
+        raise NotPlain
+
+
+def _check_plain_hops(headers: list[Header]) -> None:
+    if any(names_a_group(via.host) for row in headers for via in row.vias):
+        raise NotPlain
