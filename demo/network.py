@@ -1,4 +1,4 @@
-"""The demo's network: caller and callee in namespaces of their own, the gateway between them.
+"""The demo's network: each host in a namespace of its own, the gateway between them.
 
 caller 10.20.1.2, fd20:1::2  --  gateway  --  callee 10.20.2.2, fd20:2::2
 stranger 10.20.1.66, fd20:1::66 (a second address beside the caller)
@@ -42,15 +42,16 @@ class Host(NamedTuple):
 
 
 class Network:
-    """Three namespaces joined by two veth pairs; as a context manager it leaves nothing behind."""
+    """Namespaces joined by veth pairs; as a context manager it leaves nothing behind."""
 
     def __init__(self, prefix: str = "sgd") -> None:
         self.caller = Host(f"{prefix}-caller", "eth0", "10.20.1.2", "fd20:1::2")
         self.callee = Host(f"{prefix}-callee", "eth0", "10.20.2.2", "fd20:2::2")
-        self.stranger = Host(f"{prefix}-caller", "eth0", "10.20.1.66", "fd20:1::66")
+        self.stranger = Host(f"{prefix}-stranger", "eth0", "10.20.3.2", "fd20:3::2")
         self.gateway = f"{prefix}-gw"
         self.outside = "outside"  # the gateway's interface towards the caller
-        self.inside = "inside"  # and the one towards the callee
+        self.inside = "inside"  # the one towards the callee
+        self.elsewhere = "elsewhere"  # and the one towards the stranger
         self._lock_path = LOCKS / f"sipguard-{prefix}.lock"
         self._lock: int | None = None
 
@@ -71,9 +72,10 @@ class Network:
         self.down()
 
     @property
-    def namespaces(self) -> tuple[str, str, str]:
+    def namespaces(self) -> tuple[str, ...]:
         """The names of all namespaces made here."""
-        return self.caller.namespace, self.gateway, self.callee.namespace
+        hosts = (self.caller, self.callee, self.stranger)
+        return self.gateway, *(host.namespace for host in hosts)
 
     def up(self) -> None:
         """Build it; what a killed earlier run left behind goes first."""
@@ -83,12 +85,12 @@ class Network:
             done = finished(["ip", "netns", "add", name])
             if done.returncode:
                 raise NetworkUnavailable(f"cannot make a namespace: {done.stderr.strip()}")
+            # Duplicate address detection would hold IPv6 back for the first two seconds.
+            run(["sysctl", "-q", "-w", "net.ipv6.conf.default.accept_dad=0"], namespace=name)
             run(["ip", "-n", name, "link", "set", "lo", "up"])
         self._join(self.caller, self.outside, 1)
         self._join(self.callee, self.inside, 2)
-        for address in (f"{self.stranger.ipv4}/24", f"{self.stranger.ipv6}/64"):
-            # Deprecated, or the kernel would choose it as the caller's own source address.
-            self._add_address(self.caller.namespace, address, self.caller.interface, "0")
+        self._join(self.stranger, self.elsewhere, 3)
         settings = (
             "net.ipv4.ip_forward=1",
             "net.ipv6.conf.all.forwarding=1",
@@ -142,25 +144,33 @@ class Network:
         for family, router in (("-4", f"10.20.{number}.1"), ("-6", f"fd20:{number}::1")):
             run(["ip", "-n", host.namespace, family, "route", "add", "default", "via", router])
 
-    def _add_address(
-        self, namespace: str, address: str, interface: str, preferred_s: str = "forever"
-    ) -> None:
+    def _add_address(self, namespace: str, address: str, interface: str) -> None:
         at_once = ["nodad"] if ":" in address else []
-        where = ["dev", interface, "preferred_lft", preferred_s, *at_once]
-        run(["ip", "-n", namespace, "address", "add", address, *where])
+        run(["ip", "-n", namespace, "address", "add", address, "dev", interface, *at_once])
 
     def _warm_up(self) -> None:
         """Let the neighbors learn each other, so that no case pays for address resolution."""
         for version in (4, 6):
-            caller, callee = self.caller.address(version), self.callee.address(version)
-            for here, source, there in (
-                (self.caller, caller, callee),
-                (self.caller, self.stranger.address(version), callee),
-                (self.callee, callee, caller),
-            ):
-                with datagram_socket(here.namespace, source) as probe:
-                    probe.sendto(b"", (there, 9))
-        time.sleep(0.2)
+            callee = self.callee.address(version)
+            for host in (self.caller, self.stranger):
+                if not _answered(host, callee, version):
+                    raise NetworkUnavailable(f"no way from {host.namespace} to {callee}")
+
+
+def _answered(host: Host, there: str, version: int) -> bool:
+    """Whether a datagram to a port where nobody listens comes back as an ICMP error."""
+    with datagram_socket(host.namespace, host.address(version)) as probe:
+        probe.connect((there, 9))
+        probe.settimeout(0.1)
+        for _ in range(50):
+            try:
+                probe.send(b"")
+                probe.recv(1)
+            except ConnectionRefusedError:
+                return True
+            except TimeoutError:
+                continue
+    return False
 
 
 def within(namespace: str, make: Callable[[], T]) -> T:

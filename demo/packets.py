@@ -65,6 +65,42 @@ def request(
     return ("\r\n".join(lines) + "\r\n\r\n" + body).encode()
 
 
+def scanner_probe(source: str, target: str) -> bytes:
+    """Return the OPTIONS that sipvicious' svmap sends, with the headers by which it is known."""
+    lines = [
+        f"OPTIONS sip:100@{target} SIP/2.0",
+        f"Via: SIP/2.0/UDP {source}:5060;branch={unique('z9hG4bK-')};rport",
+        "Content-Length: 0",
+        f'From: "sipvicious"<sip:100@1.1.1.1>;tag={unique("s")}',
+        "Accept: application/sdp",
+        "User-Agent: friendly-scanner",
+        'To: "sipvicious"<sip:100@1.1.1.1>',
+        f"Contact: sip:100@{source}:5060",
+        "CSeq: 1 OPTIONS",
+        f"Call-ID: {unique('')}",
+        "Max-Forwards: 70",
+    ]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
+def response(to: bytes, status: int, phrase: str, *, extra: Iterable[str] = ()) -> bytes:
+    """Return a response of the called side to a request."""
+    echoed = [f"{name}: {header(to, name)}" for name in ("Via", "From", "Call-ID", "CSeq")]
+    tagged = f"To: {header(to, 'To')};tag=b{uuid.uuid5(uuid.NAMESPACE_OID, call_id(to)).hex[:8]}"
+    lines = [f"SIP/2.0 {status} {phrase}", *echoed, tagged, *extra, "Content-Length: 0"]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
+def ack_to_failure(invite: bytes, failure: bytes) -> bytes:
+    """Return the ACK to a final response from 300 up (RFC 3261 section 17.1.1.3)."""
+    target = invite.split(b" ", 2)[1].decode()
+    echoed = [f"{name}: {header(invite, name)}" for name in ("Via", "From", "Call-ID")]
+    number = header(invite, "CSeq").split()[0]
+    lines = [f"ACK {target} SIP/2.0", *echoed, f"To: {header(failure, 'To')}"]
+    lines += [f"CSeq: {number} ACK", "Max-Forwards: 70", "Content-Length: 0"]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
 def header(message: bytes, name: str) -> str:
     """Return the value of the first header *name* (long form) of a message."""
     found = re.search(rf"(?im)^{name}[ \t]*:[ \t]*(.*?)\r?$", message.decode("latin-1"))

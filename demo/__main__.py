@@ -1,0 +1,106 @@
+"""``python -m demo``: each case through the real gateway, with what was expected and what seen."""
+
+import contextlib
+import signal
+import sys
+from collections.abc import Iterator
+from types import FrameType
+
+from demo import offline
+from demo.cases import CASES
+from demo.clients import missing_programs
+from demo.gateway import STRICT, Gateway, kernel_lacks, machine_lacks
+from demo.network import Network, NetworkUnavailable
+from demo.stage import Outcome, Say, Stage, narrator, shout, staged, workshop
+
+TIME_LIMIT_S = 115  # the demo promises to end within two minutes
+ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)
+
+
+class Interrupted(BaseException):
+    """A signal asked us to end; everything is cleaned up on the way out."""
+
+
+def main() -> int:
+    """Run the demo; 0 only if every case held."""
+    reason = machine_lacks()
+    if missing := missing_programs():
+        reason = reason or f"not installed: {' and '.join(missing)}"
+    if reason:
+        return offline.run(reason)
+    try:
+        with _ended_by_signals():
+            return _live(narrator())
+    except NetworkUnavailable as error:
+        return offline.run(str(error))
+    except Interrupted as error:
+        shout(f"{error}: everything is cleaned up")
+        return 1
+    except RuntimeError as error:
+        shout(f"the demo failed: {error}")
+        return 1
+
+
+def _live(say: Say) -> int:
+    print("sipguard demo: third-party telephones on both sides of a real gateway\n")
+    with workshop() as work, contextlib.ExitStack() as stack:
+        say("building three network namespaces: caller, gateway, callee (IPv4 and IPv6)")
+        network = stack.enter_context(Network())
+        if reason := kernel_lacks(network):
+            raise NetworkUnavailable(reason)
+        say(f"starting twistd -n sipguard --policy {STRICT.relative_to(STRICT.parents[1])}")
+        gateway = stack.enter_context(Gateway(network, work))
+        stage = stack.enter_context(staged(network, work, say, gateway))
+        outcomes = [_shown(case(stage)) for case in CASES]
+        _show_the_morning_after(stage, gateway)
+        say("cleaning up")
+    return summed_up(outcomes)
+
+
+def _shown(outcome: Outcome) -> Outcome:
+    print(outcome.line(), flush=True)
+    return outcome
+
+
+def summed_up(outcomes: list[Outcome]) -> int:
+    """Say how many cases held; return the exit status."""
+    held = sum(outcome.ok for outcome in outcomes)
+    print(f"\n{held} of {len(outcomes)} cases as expected")
+    return 0 if held == len(outcomes) else 1
+
+
+def _show_the_morning_after(stage: Stage, gateway: Gateway) -> None:
+    """Show what the reviewer of blocked calls sees: the list, and one call explained."""
+    stage.say("what was blocked, and why")
+    print("\n$ sipguard blocked")
+    print(gateway.ask("blocked").stdout)
+    for record in gateway.blocked_records():
+        if record.get("method") == "BYE":
+            identity = str(record["id"])
+            print(f"$ sipguard explain {identity}")
+            print(gateway.ask("explain", identity).stdout)
+            return
+
+
+@contextlib.contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Turn the first ending signal, or the time limit, into one clean way out."""
+
+    def end(number: int, _: FrameType | None) -> None:
+        for again in ENDINGS:
+            signal.signal(again, signal.SIG_IGN)  # cleaning up is not interrupted
+        late = number == signal.SIGALRM
+        raise Interrupted(f"longer than {TIME_LIMIT_S} s" if late else "interrupted")
+
+    before = {number: signal.signal(number, end) for number in ENDINGS}
+    signal.alarm(TIME_LIMIT_S)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        for number, action in before.items():
+            signal.signal(number, action)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,5 @@
+"""x"""
+
+
+def run(reason: str) -> int:
+    return 1
