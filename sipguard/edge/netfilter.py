@@ -64,7 +64,7 @@ class Netfilter:
         self.plan = plan
         self._link: NftSocket | None = None
         self._sets = plan.idle_sets
-        self._destroys, self._renews = _abilities(os.uname().release)
+        self.destroys, self.renews = _abilities(os.uname().release)
         self._opened = self._closed = self._refused = self._banned = 0
         self._closed_now: set[Hole] = set()
         self._closed_before: set[Hole] = set()
@@ -279,7 +279,7 @@ class Netfilter:
                 opening.setdefault(at, []).append(_key(effect.hole))
         changes = list(self._forget(closing))
         for (name, idle_s), keys in opening.items():
-            if not self._renews:
+            if not self.renews:
                 changes += self._absent(name, keys)
             changes.append(Change(_ADD, name, keys, idle_s))
         return changes
@@ -301,7 +301,7 @@ class Netfilter:
         whole transaction, and costs 5 to 15 ms. Before Linux 6.3, adding it
         first makes sure that it is there.
         """
-        if self._destroys:
+        if self.destroys:
             return [Change(Operation.DESTROY, name, keys)]
         return [Change(_ADD, name, keys, 1), Change(Operation.DELETE, name, keys)]
 

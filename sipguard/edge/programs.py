@@ -24,11 +24,11 @@ class Iptables:
     """One address family of iptables-nft."""
 
     def __init__(self, name: str) -> None:
-        self._name = name
+        self.name = name
 
     def rules_naming(self, chain: str) -> list[str]:
         """Return the lines of the mangle table that define or use *chain* or its _OUT twin."""
-        listing = _run([self._name, "-t", "mangle", "-S"]).stdout
+        listing = _run([self.name, "-t", "mangle", "-S"]).stdout
         names = re.compile(rf"(?:^-[NA] |-j ){chain}(?:_OUT)?(?: |$)")
         return [line for line in listing.splitlines() if names.search(line)]
 
@@ -36,9 +36,9 @@ class Iptables:
         """Run *script* as one transaction; an empty one is nothing to do."""
         if not script:
             return
-        done = _run([f"{self._name}-restore", "--noflush"], script, check=False)
+        done = _run([f"{self.name}-restore", "--noflush"], script, check=False)
         if done.returncode:
-            raise EdgeError(_explain(f"{self._name}-restore", done.stderr, "NFQUEUE"))
+            raise EdgeError(_explain(f"{self.name}-restore", done.stderr, "NFQUEUE"))
 
 
 def iptables_families(*, needed: bool) -> list[Iptables]:
@@ -55,7 +55,7 @@ def iptables_families(*, needed: bool) -> list[Iptables]:
             )
         return []
     names = ["iptables-nft"]
-    if Path("/proc/self/net/if_inet6").exists():
+    if Path("/proc/thread-self/net/if_inet6").exists():
         names.append("ip6tables-nft")
     return [Iptables(name) for name in names]
 

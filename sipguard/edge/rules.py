@@ -26,7 +26,7 @@ from sipguard.edge.plan import Plan, StreamTransports
 COUNTERS: Final = (
     "invalid",
     "banned",
-    "sip_queued",
+    "sip_seen",
     "sip_judged",
     "sip_unjudged",
     "stream_refused",
@@ -208,7 +208,7 @@ def _screen_rules(plan: Plan) -> list[str]:
         "ct state invalid counter name invalid",
         f"ip saddr @bans4 {ban}",
         f"ip6 saddr @bans6 {ban}",
-        *_both_ends(plan.sip_ports, f"meta mark set meta mark & {keep:#x}"),
+        *_both_ends(plan.sip_ports, f"counter name sip_seen meta mark set meta mark & {keep:#x}"),
     ]
 
 
@@ -224,7 +224,7 @@ def _queue_rules(plan: Plan) -> list[str]:
     first, last = plan.queues
     numbers = f"{first}" if first == last else f"{first}-{last}"
     bypass = " bypass" if plan.lets_pass else ""
-    return _both_ends(plan.sip_ports, f"counter name sip_queued queue num {numbers}{bypass}")
+    return _both_ends(plan.sip_ports, f"queue num {numbers}{bypass}")
 
 
 def _stream_rules(plan: Plan) -> list[str]:
@@ -274,7 +274,11 @@ def _local_media_rules(plan: Plan, end: str) -> list[str]:
 
 def _both_ends(ports: Iterable[int], verdict: str) -> list[str]:
     braces = _braces(ports)
-    return [f"udp dport {braces} {verdict}", f"udp sport {braces} {verdict}"]
+    # Each packet once, also where both ends use the port.
+    return [
+        f"udp dport {braces} {verdict}",
+        f"udp sport {braces} udp dport != {braces} {verdict}",
+    ]
 
 
 def _braces(ports: Iterable[int]) -> str:
