@@ -11,7 +11,7 @@ from demo.cases import CASES
 from demo.clients import missing_programs
 from demo.gateway import STRICT, Gateway, kernel_lacks, machine_lacks
 from demo.network import Network, NetworkUnavailable
-from demo.stage import Outcome, Say, Stage, narrator, shout, staged, workshop
+from demo.stage import Outcome, Say, Stage, narrator, shout, staged, summed_up, workshop
 
 TIME_LIMIT_S = 115  # the demo promises to end within two minutes
 ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)
@@ -60,13 +60,6 @@ def _live(say: Say) -> int:
 def _shown(outcome: Outcome) -> Outcome:
     print(outcome.line(), flush=True)
     return outcome
-
-
-def summed_up(outcomes: list[Outcome]) -> int:
-    """Say how many cases held; return the exit status."""
-    held = sum(outcome.ok for outcome in outcomes)
-    print(f"\n{held} of {len(outcomes)} cases as expected")
-    return 0 if held == len(outcomes) else 1
 
 
 def _show_the_morning_after(stage: Stage, gateway: Gateway) -> None:

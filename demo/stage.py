@@ -33,6 +33,13 @@ class Outcome:
         )
 
 
+def summed_up(outcomes: list[Outcome]) -> int:
+    """Say how many cases held; return the exit status."""
+    held = sum(outcome.ok for outcome in outcomes)
+    print(f"\n{held} of {len(outcomes)} cases as expected")
+    return 0 if held == len(outcomes) else 1
+
+
 @dataclass(frozen=True, slots=True)
 class Stage:
     """Everything a case needs. Without a gateway it is plain routing: the negative control."""

@@ -1,17 +1,15 @@
 """A network, a gateway and witnesses for the end-to-end tests, shared by the tests of a module."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from demo.clients import missing_programs
-from demo.gateway import STRICT, Gateway, kernel_lacks, machine_lacks
+from demo.gateway import Gateway, kernel_lacks, machine_lacks
 from demo.network import Network, NetworkUnavailable
 from demo.stage import Stage, silent, staged
-
-Write = Callable[[str], Path]
 
 
 @pytest.fixture(scope="module")
@@ -56,24 +54,6 @@ def plain_stage(network: Network, tmp_path: Path) -> Iterator[Stage]:
     """The same network with plain routing and no guard: the negative control."""
     with staged(network, tmp_path, silent) as built:
         yield built
-
-
-@pytest.fixture
-def write_policy(tmp_path: Path) -> Write:
-    """Write a policy of one's own: the strict one with a change."""
-
-    def write(text: str) -> Path:
-        path = tmp_path / "own.policy"
-        path.write_text(text)
-        return path
-
-    return write
-
-
-@pytest.fixture(scope="session")
-def strict_text() -> str:
-    """The strict policy as shipped."""
-    return STRICT.read_text()
 
 
 def _give_up(reason: str) -> None:
