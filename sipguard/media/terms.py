@@ -48,7 +48,7 @@ class Stream(NamedTuple):
     of this call from that side came from the very address its SDP names.
     """
 
-    index: int
+    index: int  # type: ignore[assignment]  # shadows tuple.index, which nobody calls on it
     kind: bytes
     proto: bytes
     keyed: bool

@@ -1,0 +1,153 @@
+"""How holes come and go with offer and answer: agree, preview, roll back, replace, end."""
+
+from collections import deque
+from typing import Final
+
+from sipguard.media.agreement import Report, Settling, close, replaced
+from sipguard.media.branches import Call, holes_of
+from sipguard.media.offer_answer import Event, Offer, Retired, State, Talk, digest, next_state
+from sipguard.media.pinhole import HoleBook, Line
+from sipguard.media.terms import Judge, Step
+from sipguard.reason import Reason
+from sipguard.wire.sdp import Sdp
+
+OVERLAP_S: Final = 60.0  # old holes stay beside new ones after a renegotiation (PIN-8)
+MAX_RETIRED: Final = 4  # renegotiations of one talk whose old holes may still be open
+MAX_WAITING: Final = 200_000  # timers; past this the oldest runs out early
+
+_PREVIEWED: Final = (State.PREVIEWED, State.REPREVIEWED)
+
+
+class LifeCycle:
+    """Carries out the steps of the offer/answer machine on the book of holes."""
+
+    __slots__ = ("_max_holes_per_call", "_overlaps", "book")
+
+    def __init__(self, max_holes: int, max_holes_per_call: int) -> None:
+        self.book = HoleBook(max_holes)
+        self._max_holes_per_call = max_holes_per_call
+        self._overlaps: deque[tuple[float, bytes, Talk]] = deque()
+
+    def offer(self, talk: Talk, offer: Offer, report: Report) -> None:
+        """Note an offer; one that was still unanswered is given up first."""
+        if talk.offer is not None:
+            self.roll_back(talk, report)
+        state = next_state(talk.state, Event.OFFER)
+        if state is not None:
+            talk.state = state
+            talk.offer = offer
+
+    def answer(
+        self,
+        call: Call,
+        talk: Talk,
+        step: Step,
+        sdp: Sdp,
+        judge: Judge,
+        now_s: float,
+        report: Report,
+    ) -> None:
+        """Open what the answer to the pending offer agrees on; firmly, unless it is a preview."""
+        offer = talk.offer
+        if offer is None:
+            return
+        is_preview = not (step.is_request or step.status >= 200 or step.reliable)
+        if talk.state in _PREVIEWED:
+            if not is_preview:
+                self.make_firm(call, talk, now_s, report)
+            return
+        used = call.holes()
+        settling = Settling(
+            self.book,
+            used.__contains__,
+            self._max_holes_per_call - len(used),
+            call,
+            step.transport,
+            judge,
+            report,
+        )
+        talk.tentative = settling.settle(offer.sdp, sdp, offer.sender, talk.lines)
+        talk.tentative_digest = digest(sdp)
+        if is_preview:
+            talk.state = next_state(talk.state, Event.PREVIEW) or talk.state
+        else:
+            self.make_firm(call, talk, now_s, report)
+
+    def make_firm(self, call: Call, talk: Talk, now_s: float, report: Report) -> None:
+        """Let the answered lines take the place of those agreed before."""
+        if talk.offer is None:
+            return
+        stamp = talk.offer.stamp
+        old, talk.lines, talk.tentative = talk.lines, talk.tentative, ()
+        talk.stamp = stamp
+        talk.remember(talk.tentative_digest)
+        talk.state = next_state(talk.state, Event.ANSWER) or talk.state
+        self._replace(talk, old, talk.lines, now_s, report)
+        if len(call.talks) > 1:
+            for other in call.kin(talk.to_tag):
+                # The same exchange on the call's other path agrees on its own lines;
+                # an older one there has been overtaken by this.
+                if other.lines and other.stamp != stamp:
+                    other.state = next_state(other.state, Event.SUPERSEDED) or other.state
+                    gone, other.lines = other.lines, ()
+                    self._replace(other, gone, talk.lines, now_s, report)
+
+    def roll_back(self, talk: Talk, report: Report) -> None:
+        """Forget the pending offer; what was agreed before stands as it was (PIN-8)."""
+        pairs = [
+            (hole, line.method)
+            for line in talk.tentative
+            for hole in line.to_caller + line.to_callee
+        ]
+        close(self.book, pairs, Reason.CALL_FAILED, report)
+        talk.tentative = ()
+        talk.offer = None
+        talk.state = next_state(talk.state, Event.REFUSAL) or talk.state
+
+    def end(self, call: Call, talks: list[Talk], reason: Reason, report: Report) -> None:
+        """Close everything *talks* use and take them out of the call."""
+        for talk in talks:
+            close(self.book, holes_of(talk), reason, report)
+            talk.lines = talk.tentative = ()
+            talk.retired = ()
+            talk.offer = None
+            talk.state = next_state(talk.state, Event.END) or talk.state
+        if talks:
+            call.talks = tuple([talk for talk in call.talks if talk not in talks])
+
+    def _replace(
+        self,
+        talk: Talk,
+        old: tuple[Line, ...],
+        new: tuple[Line, ...],
+        now_s: float,
+        report: Report,
+    ) -> None:
+        overlap, ended = replaced(old, new)
+        close(self.book, ended, Reason.RENEGOTIATED, report)
+        if not overlap:
+            return
+        retired = Retired(now_s + OVERLAP_S, tuple(overlap))
+        talk.retired = (*talk.retired, retired)
+        self._overlaps.append((retired.until_s, report.call_id, talk))
+        if len(talk.retired) > MAX_RETIRED:
+            self._close_retired(talk, talk.retired[0].until_s, report)
+        while len(self._overlaps) > MAX_WAITING:
+            self._overlap_over(report)
+
+    def expire(self, now_s: float, report: Report) -> None:
+        """Close the replaced holes whose overlap is over."""
+        while self._overlaps and self._overlaps[0][0] <= now_s:
+            self._overlap_over(report)
+
+    def _overlap_over(self, report: Report) -> None:
+        until_s, call_id, talk = self._overlaps.popleft()
+        theirs = Report(call_id)
+        self._close_retired(talk, until_s, theirs)
+        report.effects += theirs.effects
+
+    def _close_retired(self, talk: Talk, until_s: float, report: Report) -> None:
+        over = [retired for retired in talk.retired if retired.until_s <= until_s]
+        for retired in over:
+            close(self.book, retired.holes, Reason.RENEGOTIATED, report)
+        talk.retired = talk.retired[len(over) :]

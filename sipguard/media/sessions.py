@@ -1,0 +1,381 @@
+"""The media room's face: every call's offers and answers, and the pinholes they lead to.
+
+The guard reports each accepted message as a :class:`Step`; what comes back are
+effects for the kernel and findings for the record, never an exception.
+"""
+
+from collections import OrderedDict, deque
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+from sipguard.media.agreement import NOBODY, Report, offered_streams
+from sipguard.media.branches import MAX_PATHS, MAX_TAGS, MAX_TALKS, Call, Root
+from sipguard.media.lifecycle import LifeCycle
+from sipguard.media.offer_answer import (
+    Event,
+    Offer,
+    State,
+    Talk,
+    read_request,
+    read_response,
+    stamp_of,
+)
+from sipguard.media.terms import (
+    CallKey,
+    Judge,
+    Opened,
+    Opening,
+    Outcome,
+    Party,
+    Step,
+    Stream,
+)
+from sipguard.moment import Moment
+from sipguard.reason import Finding, Reason
+from sipguard.verdict import Effect, Hole
+
+__all__ = [
+    "CallKey",
+    "Judge",
+    "Opened",
+    "Opening",
+    "Outcome",
+    "Party",
+    "Sessions",
+    "Statistics",
+    "Step",
+    "Stream",
+]
+
+EARLY_S: Final = 32.0  # 64*T1: what other forks get after the first 2xx (PIN-3)
+
+_CARRIERS: Final = frozenset((b"INVITE", b"ACK", b"PRACK", b"UPDATE"))
+_NOTHING: Final = Outcome((), (), ())
+_UNASKED: Final = Finding(Reason.ANSWER_MISMATCH, "a session description that answers no offer")
+_OTHER_INVITE: Final = Finding(Reason.LATER_SDP_DIFFERS, "the same INVITE with another offer")
+_NO_ROOM: Final = Finding(Reason.HOLE_LIMIT, "the call table is full of answered calls")
+_TOO_MANY: Final = Finding(Reason.HOLE_LIMIT, "too many forks of one call")
+
+
+class Statistics(NamedTuple):
+    """Counters for the status page."""
+
+    calls: int
+    ringing: int
+    holes: int
+    forgotten: int
+    turned_away: int
+
+
+class Sessions:
+    """Offer/answer of all calls, and the book of their pinholes."""
+
+    def __init__(
+        self,
+        *,
+        max_calls: int = 100_000,
+        max_holes: int = 400_000,
+        max_holes_per_call: int = 32,
+    ) -> None:
+        self._max_calls = max_calls
+        self._life = LifeCycle(max_holes, max_holes_per_call)
+        self._calls: dict[CallKey, Call] = {}
+        self._ringing: OrderedDict[CallKey, None] = OrderedDict()
+        self._answered: deque[tuple[float, Call]] = deque()
+        self._forgotten = 0
+        self._turned_away = 0
+
+    def streams_of_offer(self, step: Step) -> tuple[Stream, ...]:
+        """Return the streams a request offers, before it is accepted; changes nothing."""
+        sdp = step.sdp
+        if sdp is None or not step.is_request or step.method not in _CARRIERS:
+            return ()
+        known = self._calls.get(step.call, NOBODY)
+        vouched = known.caller if step.sender is Party.CALLER else known.callee
+        return offered_streams(sdp, step.sender, (*vouched, step.source), step.transport)
+
+    def observe(self, step: Step, judge: Judge, now: Moment) -> Outcome:
+        """Advance the call by one accepted message; return the holes to open and close."""
+        if step.method not in _CARRIERS:
+            return _NOTHING
+        call = self._calls.get(step.call)
+        if call is None and step.sdp is None and not (step.is_request and step.method == b"INVITE"):
+            return _NOTHING
+        report = Report(step.call[0])
+        if step.is_request:
+            self._request(call, step, judge, now.monotonic_s, report)
+        elif call is None:
+            report.findings.append(_UNASKED)
+        elif step.status >= 300:
+            self._refused(call, step, report)
+        elif step.status > 100 and step.to_tag:
+            self._response(call, step, judge, now.monotonic_s, report)
+        return report.outcome()
+
+    def ended(
+        self, call: CallKey, to_tag: bytes, reason: Reason, now: Moment
+    ) -> tuple[Effect, ...]:
+        """Close the holes of one dialog, or of the whole call where *to_tag* is empty."""
+        known = self._calls.get(call)
+        if known is None:
+            return ()
+        report = Report(call[0])
+        if to_tag:
+            self._life.end(known, known.kin(to_tag), reason, report)
+            known.gone = (*known.gone, to_tag)[-MAX_TAGS:]
+        if not (to_tag and known.talks):
+            self._forget(known, reason, report)
+        return tuple(report.effects)
+
+    def failed(
+        self, call: CallKey, now: Moment, keep_to_tags: Iterable[bytes] = ()
+    ) -> tuple[Effect, ...]:
+        """Close everything early of a call whose initial INVITE failed; confirmed dialogs stay."""
+        known = self._calls.get(call)
+        if known is None:
+            return ()
+        report = Report(call[0])
+        kept = set(keep_to_tags)
+        early = [talk for talk in known.early() if talk.to_tag not in kept]
+        self._life.end(known, early, Reason.CALL_FAILED, report)
+        if not known.talks:
+            self._forget(known, Reason.CALL_FAILED, report)
+        return tuple(report.effects)
+
+    def expire(self, now: Moment) -> tuple[Effect, ...]:
+        """Close early forks after the first 2xx and replaced holes whose time is over."""
+        report = Report(b"")
+        while self._answered and self._answered[0][0] <= now.monotonic_s:
+            self._close_early(report)
+        self._life.expire(now.monotonic_s, report)
+        return tuple(report.effects)
+
+    def holes(self) -> list[Hole]:
+        """Return every open hole; for status and tests."""
+        return self._life.book.holes()
+
+    def statistics(self) -> Statistics:
+        """Return the counters for status."""
+        return Statistics(
+            len(self._calls),
+            len(self._ringing),
+            self._life.book.count,
+            self._forgotten,
+            self._turned_away,
+        )
+
+    # --- requests
+
+    def _request(
+        self, call: Call | None, step: Step, judge: Judge, now_s: float, report: Report
+    ) -> None:
+        sdp = step.sdp
+        if call is None:
+            if step.method not in (b"INVITE", b"UPDATE"):
+                report.findings.append(_UNASKED)
+                return
+            call = self._admit(step, report)
+            if call is None:
+                report.findings.append(_NO_ROOM)
+                return
+        if sdp is not None:
+            call.see(step.sender, step.source, sdp)
+        if step.to_tag:
+            self._in_dialog(call, step, judge, now_s, report)
+        elif step.method == b"INVITE" and step.sender is Party.CALLER:
+            self._invite(call, step, now_s, report)
+
+    def _in_dialog(
+        self, call: Call, step: Step, judge: Judge, now_s: float, report: Report
+    ) -> None:
+        sdp = step.sdp
+        if sdp is None:
+            self._without_description(call, step, report)
+            return
+        for talk in self._meant(call, step, report):
+            event, finding = read_request(talk, step, sdp, now_s)
+            if finding is not None:
+                report.findings.append(finding)
+            if event is Event.OFFER:
+                offer = Offer(sdp, step.sender, stamp_of(step), False, now_s)
+                self._life.offer(talk, offer, report)
+            elif event is Event.ANSWER:
+                self._life.answer(call, talk, step, sdp, judge, now_s, report)
+
+    def _admit(self, step: Step, report: Report) -> Call | None:
+        """Make room for a new call: the oldest unanswered one goes first (GEN-3)."""
+        if len(self._calls) >= self._max_calls:
+            if not self._ringing:
+                self._turned_away += 1
+                return None
+            oldest = self._calls[next(iter(self._ringing))]
+            self._forgotten += 1
+            theirs = Report(oldest.key[0])
+            self._forget(oldest, Reason.FORGOTTEN, theirs)
+            report.effects += theirs.effects
+        call = self._calls[step.call] = Call(step.call)
+        if step.to_tag:
+            call.confirmed = (step.to_tag,)  # from before our start: learned as it stands
+        else:
+            self._ringing[step.call] = None
+        return call
+
+    def _invite(self, call: Call, step: Step, now_s: float, report: Report) -> None:
+        """Note the dialog-forming INVITE of one path; a newer CSeq (after a 401) replaces it."""
+        others = []
+        for root in call.roots:
+            if not root.is_between(step.source, step.destination):
+                others.append(root)
+            elif root.cseq >= step.cseq:
+                if root.raw != (step.sdp.raw if step.sdp else b""):
+                    report.findings.append(_OTHER_INVITE)
+                return
+        call.roots = (*others, Root(step, now_s))[-MAX_PATHS:]
+
+    def _without_description(self, call: Call, step: Step, report: Report) -> None:
+        """An INVITE without SDP asks for an offer; an ACK without it leaves one unanswered."""
+        stamp = stamp_of(step)
+        if step.method == b"INVITE":
+            talk = self._talk(call, step, report)
+            if talk is not None:
+                talk.blank = stamp
+        elif step.method == b"ACK":
+            for talk in call.kin(step.to_tag):
+                offer = talk.offer
+                if offer is not None and offer.in_response and offer.stamp == stamp:
+                    self._life.roll_back(talk, report)
+
+    def _meant(self, call: Call, step: Step, report: Report) -> list[Talk]:
+        """Return the talks a request's description is for.
+
+        An ACK or PRACK may take the direct way past a proxy that the offer
+        came through; then it answers that offer on every path it was seen on.
+        """
+        if step.method in (b"ACK", b"PRACK"):
+            here = call.talk(step.to_tag, step.source, step.destination)
+            if here is None or here.offer is None:
+                waiting = [
+                    talk
+                    for talk in call.kin(step.to_tag)
+                    if talk.offer is not None
+                    and talk.offer.in_response
+                    and talk.offer.sender is not step.sender
+                ]
+                if waiting and (here is None or not here.past):
+                    return waiting
+        talk = self._talk(call, step, report)
+        return [] if talk is None else [talk]
+
+    # --- responses
+
+    def _response(self, call: Call, step: Step, judge: Judge, now_s: float, report: Report) -> None:
+        sdp = step.sdp
+        if sdp is not None:
+            self._described(call, step, judge, now_s, report)
+        elif step.status >= 200:
+            talk = call.talk(step.to_tag, step.source, step.destination)
+            if talk is not None and talk.offer is not None:
+                self._without_answer(call, talk, step, now_s, report)
+        if step.status >= 200 and step.method == b"INVITE":
+            self._confirm(call, step.to_tag, now_s, report)
+
+    def _described(
+        self, call: Call, step: Step, judge: Judge, now_s: float, report: Report
+    ) -> None:
+        sdp = step.sdp
+        talk = self._talk(call, step, report)
+        if talk is None or sdp is None:
+            return
+        call.see(step.sender, step.source, sdp)
+        event, finding = read_response(talk, step, sdp)
+        if finding is not None:
+            report.findings.append(finding)
+        if event is Event.OFFER:
+            offer = Offer(sdp, step.sender, stamp_of(step), True, now_s)
+            self._life.offer(talk, offer, report)
+        elif event is not None:
+            self._life.answer(call, talk, step, sdp, judge, now_s, report)
+
+    def _without_answer(
+        self, call: Call, talk: Talk, step: Step, now_s: float, report: Report
+    ) -> None:
+        """A 2xx without SDP: a preview becomes firm, an offer without one has failed."""
+        offer = talk.offer
+        if offer is None or offer.in_response or offer.stamp != stamp_of(step):
+            return
+        if talk.state in (State.PREVIEWED, State.REPREVIEWED):
+            self._life.make_firm(call, talk, now_s, report)
+        else:
+            self._life.roll_back(talk, report)
+
+    def _confirm(self, call: Call, to_tag: bytes, now_s: float, report: Report) -> None:
+        if to_tag in call.confirmed:
+            return
+        call.confirmed = (*call.confirmed, to_tag)[-MAX_TAGS:]
+        if call.key in self._ringing:
+            del self._ringing[call.key]
+            self._answered.append((now_s + EARLY_S, call))
+            for root in call.roots:
+                root.sdp = None
+            while len(self._answered) > self._max_calls:
+                self._close_early(report)
+
+    def _close_early(self, report: Report) -> None:
+        """End what the oldest answered call still has early: its forks that nobody took."""
+        call = self._answered.popleft()[1]
+        call.roots = ()
+        theirs = Report(call.key[0])
+        self._life.end(call, call.early(), Reason.CALL_FAILED, theirs)
+        report.effects += theirs.effects
+
+    def _refused(self, call: Call, step: Step, report: Report) -> None:
+        """Undo what a refused request had offered (PIN-4, PIN-8)."""
+        stamp = stamp_of(step)
+        path = (step.source, step.destination)
+        talk = call.talk(step.to_tag, *path)
+        if talk is not None and talk.offer is not None and talk.offer.stamp == stamp:
+            self._life.roll_back(talk, report)
+        if step.method != b"INVITE" or stamp.requester is not Party.CALLER:
+            return
+        if not any(root.cseq == step.cseq for root in call.roots):
+            return
+        # The initial INVITE failed on this path; other forks live on on theirs.
+        call.roots = tuple(
+            root for root in call.roots if root.cseq != step.cseq or not root.is_between(*path)
+        )
+        early = [
+            talk for talk in call.early() if talk.to_tag == step.to_tag or talk.is_between(*path)
+        ]
+        self._life.end(call, early, Reason.CALL_FAILED, report)
+        if not (call.roots or call.talks or call.confirmed):
+            self._forget(call, Reason.CALL_FAILED, report)
+
+    # --- both
+
+    def _talk(self, call: Call, step: Step, report: Report) -> Talk | None:
+        """Return the talk a message belongs to; made from the initial INVITE if it is new."""
+        talk = call.talk(step.to_tag, step.source, step.destination)
+        if talk is not None or step.to_tag in call.gone:
+            return talk
+        root = None
+        if not step.is_request:
+            if step.method == b"INVITE" and step.sender is Party.CALLEE:
+                root = call.root(step.source, step.destination, step.cseq)
+            if root is None:
+                report.findings.append(_UNASKED)
+                return None
+        if len(call.talks) >= MAX_TALKS:
+            report.findings.append(_TOO_MANY)
+            return None
+        if root is not None:
+            talk = root.branch(step.to_tag, step.source, step.destination)
+        else:
+            talk = Talk(step.to_tag, step.source, step.destination)
+        call.talks = (*call.talks, talk)
+        return talk
+
+    def _forget(self, call: Call, reason: Reason, report: Report) -> None:
+        self._life.end(call, list(call.talks), reason, report)
+        call.roots = ()
+        self._calls.pop(call.key, None)
+        self._ringing.pop(call.key, None)
