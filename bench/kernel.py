@@ -6,6 +6,7 @@ counts are the ratios of one run, not the absolute figures.
 
 import json
 import sys
+import time
 from collections import defaultdict
 from pathlib import Path
 from statistics import median
@@ -20,6 +21,7 @@ GENERATOR_CORE, GATEWAY_CORE = 0, 1
 IN_FLIGHT = 64  # keeps every variant busy, and overruns no socket's buffer
 WARM_UP = Load(0.4, rate=500)
 RATE_STEPS = (1.0, 0.92, 0.85, 0.77, 0.7, 0.6, 0.5, 0.4)
+QUIET_SHARE, QUIET_TRIES = 0.85, 12
 HELD_CALLS = 100_000
 MEMORY_LIMIT_MB = 400.0
 CPU_LIMIT = 4.0  # times the accept-all reader
@@ -67,7 +69,28 @@ def _latency(variant: Variant, rate: float, seconds: float) -> tuple[float, floa
     return every["p50"], every["p99"]
 
 
+def _idle_share(seconds: float) -> float:
+    """Return which share of the processors' time nobody used."""
+
+    def read() -> list[int]:
+        return [int(word) for word in Path("/proc/stat").read_text().split("\n")[0].split()[1:9]]
+
+    before = read()
+    time.sleep(seconds)
+    spent = [after - start for start, after in zip(before, read(), strict=True)]
+    return (spent[3] + spent[4]) / max(sum(spent), 1)
+
+
+def _await_quiet() -> None:
+    """Wait a little for the machine's other work to pause: it would cost one variant its rate."""
+    for _ in range(QUIET_TRIES):
+        if _idle_share(0.25) > QUIET_SHARE:
+            return
+    progress("the machine has other work to do; figures will be worse than they are")
+
+
 def _sample(variant: Variant, seconds: float) -> Sample:
+    _await_quiet()
     with gateway(variant, GATEWAY_CORE) as running:
         _proxied(WARM_UP, variant)
         cpu_us, busy, calls_per_s = _saturate(running, seconds)
