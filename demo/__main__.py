@@ -44,7 +44,7 @@ def main() -> int:
 def _live(say: Say) -> int:
     print("sipguard demo: third-party telephones on both sides of a real gateway\n")
     with workshop() as work, contextlib.ExitStack() as stack:
-        say("building three network namespaces: caller, gateway, callee (IPv4 and IPv6)")
+        say("building network namespaces for caller, gateway, callee and a stranger")
         network = stack.enter_context(Network())
         if reason := kernel_lacks(network):
             raise NetworkUnavailable(reason)

@@ -5,7 +5,6 @@ stranger 10.20.1.66, fd20:1::66 (a second address beside the caller)
 """
 
 import ctypes
-import fcntl
 import os
 import signal
 import socket
@@ -19,7 +18,6 @@ from typing import NamedTuple, TypeVar
 from demo.programs import finished, run
 
 CLONE_NEWNET = 0x40000000
-LOCKS = Path("/run/lock")
 
 T = TypeVar("T")
 
@@ -52,8 +50,7 @@ class Network:
         self.outside = "outside"  # the gateway's interface towards the caller
         self.inside = "inside"  # the one towards the callee
         self.elsewhere = "elsewhere"  # and the one towards the stranger
-        self._lock_path = LOCKS / f"sipguard-{prefix}.lock"
-        self._lock: int | None = None
+        self._claimed: socket.socket | None = None
 
     def __enter__(self) -> "Network":
         try:
@@ -102,23 +99,23 @@ class Network:
 
     def down(self) -> None:
         """Remove every namespace; harmless when there is none."""
-        if self._lock is None:
+        if self._claimed is None:
             return
         self._sweep()
-        os.close(self._lock)
-        self._lock = None
+        self._claimed.close()
+        self._claimed = None
 
     def _claim(self) -> None:
-        LOCKS.mkdir(parents=True, exist_ok=True)
-        lock = os.open(self._lock_path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        """Hold the prefix; an abstract socket vanishes with its process, however that ends."""
+        claim = socket.socket(socket.AF_UNIX)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            claim.bind(f"\0sipguard-{self.gateway}")
         except OSError as error:
-            os.close(lock)
+            claim.close()
             raise NetworkUnavailable(
-                f"another run holds {self._lock_path}; wait until it has ended"
+                f"another run uses the namespace {self.gateway}; wait until it has ended"
             ) from error
-        self._lock = lock
+        self._claimed = claim
 
     def _sweep(self) -> None:
         present = {line.split()[0] for line in run(["ip", "netns", "list"]).splitlines() if line}
