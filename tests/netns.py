@@ -9,6 +9,7 @@ import os
 import select
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -73,6 +74,19 @@ class Host:
         if done.returncode:
             raise AssertionError(f"{' '.join(words)}: {done.stderr}")
         return done.stdout
+
+    def unprivileged(self, script: str) -> str:
+        """Run Python that may not touch the network's settings; return what it says of errors."""
+        body = (
+            "from sipguard.errors import EdgeError\n"
+            f"try:\n    {script}\nexcept EdgeError as error:\n    print(error)\n"
+        )
+        drop = (
+            "import ctypes, os, sys\n"
+            "for capability in (12, 13): ctypes.CDLL(None).prctl(24, capability, 0, 0, 0)\n"
+            "os.execv(sys.executable, [sys.executable, '-c', sys.argv[1]])\n"
+        )
+        return self.shell(sys.executable, "-c", drop, body)
 
     def udp(self, address: str, port: int) -> socket.socket:
         """Return a bound UDP socket that reads without waiting long."""
