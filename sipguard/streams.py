@@ -12,7 +12,12 @@ from typing import Final
 MAX_MESSAGE_OCTETS: Final = 65_536  # as over UDP; larger ones are not framed
 MAX_START_LINE_OCTETS: Final = 8_192
 
-_START_LINE: Final = re.compile(rb"SIP/|[A-Za-z0-9.!%*_+`'~-]{1,32} [^\r\n]*SIP/")
+# Lenient, because a start line that is wrong is to be judged, not skipped.
+_START_LINE: Final = re.compile(rb"SIP/|[A-Za-z0-9.!%*_+`'~-]{1,32} [^\r\n ][^\r\n]*SIP/")
+# Strict, because it must not be found in the middle of something.
+_RESTART: Final = re.compile(
+    rb"SIP/2\.0 [0-9]{3} |[A-Za-z0-9.!%*_+`'~-]{1,32} [^\r\n ]+ SIP/2\.0\r\n"
+)
 _CONTENT_LENGTH: Final = re.compile(
     rb"\n(?:content-length|l)[ \t]*:(?:[ \t]|\r\n[ \t])*([0-9]{1,9})[ \t]*\r\n", re.IGNORECASE
 )
@@ -62,7 +67,7 @@ class SipStream:
         if self.mode is Mode.ENDED or not segment:
             return []
         if self.mode is Mode.LOST:
-            if not _START_LINE.match(segment):
+            if not _RESTART.match(segment):
                 return []
             self.mode = Mode.SIP
         self._buffer += segment

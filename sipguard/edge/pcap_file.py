@@ -19,11 +19,11 @@ MAX_BLOCK_OCTETS: Final = 1_048_576  # a frame with generous options
 MAX_INTERFACES: Final = 4096  # of one pcapng section
 READ_OCTETS: Final = 1_048_576
 
-_PCAP_MAGICS: Final = {
-    b"\xd4\xc3\xb2\xa1": ("<", 1e-6),
-    b"\xa1\xb2\xc3\xd4": (">", 1e-6),
-    b"\x4d\x3c\xb2\xa1": ("<", 1e-9),
-    b"\xa1\xb2\x3c\x4d": (">", 1e-9),
+_PCAP_MAGICS: Final = {  # byte order, and fractions of a second
+    b"\xd4\xc3\xb2\xa1": ("<", 1e6),
+    b"\xa1\xb2\xc3\xd4": (">", 1e6),
+    b"\x4d\x3c\xb2\xa1": ("<", 1e9),
+    b"\xa1\xb2\x3c\x4d": (">", 1e9),
 }
 _SECTION: Final = 0x0A0D0D0A  # reads the same in both byte orders
 _SECTION_OCTETS: Final = b"\x0a\x0d\x0d\x0a"
@@ -148,7 +148,7 @@ def read_frames(source: Source, warn: Warn) -> Iterator[Frame]:
 
 
 def _read_pcap(source: Source, buffer: bytes, warn: Warn) -> Iterator[Frame]:
-    order, scale = _PCAP_MAGICS[buffer[:4]]
+    order, fractions = _PCAP_MAGICS[buffer[:4]]
     if len(buffer) < 24:
         warn(f"{source.name}: the file ends inside its header")
         return
@@ -172,7 +172,7 @@ def _read_pcap(source: Source, buffer: bytes, warn: Warn) -> Iterator[Frame]:
             at, size, end = 0, len(buffer), 16 + length
             if end > size:
                 break
-        yield new(Frame, (seconds + fraction * scale, linktype, buffer[at + 16 : end]))
+        yield new(Frame, (seconds + fraction / fractions, linktype, buffer[at + 16 : end]))
         at = end
     if size:
         warn(f"{source.name}: the last frame is cut off; read up to there")

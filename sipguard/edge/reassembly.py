@@ -75,7 +75,7 @@ class Defragmenter:
     def _place(self, datagram: _Datagram, offset: int, more: bool, content: bytes) -> bool:
         """Add one piece; a refused datagram stays, so that its later fragments are refused too."""
         end = offset + len(content)
-        if datagram.pieces.get(offset) == content and (more or datagram.total == end):
+        if datagram.pieces.get(offset) == content and more == (datagram.total != end):
             self._count("fragment-duplicate")  # the same frame seen twice by the capture
             return False
         known = datagram.total
