@@ -1,0 +1,180 @@
+"""From a policy file to a ``Policy``: everything checked, all that is wrong reported at once."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import PurePosixPath
+from typing import Final
+
+from sipguard.policy import syntax
+from sipguard.policy.advice import advise
+from sipguard.policy.names import Names
+from sipguard.policy.parse import parse_policy
+from sipguard.policy.problems import Problems, Wrong, one_of, suggest
+from sipguard.policy.resolve import UNKNOWN_YET, Resolver
+from sipguard.policy.rules import CHAINS, Chain, NamedSet, Policy, Rule, Trust
+from sipguard.policy.settings import apply_setting, first_stands
+from sipguard.policy.syntax import Place, RuleLine
+from sipguard.policy.trust import check_trust
+from sipguard.policy.verdicts import build_rule
+
+MAX_INCLUDES_DEEP: Final = 8
+MAX_FILES: Final = 64
+MAX_RULES: Final = 10_000
+
+Read = Callable[[str], str]
+
+
+def load_policy(name: str, read: Read) -> Policy:
+    """Load a policy and all that it includes.
+
+    Args:
+        name: the file's name; other files are named relative to it.
+        read: returns a file's text by name; raises ``OSError`` or
+            ``ValueError`` where it cannot be read.
+
+    Raises:
+        PolicyError: with every problem found, each with file, line and column.
+    """
+    problems = Problems()
+    gathered = _Gathered(read, problems)
+    gathered.file(name, None, ())
+    names = Names(gathered.sets, problems)
+    policy = _settings(Policy(file=name, files=tuple(gathered.files)), gathered, problems)
+    resolver = Resolver(names, problems)
+    chains = _chains(gathered, resolver, policy, problems)
+    trusts = tuple(_trust(line, read, problems) for line in gathered.trusts)
+    problems.check()
+    advise(chains, names, problems)
+    sets = (
+        NamedSet(d.name.text, tuple(word.text for word in names.members(d.name, ())))
+        for d in gathered.sets
+    )
+    return replace(
+        policy,
+        chains=chains,
+        trusts=trusts,
+        sets=tuple(sets),
+        rates_needed=tuple(sorted(resolver.rates)),
+        uses_identity=resolver.uses_identity or bool(trusts),
+        warnings=tuple(sorted(problems.warnings)),
+    )
+
+
+class _Gathered:
+    """The statements of a policy file and its includes, sorted by what they are."""
+
+    def __init__(self, read: Read, problems: Problems) -> None:
+        self._read = read
+        self._problems = problems
+        self.files: list[str] = []
+        self.settings: list[syntax.Setting] = []
+        self.sets: list[syntax.SetDefinition] = []
+        self.trusts: list[syntax.TrustLine] = []
+        self.rules: list[tuple[str, RuleLine]] = []
+
+    def file(self, name: str, included_at: Place | None, above: tuple[str, ...]) -> None:
+        """Take in one file; *above* are the files it is included from."""
+        text = self._text(name, included_at or Place(name, 1, 1), above)
+        if text is None:
+            return
+        chain = ""
+        for statement in parse_policy(name, text, self._problems):
+            match statement:
+                case syntax.Include(file):
+                    self.file(_beside(name, file.text), file.at, (*above, name))
+                case syntax.ChainHead(word):
+                    chain = self._chain(word)
+                case RuleLine():
+                    self.rules.append((chain, statement))
+                case syntax.Setting():
+                    self.settings.append(statement)
+                case syntax.SetDefinition():
+                    self.sets.append(statement)
+                case syntax.TrustLine():
+                    self.trusts.append(statement)
+
+    def _text(self, name: str, at: Place, above: tuple[str, ...]) -> str | None:
+        if name in above:
+            self._problems.error(at, f"{name} includes itself", " -> ".join((*above, name)))
+            return None
+        if len(above) > MAX_INCLUDES_DEEP or len(self.files) >= MAX_FILES:
+            what = f"more than {MAX_INCLUDES_DEEP} includes deep or {MAX_FILES} files in all"
+            self._problems.error(at, what)
+            return None
+        try:
+            text = self._read(name)
+        except (OSError, ValueError) as error:
+            self._problems.error(at, f"cannot read {name}: {_why(error)}")
+            return None
+        self.files.append(name)
+        return text
+
+    def _chain(self, word: syntax.Word) -> str:
+        if word.text in CHAINS:
+            return word.text
+        hint = suggest(word.text, CHAINS) or f"there are {one_of(CHAINS)}"
+        self._problems.error(word.at, f"unknown chain {word.text}", hint)
+        return ""
+
+
+def _beside(name: str, other: str) -> str:
+    """Return a file's name relative to the file that names it."""
+    return str(PurePosixPath(name).parent / other)
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return "it is not UTF-8 text" if isinstance(error, UnicodeError) else str(error)
+
+
+def _settings(policy: Policy, gathered: _Gathered, problems: Problems) -> Policy:
+    seen: dict[str, Place] = {}
+    for setting in gathered.settings:
+        name = setting.name
+        if name.text in seen:
+            problems.error(name.at, f"{name.text} stands twice", first_stands(seen[name.text]))
+            continue
+        seen[name.text] = name.at
+        try:
+            policy = apply_setting(policy, setting)
+        except Wrong as wrong:
+            problems.add(wrong)
+    return policy
+
+
+def _chains(
+    gathered: _Gathered, resolver: Resolver, policy: Policy, problems: Problems
+) -> dict[str, Chain]:
+    rules: dict[str, dict[str, Rule]] = {name: {} for name in CHAINS}
+    for count, (chain, line) in enumerate(gathered.rules):
+        if count >= MAX_RULES:
+            problems.error(line.name.at, f"more than {MAX_RULES} rules")
+            break
+        if not chain:
+            continue  # an unknown chain: said already
+        rule = build_rule(line, chain, resolver, policy.media_idle_s, problems)
+        earlier = rules[chain].get(line.name.text)
+        if earlier is not None:
+            what = f"rule {line.name.text} stands twice in chain {chain}"
+            problems.error(line.name.at, what, f"first at {earlier.place}")
+        else:
+            rules[chain][line.name.text] = rule
+    return {name: Chain(name, tuple(found.values())) for name, found in rules.items()}
+
+
+def _trust(line: syntax.TrustLine, read: Read, problems: Problems) -> Trust:
+    name = line.name
+    try:
+        files = check_trust(line)
+    except Wrong as wrong:
+        problems.add(wrong)
+        files = ()
+    else:
+        problems.warn(name.at, f"trust {name.text} {UNKNOWN_YET}")
+    for word in files:
+        try:
+            read(_beside(name.at.file, word.text))
+        except (OSError, ValueError) as error:
+            problems.warn(word.at, f"trust file {word.text} not found", _why(error))
+    return Trust(name.text, tuple(word.text for word in line.values))

@@ -1,0 +1,116 @@
+"""What fields read from a message beyond a plain attribute: bodies, credentials, findings."""
+
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+import re2  # type: ignore[import-untyped]
+
+from sipguard.errors import HostileInput
+from sipguard.policy.subject import Subject
+from sipguard.reason import Weight
+from sipguard.wire.multipart import walk
+from sipguard.wire.sdp import parse_sdp
+from sipguard.wire.sip import Message
+
+UNREADABLE_DEPTH: Final = 99  # a multipart that cannot be read is deeper than any limit
+MAX_CREDENTIALS_OCTETS: Final = 2048
+_MALFORMED: Final = (Weight.MALFORMED, Weight.UNREADABLE)
+
+# name=value pairs in order; a quoted value is taken whole, so that a name inside it is no name.
+# A constant of ours, yet on RE2: the octets it runs over are a stranger's.
+_PARAMETER: Final = re2.compile(rb'([A-Za-z0-9_\-]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^\s",]*)')
+_ESCAPE: Final = re2.compile(rb"\\(.)")
+
+
+class Credentials(NamedTuple):
+    """Who a request says it is by digest (RFC 3261 section 22); nothing is verified here."""
+
+    user: bytes
+    realm: bytes
+
+
+def credentials(message: Message) -> Credentials | None:
+    """Return user and realm of the first Digest credentials, or ``None`` without any."""
+    for name in (b"proxy-authorization", b"authorization"):
+        for value in message.values(name):
+            if value[:6].lower() == b"digest" and value[6:7].isspace():
+                return _read_credentials(value[:MAX_CREDENTIALS_OCTETS])
+    return None
+
+
+@lru_cache(maxsize=256)
+def _read_credentials(value: bytes) -> Credentials:
+    found: dict[bytes, bytes] = {}
+    for name, text in _PARAMETER.findall(value[7:]):
+        plain = _ESCAPE.sub(rb"\1", text[1:-1]) if text.startswith(b'"') else text
+        found.setdefault(bytes(name).lower(), bytes(plain))
+    return Credentials(found.get(b"username", b""), found.get(b"realm", b""))
+
+
+def digest_user(subject: Subject) -> bytes | None:
+    """Return the user name of the credentials; equal to nothing where there are none."""
+    given = credentials(subject.message)
+    return given.user if given else None
+
+
+def digest_realm(subject: Subject) -> bytes | None:
+    """Return the realm of the credentials; equal to nothing where there are none."""
+    given = credentials(subject.message)
+    return given.realm if given else None
+
+
+def sdp_kinds(subject: Subject) -> tuple[bytes, ...]:
+    """Return the kinds of media in every session description, in lower case."""
+    kinds: list[bytes] = []
+    for body in subject.message.sdp_bodies:
+        try:
+            kinds += (media.kind.lower() for media in parse_sdp(body).media)
+        except HostileInput:
+            continue  # BAD_SDP stands among the findings where it matters
+    return tuple(kinds)
+
+
+def sdp_addresses(subject: Subject) -> tuple[bytes, ...]:
+    """Return the media addresses in every session description; host names have none."""
+    addresses: list[bytes] = []
+    for body in subject.message.sdp_bodies:
+        try:
+            addresses += (media.address for media in parse_sdp(body).media if media.address)
+        except HostileInput:
+            continue
+    return tuple(addresses)
+
+
+def mime_depth(subject: Subject) -> int:
+    """Return how many multiparts stand inside each other; 0 for a plain body."""
+    message = subject.message
+    if not message.content_type.startswith(b"multipart/"):
+        return 0
+    try:
+        parts = walk(message.header(b"content-type") or b"", message.body)
+    except HostileInput:
+        return UNREADABLE_DEPTH
+    return max((part.depth for part in parts), default=0)
+
+
+def is_ambiguous(subject: Subject) -> bool:
+    """Whether two sane parsers could read it differently."""
+    return _has(subject, (Weight.AMBIGUOUS,))
+
+
+def is_malformed(subject: Subject) -> bool:
+    """Whether it breaks the grammar."""
+    return _has(subject, _MALFORMED)
+
+
+def is_oversize(subject: Subject) -> bool:
+    """Whether it is larger than sipguard reads."""
+    return _has(subject, (Weight.OVERSIZE,))
+
+
+def _has(subject: Subject, weights: tuple[Weight, ...]) -> bool:
+    forgiven = subject.tolerated or ()
+    return any(
+        finding.reason.weight in weights and finding.reason not in forgiven
+        for finding in subject.findings
+    )

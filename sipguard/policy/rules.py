@@ -1,0 +1,258 @@
+"""A loaded policy as values: rules, chains and what they rule about a message."""
+
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from sipguard.errors import Problem
+from sipguard.moment import Moment
+from sipguard.policy.compile import (
+    OTHER_METHOD,
+    Fixed,
+    Node,
+    Situation,
+    Test,
+    compile_node,
+    methods_named,
+    narrow,
+)
+from sipguard.policy.field import Fact
+from sipguard.policy.literals import Rate
+from sipguard.policy.subject import Subject
+from sipguard.policy.syntax import Place
+from sipguard.reason import Reason
+from sipguard.verdict import Action
+
+CHAINS: Final = ("parse", "request", "response", "media")
+_DIALOG, _REPLAY, _FINDINGS = (
+    Fact.DIALOG_KNOWN.value,
+    Fact.REPLAY.value,
+    Fact.FINDINGS.value,
+)
+SITUATION_BITS: Final = range(_DIALOG | _REPLAY | _FINDINGS | 1)
+
+
+class Rule:
+    """One named rule. ``hits`` and ``last_hit`` count; everything else never changes."""
+
+    __slots__ = (
+        "action",
+        "alarm",
+        "chain",
+        "column",
+        "condition",
+        "file",
+        "hits",
+        "idle_s",
+        "last_hit",
+        "line",
+        "log",
+        "log_rate",
+        "matches",
+        "name",
+        "node",
+        "phrase",
+        "shadow",
+        "status",
+        "tolerates",
+    )
+
+    def __init__(self, name: str, chain: str, action: str, node: Node, at: Place) -> None:
+        self.name = name
+        self.chain = chain
+        self.action = action  # accept, drop, reject, tolerate or open
+        self.node = node
+        self.matches: Test = compile_node(node)
+        self.file, self.line, self.column = at
+        self.condition = ""  # as text, for explanations
+        self.status = 0
+        self.phrase = ""
+        self.idle_s = 0
+        self.log = False
+        self.log_rate: Rate | None = None  # None: every hit
+        self.alarm = False
+        self.shadow = False
+        self.tolerates: frozenset[Reason] = frozenset()
+        self.hits = 0
+        self.last_hit: Moment | None = None
+
+    @property
+    def place(self) -> str:
+        """``file:line``."""
+        return f"{self.file}:{self.line}"
+
+    def hit(self, now: Moment) -> None:
+        """Count a match."""
+        self.hits += 1
+        self.last_hit = now
+
+
+class Ruling(NamedTuple):
+    """What a chain decided, and by which rule."""
+
+    action: str
+    rule: Rule
+
+
+class _Step(NamedTuple):
+    """A rule as asked in one situation: what is left of its condition, or None for nothing."""
+
+    test: Test | None
+    ruling: Ruling
+
+
+class Chain:
+    """The rules of one chain, in order; first match wins."""
+
+    def __init__(self, name: str, rules: tuple[Rule, ...] = ()) -> None:
+        self.name = name
+        self.rules = rules
+        self._asked = tuple(rule for rule in rules if rule.action != "tolerate")
+        named = frozenset().union(*(methods_named(rule.node) for rule in rules))
+        # bytes to themselves: one look-up tells the named methods from all others.
+        self._methods = {method: method for method in named}
+        self._steps: dict[tuple[bytes, int], tuple[_Step, ...]] = {}
+
+    def situations(self) -> list[Situation]:
+        """Return every situation that the rules can tell apart."""
+        methods = (*sorted(self._methods), OTHER_METHOD)
+        return [Situation(method, bits) for method in methods for bits in SITUATION_BITS]
+
+    def judge(self, subject: Subject) -> Ruling | None:
+        """Return the first rule's ruling that matches, counting its hit; ``None`` if none does.
+
+        A shadow rule that matches is counted and added to ``subject.noted``,
+        and the next rule is asked: what it would have done, happens to no one.
+        """
+        bits = 0
+        if subject.dialog_known:
+            bits = _DIALOG
+        if subject.replay:
+            bits |= _REPLAY
+        if subject.findings:
+            bits |= _FINDINGS
+        situation = (self._methods.get(subject.message.method, OTHER_METHOD), bits)
+        steps = self._steps.get(situation)
+        if steps is None:
+            steps = self._steps[situation] = self._narrow(Situation(*situation))
+        for test, ruling in steps:
+            if test is None or test(subject):
+                rule = ruling.rule
+                rule.hits += 1
+                rule.last_hit = subject.now
+                if rule.shadow:
+                    subject.noted = (*subject.noted, rule)
+                    continue
+                return ruling
+        return None
+
+    def _narrow(self, situation: Situation) -> tuple[_Step, ...]:
+        steps: list[_Step] = []
+        for rule in self._asked:
+            left = narrow(rule.node, situation)
+            if isinstance(left, Fixed):
+                if not left.answer:
+                    continue
+                steps.append(_Step(None, Ruling(rule.action, rule)))
+                if not rule.shadow:
+                    break  # nothing behind it can be reached
+            else:
+                steps.append(_Step(compile_node(left), Ruling(rule.action, rule)))
+        return tuple(steps)
+
+    def tolerances(self, subject: Subject) -> frozenset[Reason]:
+        """Return the reasons that ``tolerate`` rules forgive this peer."""
+        forgiven: frozenset[Reason] = frozenset()
+        for rule in self.rules:
+            if rule.action == "tolerate" and rule.matches(subject):
+                reasons = {finding.reason for finding in subject.findings}
+                if rule.tolerates & reasons:
+                    rule.hit(subject.now)
+                forgiven |= rule.tolerates
+        return forgiven
+
+
+class UnknownDialog(NamedTuple):
+    """What happens to in-dialog requests of a call nobody saw begin."""
+
+    action: str  # accept, drop or learn
+    duration_s: int = 0  # learn: this long after the start, then drop
+
+
+DEFAULT_UNKNOWN_DIALOG: Final = UnknownDialog("drop")
+DEFAULT_RATE: Final = Rate(10, 1)
+
+
+class Trust(NamedTuple):
+    """A ``trust`` line, kept as written until identities are verified."""
+
+    name: str
+    words: tuple[str, ...]
+
+
+class NamedSet(NamedTuple):
+    """A set as written, inner sets resolved: for showing, not for judging."""
+
+    name: str
+    members: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """Everything a policy file says. The values never change; the rules count their hits."""
+
+    file: str
+    files: tuple[str, ...] = ()  # with everything included, for watching
+    mode: str = "enforce"
+    default: Action = Action.DROP
+    default_status: int = 0
+    on_overload: str = "keep-dialogs"
+    on_unknown_dialog: UnknownDialog = DEFAULT_UNKNOWN_DIALOG
+    on_exit: str = "keep"
+    sip_ports: tuple[int, ...] = (5060,)
+    stream_transports: str = "refuse"
+    forward_udp: tuple[int, ...] = ()
+    keep_alives: str = "accept"
+    keep_alive_rate: Rate = DEFAULT_RATE
+    record: str = "blocked"
+    max_dialogs: int = 100_000
+    max_pinholes: int = 400_000
+    replay_window_s: int = 3600
+    reply_rate: Rate = DEFAULT_RATE
+    session_limit_s: int = 12 * 3600
+    media_idle_s: int = 60
+    trusts: tuple[Trust, ...] = ()
+    sets: tuple[NamedSet, ...] = ()
+    chains: dict[str, Chain] = field(default_factory=lambda: {name: Chain(name) for name in CHAINS})
+    rates_needed: tuple[tuple[str, bytes, int], ...] = ()  # kind, method or b"*", window in s
+    uses_identity: bool = False
+    warnings: tuple[Problem, ...] = ()
+
+    @property
+    def default_shown(self) -> str:
+        """The default as a policy writes it."""
+        if self.default is Action.REJECT:
+            return f"reject {self.default_status}"
+        return str(self.default.value)
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """Every rule, chain by chain."""
+        return tuple(rule for chain in self.chains.values() for rule in chain.rules)
+
+    def judge(self, chain: str, subject: Subject) -> Ruling | None:
+        """Return what the first matching rule of *chain* says, or ``None`` if no rule matches.
+
+        Shadow rules never decide; those that matched are in ``subject.noted``.
+        The parse chain asks its ``tolerate`` rules first, wherever they stand.
+        """
+        if chain == "parse" and subject.findings and subject.tolerated is None:
+            self.tolerated(subject)
+        return self.chains[chain].judge(subject)
+
+    def tolerated(self, subject: Subject) -> frozenset[Reason]:
+        """Return the reasons forgiven, and set them on *subject*: ``ambiguous`` skips them."""
+        if subject.tolerated is None:
+            subject.tolerated = (
+                self.chains["parse"].tolerances(subject) if subject.findings else frozenset()
+            )
+        return subject.tolerated

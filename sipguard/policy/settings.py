@@ -1,0 +1,216 @@
+"""The table of settings: name, how it is written, default, meaning."""
+
+# ruff: noqa: E501 - a table reads better than wrapped sentences
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final, NamedTuple
+
+from sipguard.policy.literals import Rate, parse_duration, parse_number, parse_rate
+from sipguard.policy.problems import Wrong, one_of, suggest
+from sipguard.policy.rules import Policy, UnknownDialog
+from sipguard.policy.syntax import Braced, Place, Setting, Word
+from sipguard.verdict import Action
+
+STATUSES: Final = range(300, 700)
+PORTS: Final = range(1, 65536)
+MAX_PORTS: Final = 64
+MAX_TABLE: Final = 10_000_000  # entries; a dialog costs some kilobytes
+DAY_S: Final = 86400
+
+
+class Values:
+    """The words after a setting's name, taken one by one."""
+
+    def __init__(self, setting: Setting, usage: str) -> None:
+        self._usage = f"write {setting.name.text} {usage}"
+        self._left: list[Word | Braced] = list(setting.values)
+        self._at = setting.name.at
+
+    def take(self, what: str) -> Word:
+        """Return the next word.
+
+        Raises:
+            Wrong: there is none, or braces stand there.
+        """
+        if not self._left:
+            raise Wrong(self._at, f"expected {what}", self._usage)
+        value = self._left.pop(0)
+        if isinstance(value, Braced):
+            raise Wrong(value.at, f"expected {what}, found braces", self._usage)
+        self._at = value.at
+        return value
+
+    def choice(self, *words: str) -> str:
+        """Return the next word, which is one of *words*."""
+        word = self.take(one_of(words))
+        if word.text not in words:
+            hint = suggest(word.text, words) or self._usage
+            raise Wrong(word.at, f"expected {one_of(words)}, found {word.text}", hint)
+        return word.text
+
+    def number(self, allowed: range) -> int:
+        """Return the next word as a number within *allowed*."""
+        return _checked(self.take("a number"), allowed, self._usage)
+
+    def numbers(self, allowed: range) -> tuple[int, ...]:
+        """Return all numbers that are left, in braces or not."""
+        words: list[Word] = []
+        for value in self._left:
+            members = value.members if isinstance(value, Braced) else (value,)
+            for member in members:
+                if isinstance(member, Braced):
+                    raise Wrong(member.at, "braces inside braces", self._usage)
+                words.append(member)
+        self._left.clear()
+        if len(words) > MAX_PORTS:
+            raise Wrong(words[MAX_PORTS].at, f"more than {MAX_PORTS} numbers")
+        return tuple(dict.fromkeys(_checked(word, allowed, self._usage) for word in words))
+
+    def duration(self, longest_s: int) -> int:
+        """Return the next word as seconds, 1 to *longest_s*."""
+        word = self.take("a duration")
+        seconds = parse_duration(word.text)
+        if seconds is None:
+            raise Wrong(word.at, f"{word.text} is no duration", "write 90s, 5m, 2h or 1d")
+        if not 1 <= seconds <= longest_s:
+            raise Wrong(word.at, f"{word.text} is not between 1s and {longest_s}s")
+        return seconds
+
+    def rate(self) -> Rate:
+        """Return the next word as a rate."""
+        word = self.take("a rate")
+        rate = parse_rate(word.text)
+        if rate is None:
+            raise Wrong(word.at, f"{word.text} is no rate", "write 10/s, 20/min or 5/h")
+        return rate
+
+    def done(self) -> None:
+        """Check that nothing is left.
+
+        Raises:
+            Wrong: something is.
+        """
+        if self._left:
+            at = self._left[0].at
+            raise Wrong(at, "this is too much here", self._usage)
+
+
+def _checked(word: Word, allowed: range, usage: str) -> int:
+    number = parse_number(word.text)
+    if number is None:
+        raise Wrong(word.at, f"{word.text} is no number", usage)
+    if number not in allowed:
+        raise Wrong(word.at, f"{number} is not between {allowed[0]} and {allowed[-1]}")
+    return number
+
+
+class Known(NamedTuple):
+    """One setting: how its values are written, its default, its meaning, what it changes."""
+
+    usage: str
+    default: str
+    doc: str
+    apply: Callable[[Policy, Values], Policy]
+
+
+def _default(policy: Policy, values: Values) -> Policy:
+    word = values.choice("accept", "drop", "reject")
+    status = values.number(STATUSES) if word == "reject" else 0
+    return replace(policy, default=Action(word), default_status=status)
+
+
+def _on_unknown_dialog(policy: Policy, values: Values) -> Policy:
+    action = values.choice("accept", "drop", "learn")
+    duration_s = 0
+    if action == "learn":
+        values.choice("for")
+        duration_s = values.duration(7 * DAY_S)
+    return replace(policy, on_unknown_dialog=UnknownDialog(action, duration_s))
+
+
+def _sip_ports(policy: Policy, values: Values) -> Policy:
+    ports = values.numbers(PORTS)
+    if not ports:
+        values.take("a port")
+    return replace(policy, sip_ports=ports)
+
+
+# A table reads better than wrapped calls.
+# fmt: off
+SETTINGS: Final[dict[str, Known]] = {
+    "mode": Known("shadow|enforce", "enforce",
+        "shadow decides and records everything and drops nothing; enforce does what the rules say.",
+        lambda p, v: replace(p, mode=v.choice("shadow", "enforce"))),
+    "default": Known("accept|drop|reject NNN", "drop",
+        "What happens to a request or response that no rule matches.",
+        _default),
+    "on-overload": Known("keep-dialogs|drop-all|accept-all", "keep-dialogs",
+        "When packets come faster than they can be judged: keep-dialogs lets running calls pass and answers new requests with 503.",
+        lambda p, v: replace(p, on_overload=v.choice("keep-dialogs", "drop-all", "accept-all"))),
+    "on-unknown-dialog": Known("accept|drop|learn for DURATION", "drop",
+        "In-dialog requests of calls that began before the start: learn takes them for known for so long after the start.",
+        _on_unknown_dialog),
+    "on-exit": Known("keep|remove", "keep",
+        "What stays in the kernel when sipguard ends: keep leaves rules and pinholes, so that running calls keep their media and nothing new gets in.",
+        lambda p, v: replace(p, on_exit=v.choice("keep", "remove"))),
+    "sip-ports": Known("PORT ...", "5060",
+        "UDP ports whose packets are judged as SIP.",
+        _sip_ports),
+    "stream-transports": Known("refuse|pass", "refuse",
+        "SIP over TCP and TLS on these ports, which is not judged yet: refuse rejects the connections, pass lets them through unjudged.",
+        lambda p, v: replace(p, stream_transports=v.choice("refuse", "pass"))),
+    "forward-udp": Known("{ PORT ... }", "{ }",
+        "Other UDP destination ports that may pass the gateway; all the rest is closed but for pinholes.",
+        lambda p, v: replace(p, forward_udp=v.numbers(PORTS))),
+    "keep-alives": Known("accept|drop", "accept",
+        "CRLF, NUL and STUN keep-alives on the SIP ports.",
+        lambda p, v: replace(p, keep_alives=v.choice("accept", "drop"))),
+    "keep-alive-rate": Known("RATE", "10/s",
+        "Keep-alives beyond this rate from one source are dropped.",
+        lambda p, v: replace(p, keep_alive_rate=v.rate())),
+    "record": Known("blocked|all", "blocked",
+        "Which calls the journal keeps.",
+        lambda p, v: replace(p, record=v.choice("blocked", "all"))),
+    "max-dialogs": Known("NUMBER", "100000",
+        "Calls that are tracked at a time; beyond it the oldest unanswered one is forgotten.",
+        lambda p, v: replace(p, max_dialogs=v.number(range(1, MAX_TABLE + 1)))),
+    "max-pinholes": Known("NUMBER", "400000",
+        "Pinholes that are open at a time; beyond it no more are opened.",
+        lambda p, v: replace(p, max_pinholes=v.number(range(1, MAX_TABLE + 1)))),
+    "replay-window": Known("DURATION", "1h",
+        "How long a request is remembered to know its replay by.",
+        lambda p, v: replace(p, replay_window_s=v.duration(7 * DAY_S))),
+    "reply-rate": Known("RATE", "10/s",
+        "Refusals beyond this rate to one source are not sent; the requests are dropped all the same.",
+        lambda p, v: replace(p, reply_rate=v.rate())),
+    "session-limit": Known("DURATION", "12h",
+        "The longest a call may last; then its pinholes are closed.",
+        lambda p, v: replace(p, session_limit_s=v.duration(30 * DAY_S))),
+    "media-idle": Known("DURATION", "60s",
+        "How long a pinhole stays open without packets, unless its rule says otherwise.",
+        lambda p, v: replace(p, media_idle_s=v.duration(DAY_S))),
+}
+# fmt: on
+
+
+def apply_setting(policy: Policy, setting: Setting) -> Policy:
+    """Return the policy with one setting changed.
+
+    Raises:
+        Wrong: no such setting, or its value is not one.
+    """
+    name = setting.name
+    known = SETTINGS.get(name.text)
+    if known is None:
+        hint = suggest(name.text, (*SETTINGS, "set", "trust", "chain", "include"))
+        raise Wrong(name.at, f"unknown setting {name.text}", hint)
+    values = Values(setting, known.usage)
+    changed = known.apply(policy, values)
+    values.done()
+    return changed
+
+
+def first_stands(at: Place) -> str:
+    """Return where something stood first."""
+    return f"first at {at.file}:{at.line}"
