@@ -5,7 +5,6 @@ raises HostileInput with the rule that was broken.
 """
 
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Final, NamedTuple
 
 from sipguard.errors import HostileInput
@@ -25,7 +24,6 @@ from sipguard.wire.reader import (
 )
 from sipguard.wire.uri import Uri, parse_host, parse_uri
 
-MAX_CACHED_OCTETS = 512  # longer values are parsed each time, which bounds the caches' memory
 MAX_CSEQ = 2**31 - 1  # RFC 3261 section 8.1.1.5
 MAX_UINT32 = 2**32 - 1
 COOKIE: Final = b"z9hG4bK"
@@ -86,20 +84,6 @@ def parse_address(value: bytes) -> Address:
     Raises:
         HostileInput: ``BAD_ADDRESS``, ``BAD_URI``, ``BAD_TAG`` or ``DUPLICATE_PARAMETER``.
     """
-    head, found, tag = value.rpartition(b";tag=")
-    if not found or not tag or tag.translate(None, TOKEN) or len(head) > MAX_CACHED_OCTETS:
-        return _parse_address(value)
-    # The part before the tag repeats from call to call; a tag inside quotes or brackets
-    # leaves a head that cannot be read, so this shortcut never reads what the long way would not.
-    address = _cached_address(head)
-    if address.params:
-        if any(name == b"tag" for name, _ in address.params):
-            raise HostileInput(Reason.DUPLICATE_PARAMETER, "a second tag", value)
-        return Address(address.display, address.uri, (*address.params, (b"tag", tag)), tag, value)
-    return Address(address.display, address.uri, ((b"tag", tag),), tag, value)
-
-
-def _parse_address(value: bytes) -> Address:
     if value.startswith(b"<"):
         display, opened, rest = b"", b"<", value[1:]
     elif value.startswith(b'"'):
@@ -145,9 +129,6 @@ def _finish_address(display: bytes, raw_uri: bytes, after: bytes, value: bytes) 
     return Address(display, uri, params, tag, value)
 
 
-_cached_address = lru_cache(maxsize=8192)(_parse_address)
-
-
 def parse_name_addr(value: bytes, reason: Reason = Reason.BAD_ROUTE) -> Address:
     """Return an address whose angle brackets are mandatory (Route, Record-Route; SIP-44)."""
     address = parse_address(value)
@@ -189,8 +170,7 @@ def parse_vias(value: bytes) -> tuple[Via, ...]:
 def parse_via(value: bytes) -> Via:
     """Return one hop; blanks around ``/`` and ``:`` are legal."""
     head, semicolon, text = value.partition(b";")
-    short = len(head) <= MAX_CACHED_OCTETS
-    transport, host, port, sent_by = _cached_hop(head) if short else _parse_hop(head)
+    transport, host, port, sent_by = _parse_hop(head)
     if not semicolon:
         return Via(transport, host, port, b"", (), value, sent_by)
     params = read_params(text, Reason.BAD_VIA)
@@ -227,9 +207,6 @@ def _parse_hop(head: bytes) -> tuple[bytes, bytes, int, bytes]:
     shown = b"[" + host + b"]" if b":" in host else host
     default = _DEFAULT_PORTS.get(transport, b"5060")
     return transport, host, port, shown + b":" + (b"%d" % port if port else default)
-
-
-_cached_hop = lru_cache(maxsize=4096)(_parse_hop)
 
 
 def _read_sent_by(sent_by: bytes, head: bytes) -> tuple[bytes, int]:

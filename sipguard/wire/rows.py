@@ -65,7 +65,7 @@ SINGLE: Final = frozenset(
 # Of these a comma cannot be part of one value.
 _NO_COMMA: Final = SINGLE - frozenset(
     b"call-id date subject user-agent server organization retry-after from to reply-to refer-to"
-    b" referred-by identity-info".split()
+    b" referred-by identity-info expires min-expires session-expires min-se".split()
 )
 _WITH_COMMENTS: Final = frozenset((b"user-agent", b"server", b"retry-after"))
 _TAG: Final = re.compile(rb';[ \t]*tag[ \t]*=[ \t]*([^ \t;,"<>]+)', re.IGNORECASE)
@@ -95,7 +95,7 @@ def read_row(line: bytes) -> tuple[Header, list[Finding]]:
     able to say which request it answers.
     """
     raw_name, colon, value = line.partition(b":")
-    name = _NAMES.get(raw_name) or _canonical(raw_name)
+    name = _NAMES.get(raw_name) or canonical_name(raw_name)
     if not colon or not name:
         return Header(b"", value, raw_name), [
             Finding(Reason.BAD_HEADER_LINE, "no header name before a colon", line[:128])
@@ -117,8 +117,11 @@ def read_row(line: bytes) -> tuple[Header, list[Finding]]:
         return _salvage(name, value, raw_name), findings
 
 
-def _canonical(raw_name: bytes) -> bytes:
-    """Blanks before the colon are legal, a name that is no token is none (SIP-10)."""
+def canonical_name(raw_name: bytes) -> bytes:
+    """Return the long, lower-case name; ``b""`` if it is no token.
+
+    Blanks before the colon are legal, a line break there is not (SIP-10).
+    """
     name = raw_name.rstrip(BLANKS).lower()
     if name.translate(None, TOKEN):
         return b""
@@ -207,6 +210,9 @@ def _read_transfer_encoding(name: bytes, value: bytes, raw: bytes, found: list[F
 
 
 def _read_delta(name: bytes, value: bytes, raw_name: bytes, _: list[Finding]) -> Header:
+    pieces = split_list(value)
+    if len(pieces) > 1 and pieces[0].isdigit():  # RFC 2543's date form has a comma, too
+        raise HostileInput(Reason.DUPLICATE_HEADER, "a comma list of a single header", value)
     return Header(name, value, raw_name, number=parse_delta(value))
 
 

@@ -9,14 +9,14 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Final
 
-from sipguard.errors import HostileInput
 from sipguard.wire.careful import STREAMS, is_secured, names_a_group, read_carefully
 from sipguard.wire.fields import CSeq
-from sipguard.wire.memo import Memo, NotPlain
+from sipguard.wire.memo import NotPlain
 from sipguard.wire.message import MAX_HEADERS, MAX_MESSAGE_OCTETS, Ids, Message
+from sipguard.wire.plain import KNOWN_ROWS, KNOWN_STARTS
 from sipguard.wire.reader import split_list
-from sipguard.wire.rows import SINGLE, Header, read_row
-from sipguard.wire.start import Start, read_start
+from sipguard.wire.rows import SINGLE, Header
+from sipguard.wire.start import Start
 from sipguard.wire.stun import is_stun
 
 __all__ = (
@@ -67,26 +67,7 @@ def classify(payload: bytes) -> Kind:
     return Kind.SIP if shape.startswith(b"SIP/") or b" SIP/" in shape else Kind.OTHER
 
 
-def _plain_row(line: bytes) -> Header:
-    header, findings = read_row(line)
-    if findings or header.value == b"*":
-        raise NotPlain
-    return header
-
-
-def _plain_start(line: bytes) -> Start:
-    try:
-        start, findings = read_start(line)
-    except HostileInput:
-        raise NotPlain from None
-    if findings:
-        raise NotPlain
-    return start
-
-
-_KNOWN_STARTS: Final = Memo(_plain_start)
-_KNOWN_ROWS: Final = Memo(_plain_row)
-_known_row: Final[Callable[[bytes], Header]] = _KNOWN_ROWS.__getitem__
+_known_row: Final[Callable[[bytes], Header]] = KNOWN_ROWS.__getitem__
 
 
 def parse_message(payload: bytes, transport: str = "udp") -> Message:
@@ -111,7 +92,7 @@ def _read_plain(payload: bytes, transport: str) -> Message:
     lines = head.split(b"\r\n", MAX_HEADERS + 1)
     if not blank or len(payload) > MAX_MESSAGE_OCTETS or len(lines) > MAX_HEADERS + 1:
         raise NotPlain
-    start = _KNOWN_STARTS[lines[0]]
+    start = KNOWN_STARTS[lines[0]]
     del lines[0]
     headers = list(map(_known_row, lines))
     first = {row[0]: row for row in headers}
