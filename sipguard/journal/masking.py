@@ -9,6 +9,7 @@ the standard says, all of it goes. Every pattern runs over its text once.
 
 import binascii
 import re
+from collections.abc import Callable
 from typing import Final
 
 STARS: Final = b"***"
@@ -94,14 +95,13 @@ def mask(octets: bytes, *, cut: bool = False) -> bytes:
     return _mask(octets[:MAX_MASKED_OCTETS], cut, _MAX_DEPTH)
 
 
-def traces_of_secrets(octets: bytes) -> frozenset[bytes]:
-    """Return every run of 8 octets of a message that ``mask`` does not let out.
+def traces_of_secrets(octets: bytes, masked: bytes) -> frozenset[bytes]:
+    """Return every run of 8 octets of a message that is not in its masked form.
 
     A finding quotes a few octets, perhaps from the middle of a key, where
     nothing names them a key any more. ``mask_quotation`` knows them by these.
     """
     text = octets[:MAX_MASKED_OCTETS]
-    masked = mask(octets)
     return frozenset() if masked == text else frozenset(_grams(text) - _grams(masked))
 
 
@@ -124,15 +124,13 @@ def mask_quotation(octets: bytes, traces: frozenset[bytes] | None) -> bytes:
 
 def _mask(text: bytes, cut: bool, depth: int) -> bytes:
     text = _open_encodings(text, cut, depth)
-    text = _CRYPTO_LINE.sub(_mask_crypto, text)
-    text = _INLINE.sub(_mask_inline, text)
-    text = _KEY_LINE.sub(rb"\1***", text)
-    text = _KEY_ATTRIBUTE.sub(rb"\1***", text)
-    text = _SECRET_HEADER.sub(_mask_credentials, text)
-    text = _SECRET_NAME.sub(rb"\1 ***", text)
-    text = _SECRET_WORD.sub(_mask_word, text)
-    words = _WORD if depth == _MAX_DEPTH else _PLAIN_WORD
-    text = words.sub(lambda word: _mask_password(word, cut), text)
+    folded = text.lower()
+    for signs, pattern, masked in _STEPS:
+        if any(sign in folded for sign in signs):
+            text = pattern.sub(masked, text)
+    if b":" in folded or b"%3a" in folded:
+        words = _WORD if depth == _MAX_DEPTH else _PLAIN_WORD
+        text = words.sub(lambda word: _mask_password(word, cut), text)
     if not depth:
         return text
     return _BASE64_RUN.sub(lambda run: _mask_base64(run[0], depth), text)
@@ -266,3 +264,25 @@ def _mask_traces(text: bytes, traces: frozenset[bytes]) -> bytes:
         elif at >= hidden_until:
             out.append(text[at])
     return bytes(out)
+
+
+# What to look for before a pattern is tried, the pattern, and what it leaves. In
+# this order: the lines that know most about their secrets come first.
+_Masked = bytes | Callable[[re.Match[bytes]], bytes]
+_STEPS: Final[tuple[tuple[tuple[bytes, ...], re.Pattern[bytes], _Masked], ...]] = (
+    ((b"crypto",), _CRYPTO_LINE, _mask_crypto),
+    ((b"inline",), _INLINE, _mask_inline),
+    ((b"k=", b"k ", b"k\t"), _KEY_LINE, rb"\1***"),
+    ((b"key-mgmt", b"ice-pwd"), _KEY_ATTRIBUTE, rb"\1***"),
+    ((b"authorization", b"authentication-info"), _SECRET_HEADER, _mask_credentials),
+    (
+        (b"passw", b"secret", b"token", b"apikey", b"api-key", b"cookie", b"credential"),
+        _SECRET_NAME,
+        rb"\1 ***",
+    ),
+    (
+        (b"response", b"rspauth", b"auts", b"passw", b"pwd", b"access_token"),
+        _SECRET_WORD,
+        _mask_word,
+    ),
+)

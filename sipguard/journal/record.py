@@ -160,7 +160,9 @@ class Record:
 
 def record_of(seen: Observation, identifier: str) -> Record:
     """Mask, escape and cap what the guard told; nothing of the peer gets past this unmasked."""
-    traces = traces_of_secrets(seen.raw) if seen.raw else None
+    masked = mask(seen.raw)
+    quotes = seen.octets or any(finding.octets for finding in seen.findings)
+    traces = traces_of_secrets(seen.raw, masked) if seen.raw and quotes else None
     refused = seen.judged is Action.REJECT
     return Record(
         id=identifier,
@@ -211,7 +213,7 @@ def record_of(seen: Observation, identifier: str) -> Record:
         phrase=safe_text(seen.phrase),
         alarm=seen.alarm,
         octets=len(seen.raw),
-        message=mask(seen.raw)[:MESSAGE_OCTETS],
+        message=masked[:MESSAGE_OCTETS],
     )
 
 

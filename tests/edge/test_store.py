@@ -47,7 +47,7 @@ def record(
         from_=caller,
         call_id=b"Call-%d@h" % number,
         method=b"INVITE",
-        raw=b"INVITE sip:b@c SIP/2.0\r\n".ljust(size, b"x"),
+        raw=b"INVITE sip:b@c SIP/2.0\r\n".ljust(size),
     )
     return record_of(seen, id_of(number))
 
