@@ -138,6 +138,7 @@ class Reason(Enum):
     UNKNOWN_DIALOG = "unknown-dialog", "DLG-2", _N, 481, "An in-dialog request of a call that is not known."
     OLD_CSEQ = "old-cseq", "DLG-2", _U, 0, "An in-dialog request with a CSeq that is not new."
     FORGED_IN_DIALOG = "forged-in-dialog", "DLG-6", _U, 0, "An in-dialog request from a host that is not on the call's path."
+    REGISTER_HIJACK = "register-hijack", "DIG-26", _N, 403, "A REGISTER without credentials for a name that another address holds."
     LEARNED_DIALOG = "learned-dialog", "DLG-2", _N, 0, "A call from before the start, learned from its traffic."
 
     # --- replay

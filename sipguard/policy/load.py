@@ -11,7 +11,7 @@ from sipguard.policy.names import Names
 from sipguard.policy.parse import parse_policy
 from sipguard.policy.problems import Problems, Wrong, one_of, suggest
 from sipguard.policy.resolve import UNKNOWN_YET, Resolver
-from sipguard.policy.rules import CHAINS, Chain, NamedSet, Policy, Rule, Trust
+from sipguard.policy.rules import CHAINS, Chain, NamedSet, Policy, Rule, Trust, in_dialog_chain
 from sipguard.policy.settings import apply_setting, first_stands
 from sipguard.policy.syntax import Place, RuleLine
 from sipguard.policy.trust import check_trust
@@ -52,6 +52,7 @@ def load_policy(name: str, read: Read) -> Policy:
     return replace(
         policy,
         chains=chains,
+        in_dialog=in_dialog_chain(chains["request"]),
         trusts=trusts,
         sets=tuple(sets),
         rates_needed=tuple(sorted(resolver.rates)),

@@ -171,6 +171,18 @@ class Chain:
         return forgiven
 
 
+def in_dialog_chain(request: Chain) -> Chain:
+    """Return the rules of chain request that only requests of a known call can match."""
+    outside = [s for s in request.situations() if not s.bits & _DIALOG]
+    required = (
+        rule
+        for rule in request.rules
+        if all(narrow(rule.node, situation) == Fixed(False) for situation in outside)
+        and any(narrow(rule.node, s) != Fixed(False) for s in request.situations())
+    )
+    return Chain("request", tuple(required))
+
+
 class UnknownDialog(NamedTuple):
     """What happens to in-dialog requests of a call nobody saw begin."""
 
@@ -211,7 +223,7 @@ class Policy:
     sip_ports: tuple[int, ...] = (5060,)
     stream_transports: str = "refuse"
     forward_udp: tuple[int, ...] = ()
-    keep_alives: str = "accept"
+    keep_alives: Action = Action.ACCEPT
     keep_alive_rate: Rate = DEFAULT_RATE
     record: str = "blocked"
     max_dialogs: int = 100_000
@@ -223,6 +235,7 @@ class Policy:
     trusts: tuple[Trust, ...] = ()
     sets: tuple[NamedSet, ...] = ()
     chains: dict[str, Chain] = field(default_factory=lambda: {name: Chain(name) for name in CHAINS})
+    in_dialog: Chain = field(default_factory=lambda: Chain("request"))
     rates_needed: tuple[tuple[str, bytes, int], ...] = ()  # kind, method or b"*", window in s
     uses_identity: bool = False
     warnings: tuple[Problem, ...] = ()
@@ -244,7 +257,11 @@ class Policy:
 
         Shadow rules never decide; those that matched are in ``subject.noted``.
         The parse chain asks its ``tolerate`` rules first, wherever they stand.
+        ``dialog`` asks, of chain request, the rules that require ``dialog.known``
+        and no others: requests of a running call pass by these alone.
         """
+        if chain == "dialog":
+            return self.in_dialog.judge(subject)
         if chain == "parse" and subject.findings and subject.tolerated is None:
             self.tolerated(subject)
         return self.chains[chain].judge(subject)

@@ -165,7 +165,7 @@ SETTINGS: Final[dict[str, Known]] = {
         lambda p, v: replace(p, forward_udp=v.numbers(PORTS))),
     "keep-alives": Known("accept|drop", "accept",
         "CRLF, NUL and STUN keep-alives on the SIP ports.",
-        lambda p, v: replace(p, keep_alives=v.choice("accept", "drop"))),
+        lambda p, v: replace(p, keep_alives=Action(v.choice("accept", "drop")))),
     "keep-alive-rate": Known("RATE", "10/s",
         "Keep-alives beyond this rate from one source are dropped.",
         lambda p, v: replace(p, keep_alive_rate=v.rate())),

@@ -34,6 +34,14 @@ class RateReader(Protocol):
         """
 
 
+class NoRates:
+    """Counters that have seen nothing, where nobody counts."""
+
+    def count(self, kind: str, key: bytes, method: bytes, window_s: int) -> int:
+        """Return 0."""
+        return 0
+
+
 class StreamView(Protocol):
     """One media stream as the media chain sees it; ``media`` has the values."""
 
@@ -78,6 +86,9 @@ class StreamView(Protocol):
         """The same for the callee."""
 
 
+_NO_RATES: Final = NoRates()
+
+
 class Subject:
     """One message under judgement.
 
@@ -107,7 +118,7 @@ class Subject:
     )
 
     def __init__(
-        self, packet: Packet, message: Message, now: Moment, rates: RateReader | None = None
+        self, packet: Packet, message: Message, now: Moment, rates: RateReader = _NO_RATES
     ) -> None:
         self.packet = packet
         self.src = packet.src
@@ -158,8 +169,6 @@ class Subject:
 
     def rate(self, kind: str, method: bytes, window_s: int) -> int:
         """Return what the counters say about this message's sender."""
-        if self.rates is None:
-            return 0
         return self.rates.count(kind, self.rate_key(kind), method, window_s)
 
 
