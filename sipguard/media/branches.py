@@ -93,5 +93,9 @@ class Call(Vouched):
 
 def holes_of(talk: Talk) -> list[tuple[Hole, str]]:
     """Return every use of a hole that *talk* has: agreed, previewed and replaced ones."""
-    replaced = [pair for retired in talk.retired for pair in retired.holes]
-    return all_holes(talk.lines) + all_holes(talk.tentative) + replaced
+    pairs = all_holes(talk.lines)
+    if talk.tentative:
+        pairs += all_holes(talk.tentative)
+    for retired in talk.retired:
+        pairs += retired.holes
+    return pairs

@@ -3,18 +3,20 @@
 from collections import deque
 from typing import Final
 
-from sipguard.media.agreement import Report, Settling, close, replaced
+from sipguard.media.agreement import Report, Settling, all_holes, close, replaced
 from sipguard.media.branches import Call, holes_of
 from sipguard.media.offer_answer import Event, Offer, Retired, State, Talk, digest, next_state
 from sipguard.media.pinhole import HoleBook, Line
 from sipguard.media.terms import Judge, Step
 from sipguard.reason import Reason
+from sipguard.verdict import Hole
 from sipguard.wire.sdp import Sdp
 
 OVERLAP_S: Final = 60.0  # old holes stay beside new ones after a renegotiation (PIN-8)
 MAX_RETIRED: Final = 4  # renegotiations of one talk whose old holes may still be open
 MAX_WAITING: Final = 200_000  # timers; past this the oldest runs out early
 
+_NO_HOLES: Final[frozenset[Hole]] = frozenset()
 _PREVIEWED: Final = (State.PREVIEWED, State.REPREVIEWED)
 
 
@@ -56,7 +58,8 @@ class LifeCycle:
             if not is_preview:
                 self.make_firm(call, talk, now_s, report)
             return
-        used = call.holes()
+        # Before the first agreement there is nothing to look through.
+        used = call.holes() if talk.past or len(call.talks) > 1 else _NO_HOLES
         settling = Settling(
             self.book,
             used.__contains__,
@@ -79,28 +82,24 @@ class LifeCycle:
             return
         stamp = talk.offer.stamp
         old, talk.lines, talk.tentative = talk.lines, talk.tentative, ()
-        talk.stamp = stamp
         talk.remember(talk.tentative_digest)
         talk.state = next_state(talk.state, Event.ANSWER) or talk.state
-        self._replace(talk, old, talk.lines, now_s, report)
+        if old:
+            self._replace(talk, old, talk.lines, now_s, report)
         if len(call.talks) > 1:
             for other in call.kin(talk.to_tag):
                 # The same exchange on the call's other path agrees on its own lines;
                 # an older one there has been overtaken by this.
-                if other.lines and other.stamp != stamp:
+                if other.lines and not other.past[-1].is_of(stamp):
                     other.state = next_state(other.state, Event.SUPERSEDED) or other.state
                     gone, other.lines = other.lines, ()
                     self._replace(other, gone, talk.lines, now_s, report)
 
     def roll_back(self, talk: Talk, report: Report) -> None:
         """Forget the pending offer; what was agreed before stands as it was (PIN-8)."""
-        pairs = [
-            (hole, line.method)
-            for line in talk.tentative
-            for hole in line.to_caller + line.to_callee
-        ]
-        close(self.book, pairs, Reason.CALL_FAILED, report)
-        talk.tentative = ()
+        if talk.tentative:
+            close(self.book, all_holes(talk.tentative), Reason.CALL_FAILED, report)
+            talk.tentative = ()
         talk.offer = None
         talk.state = next_state(talk.state, Event.REFUSAL) or talk.state
 

@@ -6,7 +6,7 @@ its own talk, so that the second one never looks like a second offer, and a
 media relay that rewrites the SDP between the two is followed on both sides.
 """
 
-from enum import Enum
+from enum import StrEnum
 from typing import Final, NamedTuple
 
 from sipguard.media.pinhole import Line
@@ -19,8 +19,12 @@ MAX_PAST: Final = 4  # finished exchanges remembered to recognise retransmission
 ABANDONED_AFTER_S: Final = 32.0  # 64*T1: an offer this old no longer blocks the other side's
 
 
-class State(Enum):
-    """Where one talk stands; ``*PREVIEWED`` has an answer in an unreliable 1xx only."""
+class State(StrEnum):
+    """Where one talk stands; ``*PREVIEWED`` has an answer in an unreliable 1xx only.
+
+    A StrEnum, like the events, because a plain Enum hashes in Python code on
+    each look into the table.
+    """
 
     IDLE = "idle"
     OFFERED = "offered"
@@ -31,7 +35,7 @@ class State(Enum):
     ENDED = "ended"
 
 
-class Event(Enum):
+class Event(StrEnum):
     """What a message means for a talk."""
 
     OFFER = "offer"
@@ -79,9 +83,15 @@ class Stamp(NamedTuple):
 class Exchange(NamedTuple):
     """A finished offer/answer, kept as digests: only to know its messages again."""
 
-    stamp: Stamp
+    requester: Party
+    cseq: int
+    method: bytes
     offer_digest: int
     answer_digest: int
+
+    def is_of(self, stamp: Stamp) -> bool:
+        """Report whether the exchange began in the transaction *stamp*."""
+        return self.cseq == stamp.cseq and self[:3] == stamp
 
 
 class Retired(NamedTuple):
@@ -112,7 +122,6 @@ class Talk:
         "offer",
         "past",
         "retired",
-        "stamp",
         "state",
         "tentative",
         "tentative_digest",
@@ -126,7 +135,6 @@ class Talk:
         self.state = State.IDLE
         self.offer: Offer | None = None
         self.lines: tuple[Line, ...] = ()  # agreed
-        self.stamp: Stamp | None = None  # of the agreed lines
         self.tentative: tuple[Line, ...] = ()  # previewed
         self.tentative_digest = 0
         self.retired: tuple[Retired, ...] = ()
@@ -141,8 +149,8 @@ class Talk:
     def remember(self, answer_digest: int) -> None:
         """Move the pending offer and its answer into the past."""
         if self.offer is not None:
-            exchange = Exchange(self.offer.stamp, digest(self.offer.sdp), answer_digest)
-            self.past = (*self.past[1 - MAX_PAST :], exchange)
+            exchange = Exchange(*self.offer.stamp, digest(self.offer.sdp), answer_digest)
+            self.past = (*self.past[1 - MAX_PAST :], exchange) if self.past else (exchange,)
             self.offer = None
 
 
@@ -200,7 +208,7 @@ def _is_known(talk: Talk, step: Step, sdp: Sdp, stamp: Stamp) -> bool:
     if pending is not None and pending.stamp == stamp and digest(pending.sdp) == here:
         return True
     for exchange in talk.past:
-        if exchange.stamp == stamp and here in exchange[1:]:
+        if exchange.is_of(stamp) and here in exchange[3:]:
             return True
         # The PRACK that answered a reliable 1xx has a CSeq of its own.
         if step.method == b"PRACK" and here == exchange.answer_digest:
@@ -224,8 +232,8 @@ def read_response(talk: Talk, step: Step, sdp: Sdp) -> tuple[Event | None, Findi
             return Event.ANSWER, finding
         return (None, finding) if previewed else (Event.PREVIEW, None)
     for exchange in talk.past:
-        if exchange.stamp == stamp:
-            return _SILENT if here in exchange[1:] else (None, _DIFFERS)
+        if exchange.is_of(stamp):
+            return _SILENT if here in exchange[3:] else (None, _DIFFERS)
     if talk.blank == stamp and pending is None:
         # Unreliable 1xx to an INVITE without offer may not carry one (RFC 3261 13.2.1).
         return (Event.OFFER, None) if firm else _SILENT

@@ -22,11 +22,21 @@ UNSPECIFIED: Final = frozenset((bytes(4), bytes(16)))
 
 
 class Line(NamedTuple):
-    """The holes of one ``m=`` line by direction, RTP first; none where it is off or unkeyed."""
+    """The holes of one ``m=`` line, those towards the caller first; none where it is off."""
 
-    to_caller: tuple[Hole, ...]
-    to_callee: tuple[Hole, ...]
+    holes: tuple[Hole, ...]
+    to_caller_count: int
     method: str
+
+    @property
+    def to_caller(self) -> tuple[Hole, ...]:
+        """The holes towards the caller, RTP first."""
+        return self.holes[: self.to_caller_count]
+
+    @property
+    def to_callee(self) -> tuple[Hole, ...]:
+        """The holes towards the callee, RTP first."""
+        return self.holes[self.to_caller_count :]
 
     @property
     def caller(self) -> bytes:
@@ -43,7 +53,7 @@ class Line(NamedTuple):
         return self.to_caller[0].source if self.to_caller else b""
 
 
-OFF: Final = Line((), (), "")
+OFF: Final = Line((), 0, "")
 
 
 def plan(caller: Media, callee: Media, before: Line, method: str) -> Line:
@@ -56,28 +66,33 @@ def plan(caller: Media, callee: Media, before: Line, method: str) -> Line:
     Raises:
         HostileInput: ``HOLE_FORBIDDEN`` for an end that no hole may lead to.
     """
-    to_caller = caller.address not in UNSPECIFIED
-    to_callee = callee.address not in UNSPECIFIED
-    caller_address = caller.address if to_caller else before.caller
-    callee_address = callee.address if to_callee else before.callee
-    for is_open, media in ((to_caller, caller), (to_callee, callee)):
-        if is_open:
-            _refuse_forbidden(media)
+    caller_address, callee_address = caller.address, callee.address
+    caller_listens = caller_address not in UNSPECIFIED
+    callee_listens = callee_address not in UNSPECIFIED
+    if caller_listens:
+        _refuse_forbidden(caller)
+    else:
+        caller_address = before.caller
+    if callee_listens:
+        _refuse_forbidden(callee)
+    else:
+        callee_address = before.callee
     if not (caller_address and callee_address):
-        return Line((), (), method)
+        return Line((), 0, method)
     if len(caller_address) != len(callee_address):
         raise HostileInput(Reason.HOLE_FORBIDDEN, "the ends are of different address families")
     mux = caller.rtcp_mux and callee.rtcp_mux
-    return Line(
-        _holes(callee_address, caller, mux) if to_caller else (),
-        _holes(caller_address, callee, mux) if to_callee else (),
-        method,
-    )
+    to_caller = _holes(callee_address, caller, mux) if caller_listens else ()
+    to_callee = _holes(caller_address, callee, mux) if callee_listens else ()
+    if caller_address == callee_address:
+        # A host that calls itself: both directions may be one and the same hole.
+        to_callee = tuple([hole for hole in to_callee if hole not in to_caller])
+    return Line(to_caller + to_callee, len(to_caller), method)
 
 
 def _holes(source: bytes, media: Media, mux: bool) -> tuple[Hole, ...]:
-    ports = _ports(media, mux)
-    return tuple([Hole(source, media.address, port) for port in ports])
+    address = media.address
+    return tuple([Hole(source, address, port) for port in _ports(media, mux)])
 
 
 def _refuse_forbidden(media: Media) -> None:
@@ -154,6 +169,19 @@ class HoleBook:
         self._beside: dict[bytes, list[Hole]] = {}
         self._uses: dict[Hole, int] = {}
 
+    def claim(self, holes: tuple[Hole, ...], room: int) -> bool:
+        """Open *holes* in one go where nobody uses their ends yet, which is the usual case."""
+        count = self.count + len(holes)
+        if len(holes) > room or count > self.capacity:
+            return False
+        at = self._at
+        keys = [hole.destination + hole.port.to_bytes(2, "big") for hole in holes]
+        if not at.keys().isdisjoint(keys):
+            return False
+        at.update(zip(keys, holes, strict=True))
+        self.count = count
+        return True
+
     def use(self, hole: Hole, is_ours: Callable[[Hole], bool]) -> Use:
         """Count one more use of *hole*; *is_ours* tells whether a hole is this call's own."""
         key = hole.destination + hole.port.to_bytes(2, "big")
@@ -174,7 +202,7 @@ class HoleBook:
 
     def release(self, hole: Hole) -> bool:
         """Take one use back; return True where it was the last and the hole must close."""
-        uses = self._uses.get(hole, 1)
+        uses = self._uses.get(hole, 1) if self._uses else 1
         if uses > 1:
             if uses == 2:
                 del self._uses[hole]
@@ -182,8 +210,8 @@ class HoleBook:
                 self._uses[hole] = uses - 1
             return False
         key = hole.destination + hole.port.to_bytes(2, "big")
-        beside = self._beside.get(key, [])
-        if hole in beside:
+        beside = self._beside.get(key) if self._beside else None
+        if beside and hole in beside:
             beside.remove(hole)
         elif self._at.get(key) != hole:
             return False
@@ -191,8 +219,8 @@ class HoleBook:
             self._at[key] = beside.pop(0)
         else:
             del self._at[key]
-        if not beside:
-            self._beside.pop(key, None)
+        if beside is not None and not beside:
+            del self._beside[key]
         self.count -= 1
         return True
 
