@@ -79,9 +79,10 @@ class Netfilter:
         """
         undo: list[Callable[[], None]] = []
         try:
-            plan = self._adopt(self.plan)
-            queue_by_nft = programs.has_nft_queue(plan.table)
-            undo.append(self._nft_undo(plan))
+            queue_by_nft = programs.has_nft_queue(self.plan.table)
+            before = programs.nft_listing(self.plan.table)
+            plan = self._adopt(self.plan) if before else self.plan
+            undo.append(self._nft_undo(plan, before))
             programs.nft(nft_script(plan, queue_by_nft=queue_by_nft))
             for family in programs.iptables_families(needed=not queue_by_nft):
                 present = family.rules_naming(plan.chain)
@@ -131,8 +132,6 @@ class Netfilter:
     def _adopt(self, plan: Plan) -> Plan:
         """Return *plan* with the idle times of sets that are in the kernel already."""
         present = programs.nft_sets(plan.table)
-        if present is None:
-            return plan
         if "pinholes4" not in present:
             raise EdgeError(
                 f"nft table inet {plan.table} exists and is not ours; "
@@ -141,8 +140,7 @@ class Netfilter:
         return programs.with_sets_of(plan, present)
 
     @staticmethod
-    def _nft_undo(plan: Plan) -> Callable[[], None]:
-        before = programs.nft_listing(plan.table)
+    def _nft_undo(plan: Plan, before: str) -> Callable[[], None]:
         if before:
             back = "\n".join([*purge_chains(plan.table), before])
         else:
