@@ -78,6 +78,10 @@ class Call(Vouched):
                 return talk
         return None
 
+    def awaits_answer(self) -> bool:
+        """Report whether any talk has an offer that is not answered yet."""
+        return any(talk.offer is not None for talk in self.talks)
+
     def kin(self, to_tag: bytes) -> list[Talk]:
         """Return the talks of one dialog on all its paths."""
         return [talk for talk in self.talks if talk.to_tag == to_tag]

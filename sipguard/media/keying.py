@@ -5,6 +5,7 @@ SRTP (RFC 8643). The answer decides: an offer may carry suites, methods and
 NULL ciphers that nobody takes.
 """
 
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from sipguard.reason import Reason
@@ -37,6 +38,9 @@ class Keying(NamedTuple):
     detail: str
 
 
+_KEYED_BY_DTLS: Final = Keying(True, DTLS, b"", Reason.KEYED, "")
+
+
 def offered_key(offer: Media) -> Keying:
     """Return what the offer alone could lead to; ``keyed`` means an answer can still secure it."""
     if offer.proto in _DTLS_SRTP:
@@ -45,7 +49,7 @@ def offered_key(offer: Media) -> Keying:
         return _without(Reason.NOT_KEYED, "a transport that sipguard knows no keying for")
     for crypto in offer.cryptos:
         if crypto.problem is None:
-            return Keying(True, SDES, crypto.suite, Reason.KEYED, "")
+            return _keyed_by_sdes(crypto.suite)
     if offer.fingerprints:
         return _offered_dtls(offer)
     return _why_not(offer.cryptos)
@@ -100,10 +104,16 @@ def _agreed_sdes(offered: tuple[Crypto, ...], answered: tuple[Crypto, ...]) -> K
     if offer.problem is not None:
         return _without(offer.problem, "the offered crypto line cannot be used")
     for crypto in offered:
-        if not set(answer.keys).isdisjoint(crypto.keys):
-            # Two senders under one key: the two-time pad of RFC 4568 section 6.1.
-            return _without(Reason.KEY_REUSE, "offer and answer share a key")
-    return Keying(True, SDES, answer.suite, Reason.KEYED, "")
+        for key in answer.keys:
+            if key in crypto.keys:
+                # Two senders under one key: the two-time pad of RFC 4568 section 6.1.
+                return _without(Reason.KEY_REUSE, "offer and answer share a key")
+    return _keyed_by_sdes(answer.suite)
+
+
+@lru_cache(maxsize=64)
+def _keyed_by_sdes(suite: bytes) -> Keying:
+    return Keying(True, SDES, suite, Reason.KEYED, "")
 
 
 def _offered_dtls(offer: Media) -> Keying:
@@ -111,7 +121,7 @@ def _offered_dtls(offer: Media) -> Keying:
         return _without(Reason.BAD_FINGERPRINT, "no usable fingerprint is offered")
     if offer.setup not in _OFFER_ROLES:
         return _without(Reason.BAD_SETUP, "no usable a=setup is offered")
-    return Keying(True, DTLS, b"", Reason.KEYED, "")
+    return _KEYED_BY_DTLS
 
 
 def _agreed_dtls(offer: Media, answer: Media) -> Keying:
@@ -120,4 +130,4 @@ def _agreed_dtls(offer: Media, answer: Media) -> Keying:
         return _without(Reason.BAD_FINGERPRINT, "one side has no usable fingerprint")
     if (offer.setup, answer.setup) not in _ROLE_PAIRS:
         return _without(Reason.BAD_SETUP, "the a=setup roles do not pair")
-    return Keying(True, DTLS, b"", Reason.KEYED, "")
+    return _KEYED_BY_DTLS

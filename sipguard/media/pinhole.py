@@ -91,8 +91,10 @@ def plan(caller: Media, callee: Media, before: Line, method: str) -> Line:
 
 
 def _holes(source: bytes, media: Media, mux: bool) -> tuple[Hole, ...]:
-    address = media.address
-    return tuple([Hole(source, address, port) for port in _ports(media, mux)])
+    address, ports = media.address, _ports(media, mux)
+    if len(ports) == 2:  # nearly always, and twice as fast
+        return (Hole(source, address, ports[0]), Hole(source, address, ports[1]))
+    return tuple([Hole(source, address, port) for port in ports])
 
 
 def _refuse_forbidden(media: Media) -> None:

@@ -99,7 +99,7 @@ class Sessions:
         if step.method not in _CARRIERS:
             return _NOTHING
         call = self._calls.get(step.call)
-        if call is None and step.sdp is None and not (step.is_request and step.method == b"INVITE"):
+        if step.sdp is None and not _matters(call, step):
             return _NOTHING
         report = Report(step.call[0])
         if step.is_request:
@@ -379,3 +379,14 @@ class Sessions:
         call.roots = ()
         self._calls.pop(call.key, None)
         self._ringing.pop(call.key, None)
+
+
+def _matters(call: Call | None, step: Step) -> bool:
+    """Report whether a message without SDP can change anything; most cannot."""
+    if step.is_request and step.method == b"INVITE":
+        return True
+    if call is None:
+        return False
+    if not step.is_request:
+        return step.status >= 200
+    return step.method == b"ACK" and call.awaits_answer()
