@@ -259,7 +259,7 @@ def _after_delimiter(body: bytes, at: int) -> tuple[int, bool]:
     at += 2 if closed else 0
     stop = body.find(b"\r\n", at)
     padding = body[at:] if stop < 0 else body[at:stop]
-    if padding.strip(b" \t") or (stop < 0 and not closed):
+    if padding.strip(b" \t"):
         # RFC 2046 would match by prefix, most parsers by the whole line.
         raise HostileInput(Reason.BAD_MULTIPART, "a line that only begins like a delimiter")
     return (len(body) if stop < 0 else stop + 2), closed

@@ -174,8 +174,8 @@ def _parse_ipv6(octets: bytes) -> IpHeader:
     if len(octets) < 40:
         raise _malformed("the IPv6 header is cut off")
     _, length, upper, src, dst = _IPV6.unpack_from(octets)
-    # Length 0 announces a jumbogram (RFC 2675), which no SIP sender makes.
-    if length == 0 or length != len(octets) - 40:
+    # A jumbogram (RFC 2675) has length 0 here and does not fit either; no SIP sender makes one.
+    if length != len(octets) - 40:
         raise _malformed("the IPv6 payload length does not fit the packet")
     start = 40
     for position in range(MAX_EXTENSION_HEADERS + 1):

@@ -257,6 +257,7 @@ ICMP = build_ip(V4.src, V4.dst, 1, b"\x08" + bytes(7))
         (1, MACS + b"\x88\xa8\x00\x05\x81\x00\x00\x06\x86\xdd" + IP6, V6),
         (1, MACS + b"\x88\x64\x11\x00\x00\x01" + struct.pack("!HH", len(IP4) + 2, 0x21) + IP4, V4),
         (1, MACS + b"\x88\x64\x11\x00\x00\x01" + struct.pack("!HH", len(IP6) + 2, 0x57) + IP6, V6),
+        (0x24000001, MACS + b"\x08\x00" + IP4 + b"\xde\xad\xbe\xef", V4),
         (113, bytes(14) + b"\x08\x00" + IP4, V4),
         (113, bytes(14) + b"\x81\x00\x00\x05\x86\xdd" + IP6, V6),
         (276, b"\x08\x00" + bytes(18) + IP4, V4),
@@ -376,6 +377,14 @@ def test_messages_of_a_stream(tmp_path: Path) -> None:
         (3.0, 2, expected),
     ]
     assert reader.statistics.stream_messages == 3
+
+
+def test_what_waits_behind_a_gap_comes_at_the_end(tmp_path: Path) -> None:
+    """A lost segment costs its message, not the ones after it."""
+    frames = [(1.0, tcp(0, OPTIONS[:9])), (2.0, tcp(len(OPTIONS), OPTIONS)), (3.0, ICMP)]
+    reader = CaptureReader(write(tmp_path, pcap(frames)))
+    assert [(one.time_s, one.packet.payload) for one in reader] == [(3.0, OPTIONS)]
+    assert reader.statistics.skipped == {"ip-protocol-1": 1, "tcp-gap": 1}
 
 
 def test_a_segment_that_the_network_card_still_had_to_cut(tmp_path: Path) -> None:

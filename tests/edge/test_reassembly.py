@@ -252,6 +252,13 @@ def test_a_new_connection_on_old_ports_starts_anew() -> None:
     assert table.add(segment(5000, flags=2), segment(5001, OPTIONS)) == [OPTIONS]
 
 
+def test_numbers_far_off_are_another_connection() -> None:
+    """Ports used again, where the capture missed the SYN."""
+    table = Streams()
+    assert table.add(segment(1, MESSAGE[:9]), segment(1 << 28, OPTIONS)) == [OPTIONS]
+    assert table.counts == {"tcp-gap": 1}
+
+
 def test_two_directions_are_two_streams() -> None:
     """And each message names its own ends."""
     streams = TcpStreams(lambda kind: None)
