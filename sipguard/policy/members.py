@@ -39,7 +39,8 @@ def read_number(field: NumberField, word: Word) -> int:
     Raises:
         Wrong: it is none.
     """
-    number = parse_number(word.text)
+    # -1 is how a number that is absent reads.
+    number = -1 if word.text == "-1" else parse_number(word.text)
     if number is None and field.unit is Unit.OCTETS:
         number = parse_size(word.text)
     if number is None and field.unit is Unit.SECONDS:
