@@ -52,6 +52,7 @@ class CaptureStatistics:
     ``-duplicate``, ``-malformed`` and ``-evicted``, ``tcp-malformed``,
     ``-retransmission``, ``-gap`` and ``-evicted``, ``stream-unframed`` and
     ``-incomplete``. A frame cut short by the capture counts as malformed.
+    ``frames`` is filled in when the iteration ends, however it ends.
     """
 
     frames: int = 0
@@ -99,6 +100,10 @@ class CaptureReader:
         self._defragmenter = Defragmenter(self.statistics.skip)
         self._streams = TcpStreams(self.statistics.skip)
 
+    def close(self) -> None:
+        """Close the file; the end of an iteration does it, too."""
+        self._source.close()
+
     def __iter__(self) -> Iterator[Captured]:
         statistics = self.statistics
         index, time_s = -1, 0.0
@@ -122,7 +127,7 @@ class CaptureReader:
                 yield self._stream_message(message, time_s, index)
         finally:
             statistics.frames = index + 1
-            self._source.close()
+            self.close()
 
     def _read_unusual(self, octets: bytes, time_s: float, index: int) -> Iterator[Captured]:
         """Read what is no plain datagram: tunnels, fragments, TCP."""
