@@ -87,6 +87,8 @@ def _unfold(head: bytes, findings: list[Finding]) -> list[bytes]:
             continue
         if len(lines) == 1:
             findings.append(Finding(Reason.BAD_START_LINE, "a folded start line"))
+        elif len(lines[-1]) == 1 and b":" not in lines[-1][0]:
+            findings.append(Finding(Reason.BAD_HEADER_LINE, "a line break before the colon"))
         piece = line.strip(BLANKS)
         if not piece:
             # Some parsers take a line of blanks for the empty line that ends the headers.

@@ -139,11 +139,15 @@ def parse_name_addr(value: bytes, reason: Reason = Reason.BAD_ROUTE) -> Address:
 
 def parse_addresses(value: bytes) -> tuple[Address, ...]:
     """Return the addresses of a comma list, at least one."""
+    if b"," not in value:
+        return (parse_address(value),)
     return tuple([parse_address(piece) for piece in _checked_list(value, Reason.BAD_ADDRESS)])
 
 
 def parse_routes(value: bytes) -> tuple[Address, ...]:
     """Return the addresses of a Route-like comma list, all of them in angle brackets."""
+    if b"," not in value:
+        return (parse_name_addr(value),)
     return tuple([parse_name_addr(piece) for piece in _checked_list(value, Reason.BAD_ROUTE)])
 
 

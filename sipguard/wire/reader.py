@@ -68,7 +68,13 @@ def _split(piece: re.Pattern[bytes], value: bytes, separator: bytes) -> list[byt
 
 
 def split_quoted(text: bytes) -> tuple[bytes, bytes]:
-    """Return the leading quoted string and the rest; ``b""`` and all where there is none."""
+    """Return the quoted string that *text* starts with and the rest.
+
+    ``b""`` and all where it is not closed; *text* starts with a quote.
+    """
+    end = text.find(b'"', 1) + 1
+    if end and b"\\" not in text[:end]:
+        return text[:end], text[end:]
     match = _QUOTED.match(text)
     return (match.group(), text[match.end() :]) if match else (b"", text)
 

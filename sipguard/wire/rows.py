@@ -143,12 +143,19 @@ def _read_party(name: bytes, value: bytes, raw_name: bytes, findings: list[Findi
     try:
         address = parse_address(value)
     except HostileInput:
-        if b"," in value and len(parse_addresses(value)) > 1:
+        if _are_addresses(value):
             raise HostileInput(Reason.DUPLICATE_HEADER, "two parties in one row", value) from None
         raise
     if not address.tag and any(param == b"tag" for param, _ in address.params):
         findings.append(Finding(Reason.RFC2543_SENDER, "an empty tag"))
     return Header(name, value, raw_name, addresses=(address,))
+
+
+def _are_addresses(value: bytes) -> bool:
+    try:
+        return len(parse_addresses(value)) > 1
+    except HostileInput:
+        return False
 
 
 def _read_contacts(name: bytes, value: bytes, raw_name: bytes, findings: list[Finding]) -> Header:
