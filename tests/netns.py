@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -65,6 +65,10 @@ class Host:
     def run(self, function: Callable[[], T]) -> T:
         """Call *function* inside the namespace."""
         return self._thread.submit(function).result(timeout=60)
+
+    def start(self, function: Callable[[], T]) -> "Future[T]":
+        """Call *function* inside the namespace, meanwhile."""
+        return self._thread.submit(function)
 
     def shell(self, *words: str, script: str = "") -> str:
         """Run a program inside the namespace and return its output."""

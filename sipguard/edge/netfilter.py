@@ -32,10 +32,13 @@ __all__ = ["Netfilter", "OpenHole", "Plan", "StreamTransports", "render_rules"]
 
 _ADD: Final = Operation.ADD
 _PORT_OCTETS: Final = 2
+# Silence closes a hole long before. This frees the element of a process that was
+# killed, and bounds a call that nobody ended.
+LONGEST_CALL_S: Final = 7 * 24 * 3600
 
 
 class OpenHole(NamedTuple):
-    """A pinhole as the kernel knows it; counts cover its packets since it was opened."""
+    """A pinhole as the kernel knows it: seconds until silence closes it, packets it let pass."""
 
     hole: Hole
     expires_s: float
@@ -63,11 +66,9 @@ class Netfilter:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self._link: NftSocket | None = None
-        self._sets = plan.idle_sets
+        self._idle_classes = plan.idle_classes
         self.destroys, self.renews = _abilities(os.uname().release)
         self._opened = self._closed = self._refused = self._banned = 0
-        self._closed_now: set[Hole] = set()
-        self._closed_before: set[Hole] = set()
 
     # --- installing
 
@@ -125,7 +126,7 @@ class Netfilter:
     def _connect(self, plan: Plan) -> None:
         if self._link is not None:
             self._link.close()
-        self._sets = plan.idle_sets
+        self._idle_classes = plan.idle_classes
         self._link = NftSocket(plan.table)
         self._link.counters()  # says now, not at the first call, when netlink is refused
 
@@ -189,23 +190,24 @@ class Netfilter:
             refused = tuple(effect for effect in wanted if not self._apply_alone(effect))
         else:
             refused = ()
-        self._remember(wanted, refused)
+        self._count(wanted, refused)
         return refused
 
-    def settle(self) -> None:
-        """Close again what was closed a while ago; call about once a second.
+    def forget_silent(self) -> int:
+        """Free the sets of pinholes that fell silent and that nobody closed; return how many.
 
-        A packet that the kernel was judging at the very moment of the close
-        can have found the element before, and refreshed (so: recreated) it
-        after. Once may be luck; a flood during BYE would make it a method.
+        For the start, after :meth:`install`: those of a process that was
+        killed. It lists the sets whole, 10 us an element.
         """
-        again = list(self._closed_before)
-        self._closed_before, self._closed_now = self._closed_now, set()
-        if again:
-            try:
-                self._commit(list(self._forget(again)))
-            except NetlinkRefused as refusal:
-                self.log.warn("could not confirm closed pinholes: {refusal}", refusal=refusal)
+        silent = 0
+        for family in ("4", "6"):
+            listed = [element.key for element in self._connected().elements(f"pinholes{family}")]
+            alive = self._alive(family)
+            keys = [key for key in listed if key not in alive]
+            if keys:
+                self._commit(self._absent(f"pinholes{family}", keys))
+            silent += len(keys)
+        return silent
 
     def ban(self, address: bytes, duration_s: int) -> bool:
         """Drop everything this source sends through us for *duration_s*; False if refused."""
@@ -236,16 +238,23 @@ class Netfilter:
         return Totals(self._opened, self._closed, self._refused, self._banned)
 
     def pinholes(self) -> list[OpenHole]:
-        """List the open pinholes; for status and after a restart, not on a packet's way."""
+        """List the pinholes that media may use; for status, not on a packet's way."""
         found = []
-        for suffix, _ in self._sets:
-            for name, octets in ((f"pinholes4{suffix}", 4), (f"pinholes6{suffix}", 16)):
-                for element in self._connected().elements(name):
-                    hole = _hole(element.key, octets)
-                    # The look-up and the refresh both run the element's counter.
-                    halves = element.packets // 2, element.octets // 2
-                    found.append(OpenHole(hole, element.expires_s, *halves))
+        for family, octets in (("4", 4), ("6", 16)):
+            alive = self._alive(family)
+            for element in self._connected().elements(f"pinholes{family}"):
+                if element.key in alive:
+                    hole, left_s = _hole(element.key, octets), alive[element.key]
+                    found.append(OpenHole(hole, left_s, element.packets, element.octets))
         return found
+
+    def _alive(self, family: str) -> dict[bytes, float]:
+        """Return the seconds of silence that each stream still has."""
+        return {
+            element.key: element.expires_s
+            for suffix, _ in self._idle_classes
+            for element in self._connected().elements(f"alive{family}{suffix}")
+        }
 
     def bans(self) -> dict[bytes, float]:
         """Return banned addresses with the seconds they have left."""
@@ -267,30 +276,32 @@ class Netfilter:
 
     def _changes(self, effects: Iterable[OpenPinhole | ClosePinhole]) -> list[Change]:
         """Return the transaction: first what must be gone, then what must stand."""
-        closing: list[Hole] = []
+        closing: dict[str, list[bytes]] = {}
         opening: dict[tuple[str, int], list[bytes]] = {}
         for effect in effects:
+            hole = effect.hole
+            family, key = ("4" if len(hole.source) == 4 else "6"), _key(hole)
             if isinstance(effect, ClosePinhole):
-                closing.append(effect.hole)
+                closing.setdefault(family, []).append(key)
             else:
-                at = self._set_for(effect.hole, effect.idle_s), effect.idle_s
-                opening.setdefault(at, []).append(_key(effect.hole))
-        changes = list(self._forget(closing))
-        for (name, idle_s), keys in opening.items():
-            if not self.renews:
-                changes += self._absent(name, keys)
-            changes.append(Change(_ADD, name, keys, idle_s))
+                opening.setdefault((family, effect.idle_s), []).append(key)
+        changes = []
+        for family, keys in closing.items():
+            changes += self._absent(f"pinholes{family}", keys)
+            for suffix, _ in self._idle_classes:
+                changes += self._absent(f"alive{family}{suffix}", keys)
+        for (family, idle_s), keys in opening.items():
+            changes += self._opening(family, idle_s, keys)
         return changes
 
-    def _forget(self, holes: Iterable[Hole]) -> Iterator[Change]:
-        """Yield what makes *holes* absent from every set that may have them."""
-        families: dict[str, list[bytes]] = {}
-        for hole in holes:
-            family = "pinholes4" if len(hole.source) == 4 else "pinholes6"
-            families.setdefault(family, []).append(_key(hole))
-        for family, keys in families.items():
-            for suffix, _ in self._sets:
-                yield from self._absent(family + suffix, keys)
+    def _opening(self, family: str, idle_s: int, keys: list[bytes]) -> Iterator[Change]:
+        yield Change(_ADD, f"pinholes{family}", keys, LONGEST_CALL_S)
+        own = self._idle_class(idle_s)
+        for suffix, _ in self._idle_classes:
+            # Elsewhere it may still live from before, by the idle time of another rule.
+            if suffix != own or not self.renews:
+                yield from self._absent(f"alive{family}{suffix}", keys)
+        yield Change(_ADD, f"alive{family}{own}", keys, idle_s)
 
     def _absent(self, name: str, keys: list[bytes]) -> list[Change]:
         """Return changes after which *keys* are missing, whether or not they were there.
@@ -303,11 +314,10 @@ class Netfilter:
             return [Change(Operation.DESTROY, name, keys)]
         return [Change(_ADD, name, keys, 1), Change(Operation.DELETE, name, keys)]
 
-    def _set_for(self, hole: Hole, idle_s: int) -> str:
-        """Return the set whose refresh keeps *idle_s*; the next longer one if there is none."""
-        fitting = [(idle, suffix) for suffix, idle in self._sets if idle >= idle_s]
-        suffix = min(fitting)[1] if fitting else max((i, s) for s, i in self._sets)[1]
-        return ("pinholes4" if len(hole.source) == 4 else "pinholes6") + suffix
+    def _idle_class(self, idle_s: int) -> str:
+        """Return the suffix of the set for *idle_s*: the next longer one, or the longest."""
+        longer = [(idle, suffix) for suffix, idle in self._idle_classes if idle >= idle_s]
+        return min(longer)[1] if longer else max((i, s) for s, i in self._idle_classes)[1]
 
     def _apply_alone(self, effect: OpenPinhole | ClosePinhole) -> bool:
         try:
@@ -322,7 +332,7 @@ class Netfilter:
             return False
         return True
 
-    def _remember(
+    def _count(
         self,
         wanted: Iterable[OpenPinhole | ClosePinhole],
         refused: tuple[OpenPinhole | ClosePinhole, ...],
@@ -331,11 +341,13 @@ class Netfilter:
         for effect in wanted:
             if isinstance(effect, ClosePinhole):
                 self._closed += 1
-                self._closed_now.add(effect.hole)
             else:
                 self._opened += 1
-                self._closed_now.discard(effect.hole)
-                self._closed_before.discard(effect.hole)
+        for effect in refused:
+            if isinstance(effect, ClosePinhole):
+                self._closed -= 1
+            else:
+                self._opened -= 1
 
 
 def _key(hole: Hole) -> bytes:

@@ -65,8 +65,8 @@ class Plan:
         return self.table.upper()
 
     @property
-    def idle_sets(self) -> tuple[tuple[str, int], ...]:
-        """Return suffix and idle seconds of each pair of pinhole sets, the usual one first."""
+    def idle_classes(self) -> tuple[tuple[str, int], ...]:
+        """Return set-name suffix and seconds of each idle time, the usual one first."""
         # One equal to media_idle_s stays: an earlier run may have left live media in its set.
         others = sorted(set(self.other_idle_s))
         return (("", self.media_idle_s), *((f"_{idle}", idle) for idle in others))

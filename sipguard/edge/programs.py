@@ -18,7 +18,7 @@ from sipguard.errors import EdgeError
 _DEADLINE_S: Final = 30.0
 _PATH: Final = "/usr/sbin:/sbin:/usr/local/sbin:/usr/bin:/bin"
 _TABLE_END: Final = "\n}\n"
-_PINHOLES: Final = re.compile(r"pinholes[46]_(\d+)")
+_IDLE_SET: Final = re.compile(r"alive[46]_(\d+)")
 
 
 class Iptables:
@@ -110,7 +110,7 @@ def with_sets_of(plan: Plan, present: dict[str, int]) -> Plan:
     Their idle times are kept beside the plan's, and so is their size, which
     the kernel cannot change without emptying them.
     """
-    idles = {int(found[1]) for name in present if (found := _PINHOLES.fullmatch(name))}
+    idles = {int(found[1]) for name in present if (found := _IDLE_SET.fullmatch(name))}
     return dataclasses.replace(
         plan,
         other_idle_s=tuple(sorted({*plan.other_idle_s, *idles})),

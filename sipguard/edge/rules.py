@@ -9,15 +9,20 @@ One table of our own, ``inet sipguard``, with three steps for forwarded packets:
 2. the queue, priority mangle: nft's ``queue`` where the kernel has it, else
    ``iptables-nft``, whose only place before the filter tables is that one.
 3. *gate*, priority filter - 10: SIP passes with the mark of our verdict alone,
-   media through a pinhole alone. Before the operator's own filter table, so
+   media through a live pinhole alone. Before the operator's own filter table, so
    that our counters see everything; what we accept can still be dropped there.
+
+A pinhole stands in two sets. *pinholes* is changed by us alone; *alive* is
+refreshed by the media itself and expires in silence; a packet needs both. One
+set that packets refresh would not do: a packet looked up just before a close
+and refreshed just after it puts the element back (under a flood, one close in
+ten on two cores).
 
 The mark is cleared in step 1: a mark that someone restored from a connection
 must not stand in for a verdict.
 """
 
 from collections.abc import Iterable, Iterator
-from enum import Enum
 from typing import Final
 
 from sipguard.edge.iptables import iptables_script
@@ -47,13 +52,6 @@ CHAINS: Final = (
 )
 
 
-class Refresh(Enum):
-    """Whether packets or nobody keeps a set's elements alive."""
-
-    BY_PACKETS = "dynamic,timeout"
-    NEVER = "timeout"
-
-
 def nft_script(plan: Plan, *, queue_by_nft: bool) -> str:
     """Return the script that puts everything in force as one transaction.
 
@@ -68,8 +66,9 @@ def nft_script(plan: Plan, *, queue_by_nft: bool) -> str:
         "# Counters; see `sipguard status`.",
         *(f"add counter {table} {name}" for name in COUNTERS),
         "",
-        "# Open media streams: source, destination, destination port. No port of the",
-        "# source: symmetric RTP is usual but not required.",
+        "# Media streams: source, destination, destination port. No port of the source:",
+        "# symmetric RTP is usual but not required. pinholes: what was negotiated, changed",
+        "# by sipguard alone. alive: refreshed by packets, gone in silence. Media needs both.",
         *_set_lines(plan),
         "",
         "# Chains are made anew, in this same transaction.",
@@ -98,16 +97,22 @@ def set_names(plan: Plan) -> list[str]:
 
 
 def _sets(plan: Plan) -> Iterator[tuple[str, str]]:
-    for suffix, _ in plan.idle_sets:
-        for family, kind in (("4", "ipv4_addr"), ("6", "ipv6_addr")):
-            key = f"{kind} . {kind} . inet_service"
-            yield f"pinholes{family}{suffix}", _set(key, plan.max_pinholes, Refresh.BY_PACKETS)
-    for family, kind in (("4", "ipv4_addr"), ("6", "ipv6_addr")):
-        yield f"bans{family}", _set(kind, plan.max_bans, Refresh.NEVER)
+    families = (("4", "ipv4_addr"), ("6", "ipv6_addr"))
+    for family, kind in families:
+        size = f"size {plan.max_pinholes}; flags timeout; counter;"
+        yield f"pinholes{family}", f"{{ type {_stream_key(kind)}; {size} }}"
+    for suffix, _ in plan.idle_classes:
+        for family, kind in families:
+            # Twice the room: an element recreated after its close lingers until it expires.
+            size = f"size {2 * plan.max_pinholes}; flags dynamic,timeout;"
+            yield f"alive{family}{suffix}", f"{{ type {_stream_key(kind)}; {size} }}"
+    for family, kind in families:
+        size = f"size {plan.max_bans}; flags timeout; counter;"
+        yield f"bans{family}", f"{{ type {kind}; {size} }}"
 
 
-def _set(key: str, size: int, refresh: Refresh) -> str:
-    return f"{{ type {key}; size {size}; flags {refresh.value}; counter; }}"
+def _stream_key(kind: str) -> str:
+    return f"{kind} . {kind} . inet_service"
 
 
 def _set_lines(plan: Plan) -> list[str]:
@@ -237,14 +242,15 @@ def _stream_rules(plan: Plan) -> list[str]:
 
 def _pinhole_rules(plan: Plan) -> list[str]:
     rules = []
-    for suffix, idle in plan.idle_sets:
+    for suffix, idle in plan.idle_classes:
         for family, ip in (("4", "ip"), ("6", "ip6")):
-            name = f"pinholes{family}{suffix}"
+            alive = f"alive{family}{suffix}"
             key = f"{ip} saddr . {ip} daddr . udp dport"
-            # Judged by the set alone, never by `ct state`: a closed pinhole closes at once.
+            # Judged by the sets alone, never by `ct state`: a closed pinhole closes at
+            # once. `pinholes` last, so that its counters count each packet once.
             rules.append(
-                f"{key} @{name} update @{name} {{ {key} timeout {idle}s }}"
-                " counter name media accept"
+                f"{key} @{alive} {key} @pinholes{family} "
+                f"update @{alive} {{ {key} timeout {idle}s }} counter name media accept"
             )
     return rules
 

@@ -1,7 +1,9 @@
 """The ruleset and its sets in a real kernel, between two real hosts."""
 
+import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -121,6 +123,9 @@ def test_each_pinhole_keeps_the_idle_time_of_its_rule(gateway: Gateway) -> None:
     listed = {hole.hole.port: hole for hole in gateway.lab.router.run(netfilter.pinholes)}
     assert listed[4000].expires_s <= 2
     assert 20 < listed[4002].expires_s <= 30
+    netfilter.apply([opened(A4, B4, 4002, 2)])
+    listed = {hole.hole.port: hole for hole in gateway.lab.router.run(netfilter.pinholes)}
+    assert listed[4002].expires_s <= 2
     netfilter.apply([closed(A4, B4, 4000), closed(A4, B4, 4002)])
     assert netfilter.pinholes() == []
 
@@ -175,17 +180,46 @@ def test_the_last_effect_on_a_hole_counts(gateway: Gateway) -> None:
     assert netfilter.pinholes() == []
 
 
-def test_a_reopened_hole_outlives_the_second_look(gateway: Gateway) -> None:
-    """settle() closes again what a racing packet revived, and nothing that was opened since."""
-    netfilter = gateway.install()
-    netfilter.apply([opened(A4, B4), opened(A4, B4, 4002)])
-    netfilter.apply([closed(A4, B4), closed(A4, B4, 4002)])
-    netfilter.apply([opened(A4, B4)])
-    revived = f"add element inet sipguard pinholes4 {{ {A4} . {B4} . 4002 timeout 9s }}"
-    gateway.lab.router.shell("nft", revived)
-    netfilter.settle()
-    netfilter.settle()
-    assert [hole.hole.port for hole in netfilter.pinholes()] == [4000]
+def test_a_flood_cannot_hold_its_pinhole_open(gateway: Gateway) -> None:
+    """A packet in flight while the hole closes must not put it back."""
+    netfilter = gateway.install(replace(PLAN, media_idle_s=30))
+    lab, until = gateway.lab, time.monotonic() + 3
+
+    def flood() -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            sender.connect((B4, 4000))
+            while time.monotonic() < until:
+                with contextlib.suppress(OSError):
+                    sender.send(b"media")
+
+    flooding = lab.a.start(flood)
+    closes = leaks = 0
+    while not flooding.done():
+        netfilter.apply([opened(A4, B4, idle_s=30)])
+        time.sleep(0.0005)
+        netfilter.apply([closed(A4, B4)])
+        after = netfilter.counters()["media"]
+        time.sleep(0.001)
+        closes += 1
+        leaks += netfilter.counters()["media"].packets > after.packets + 2  # in flight: one a CPU
+    assert closes > 100
+    assert leaks == 0
+    assert gateway.packets("media") > 1000
+    assert netfilter.pinholes() == []
+
+
+def test_silent_holes_of_a_killed_process_are_forgotten(gateway: Gateway) -> None:
+    """What nobody will ever close does not fill the set; what still lives is left alone."""
+    before = gateway.install()
+    before.apply([opened(A4, B4, 4000, 1), opened(A6, B6, 4000, 1), opened(A4, B4, 4002, 30)])
+    time.sleep(1.2)
+    after = gateway.install()
+    assert after.forget_silent() == 2
+    assert after.forget_silent() == 0
+    assert gateway.media(A4, B4, 4002)
+    listing = gateway.lab.router.shell("nft", "list", "set", "inet", "sipguard", "pinholes4")
+    assert f"{B4} . 4000" not in listing
+    assert f"{B4} . 4002" in listing
 
 
 def test_a_full_set_refuses_one_hole_and_not_its_neighbors(gateway: Gateway) -> None:
@@ -280,7 +314,6 @@ def test_shadow_mode_counts_and_drops_nothing(gateway: Gateway) -> None:
 
 def connects(lab: Lab, port: int = 5060) -> bool:
     """Report whether a TCP connection from a to b is made; False only for a reset."""
-    import socket
 
     def listen() -> socket.socket:
         listener = socket.socket()

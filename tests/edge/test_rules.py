@@ -29,12 +29,18 @@ def test_media_passes_by_the_set_alone() -> None:
     gate = rules(PLAN, "gate")
     assert gate[-1] == "counter name media_denied drop"
     assert not any("established" in rule for rule in gate)
-    assert [rule for rule in gate if "@pinholes" in rule] == [
-        "ip saddr . ip daddr . udp dport @pinholes4 update @pinholes4 "
-        "{ ip saddr . ip daddr . udp dport timeout 60s } counter name media accept",
-        "ip6 saddr . ip6 daddr . udp dport @pinholes6 update @pinholes6 "
-        "{ ip6 saddr . ip6 daddr . udp dport timeout 60s } counter name media accept",
+    key = "ip6 saddr . ip6 daddr . udp dport"
+    assert [rule for rule in gate if "@pinholes6" in rule] == [
+        f"{key} @alive6 {key} @pinholes6 update @alive6 {{ {key} timeout 60s }} "
+        "counter name media accept"
     ]
+
+
+def test_no_packet_can_add_a_pinhole() -> None:
+    """What packets refresh they can also recreate: the set of pinholes is ours alone."""
+    script = nft_script(Plan(local=True, local_media=((1, 2),)), queue_by_nft=True)
+    assert "update @pinholes" not in script
+    assert not any("dynamic" in line for line in script.splitlines() if " pinholes" in line)
 
 
 def test_conntrack_is_at_work() -> None:
@@ -151,7 +157,7 @@ def test_every_chain_and_counter_is_declared() -> None:
 
 def test_sets_of_an_earlier_run_shape_the_plan() -> None:
     """The kernel cannot resize a set with live media in it, nor forget its idle time."""
-    present = {"pinholes4": 1000, "pinholes6": 1000, "pinholes4_45": 1000, "bans4": 50}
+    present = {"pinholes4": 1000, "pinholes6": 1000, "alive4_45": 1000, "bans4": 50}
     plan = with_sets_of(PLAN, present)
     assert (plan.max_pinholes, plan.max_bans, plan.other_idle_s) == (1000, 50, (45,))
 
