@@ -1,0 +1,527 @@
+"""What must get no pinhole: unkeyed, badly keyed or downgraded streams, and forbidden ends.
+
+One row per way to fake a secure call or to aim a hole at somebody else.
+"""
+
+import pytest
+from phones import (
+    ALICE,
+    ANSWER,
+    BOB,
+    CALL_HOLES,
+    CAROL,
+    CRYPTO_A,
+    CRYPTO_A2,
+    CRYPTO_B,
+    CRYPTO_B2,
+    DTLS,
+    KEY_A,
+    KEY_B,
+    OFFER,
+    PRINT_A,
+    PRINT_B,
+    PROXY,
+    SUITE,
+    Script,
+    audio,
+    body,
+    both_ways,
+    hole,
+    refuse_all,
+    sdp,
+)
+
+from sipguard.errors import HostileInput
+from sipguard.media.sessions import Party, Sessions
+from sipguard.reason import Reason
+from sipguard.wire.sdp import Sdp, parse_sdp
+
+SHORT = "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:YWJj"
+NULL = f"a=crypto:1 NULL_HMAC_SHA1_80 {KEY_A}"
+ACTIVE, PASSIVE, ACTPASS = "a=setup:active", "a=setup:passive", "a=setup:actpass"
+MD5 = "a=fingerprint:md5 " + ":".join(["AB"] * 16)
+CUT = "a=fingerprint:sha-256 " + ":".join(["AB"] * 31)
+SHA1_AS_256 = "a=fingerprint:sha-256 " + ":".join(["AB"] * 20)
+MIKEY = "a=key-mgmt:mikey Z2FyYmFnZWdhcmJhZ2U="
+
+
+def line(*attributes: str, proto: str = "RTP/SAVP", media: str = "audio") -> str:
+    return "\n".join((f"m={media} {{port}} {proto} 0", *attributes))
+
+
+def dtls(*attributes: str) -> str:
+    return line(*attributes, proto=DTLS)
+
+
+AVP = "RTP/AVP"
+R = Reason
+UNKEYED: dict[str, tuple[str, str, Reason]] = {
+    "plain": (line(proto=AVP), line(proto=AVP), R.NOT_KEYED),
+    "SAVP without a key": (line(), line(), R.NOT_KEYED),
+    "zrtp alone": (line("a=zrtp", proto=AVP), line("a=zrtp", proto=AVP), R.NOT_KEYED),
+    "garbage key-mgmt": (line(MIKEY), line(MIKEY), R.NOT_KEYED),
+    "key in the offer alone": (line(CRYPTO_A), line(), R.NOT_KEYED),
+    "key in the answer alone": (line(), line(CRYPTO_B), R.ANSWER_CRYPTO),
+    "NULL cipher": (line(NULL), line(f"a=crypto:1 NULL_HMAC_SHA1_80 {KEY_B}"), R.WEAK_CRYPTO),
+    "UNENCRYPTED_SRTP": (
+        line(CRYPTO_A + " UNENCRYPTED_SRTP"),
+        line(CRYPTO_B + " UNENCRYPTED_SRTP"),
+        R.WEAK_CRYPTO,
+    ),
+    "UNENCRYPTED_SRTCP": (
+        line(CRYPTO_A + " UNENCRYPTED_SRTCP"),
+        line(CRYPTO_B + " UNENCRYPTED_SRTCP"),
+        R.WEAK_CRYPTO,
+    ),
+    "UNAUTHENTICATED_SRTP in the offer": (
+        line(CRYPTO_A + " UNAUTHENTICATED_SRTP"),
+        line(CRYPTO_B),
+        R.WEAK_CRYPTO,
+    ),
+    "lower-case unencrypted_srtp": (
+        line(CRYPTO_A),
+        line(CRYPTO_B + " unencrypted_srtp"),
+        R.WEAK_CRYPTO,
+    ),
+    "short key": (line(SHORT), line(SHORT), R.BAD_CRYPTO),
+    "short key in the answer": (line(CRYPTO_A), line(SHORT), R.BAD_CRYPTO),
+    "key of another suite's length": (
+        line(CRYPTO_A),
+        line(f"a=crypto:1 AES_256_CM_HMAC_SHA1_80 {KEY_B}"),
+        R.BAD_CRYPTO,
+    ),
+    "tag not offered": (
+        line(CRYPTO_A),
+        line(CRYPTO_B.replace(":1", ":2", 1)),
+        R.ANSWER_CRYPTO,
+    ),
+    "suite not offered": (
+        line(CRYPTO_A),
+        line(f"a=crypto:1 AES_CM_128_HMAC_SHA1_32 {KEY_B}"),
+        R.ANSWER_CRYPTO,
+    ),
+    "two crypto lines in the answer": (
+        line(CRYPTO_A, CRYPTO_A2.replace(":1", ":2", 1)),
+        line(CRYPTO_B, CRYPTO_B2.replace(":1", ":2", 1)),
+        R.ANSWER_CRYPTO,
+    ),
+    "one tag for two lines": (line(CRYPTO_A, CRYPTO_A2), line(CRYPTO_B), R.BAD_CRYPTO),
+    "unknown suite": (
+        line(f"a=crypto:1 ROT_13 {KEY_A}"),
+        line(f"a=crypto:1 ROT_13 {KEY_B}"),
+        R.BAD_CRYPTO,
+    ),
+    "same key in both": (line(CRYPTO_A), line(CRYPTO_A), R.KEY_REUSE),
+    "same key as another offered line": (
+        line(CRYPTO_A, CRYPTO_B.replace(":1", ":2", 1)),
+        line(CRYPTO_B),
+        R.KEY_REUSE,
+    ),
+    "optional SRTP not taken": (line(CRYPTO_A, proto=AVP), line(proto=AVP), R.NOT_KEYED),
+    "optional SRTP answered by two methods": (
+        line(CRYPTO_A, ACTPASS, PRINT_A, proto=AVP),
+        line(CRYPTO_B, ACTIVE, PRINT_B, proto=AVP),
+        R.NOT_KEYED,
+    ),
+    "both active": (dtls(ACTIVE, PRINT_A), dtls(ACTIVE, PRINT_B), R.BAD_SETUP),
+    "both passive": (dtls(PASSIVE, PRINT_A), dtls(PASSIVE, PRINT_B), R.BAD_SETUP),
+    "both actpass": (dtls(ACTPASS, PRINT_A), dtls(ACTPASS, PRINT_B), R.BAD_SETUP),
+    "holdconn": (dtls(ACTPASS, PRINT_A), dtls("a=setup:holdconn", PRINT_B), R.BAD_SETUP),
+    "no setup": (dtls(PRINT_A), dtls(ACTIVE, PRINT_B), R.BAD_SETUP),
+    "two setups": (dtls(ACTPASS, PRINT_A), dtls(ACTIVE, PASSIVE, PRINT_B), R.BAD_SETUP),
+    "no fingerprint in the answer": (
+        dtls(ACTPASS, PRINT_A),
+        dtls(ACTIVE),
+        R.BAD_FINGERPRINT,
+    ),
+    "no fingerprint in the offer": (dtls(ACTPASS), dtls(ACTIVE, PRINT_B), R.BAD_FINGERPRINT),
+    "md5": (dtls(ACTPASS, MD5), dtls(ACTIVE, MD5), R.BAD_FINGERPRINT),
+    "cut fingerprint": (dtls(ACTPASS, PRINT_A), dtls(ACTIVE, CUT), R.BAD_FINGERPRINT),
+    "sha-1 digest as sha-256": (
+        dtls(ACTPASS, SHA1_AS_256),
+        dtls(ACTIVE, PRINT_B),
+        R.BAD_FINGERPRINT,
+    ),
+    "SDES under UDP/TLS": (dtls(CRYPTO_A), dtls(CRYPTO_B), R.BAD_FINGERPRINT),
+    "SAVP to AVP": (line(CRYPTO_A), line(CRYPTO_B, proto=AVP), R.PROFILE_DOWNGRADE),
+    "SAVP to SAVPF": (line(CRYPTO_A), line(CRYPTO_B, proto="RTP/SAVPF"), R.PROFILE_DOWNGRADE),
+    "DTLS to SAVP": (dtls(ACTPASS, PRINT_A), line(CRYPTO_B), R.PROFILE_DOWNGRADE),
+    "another media type": (
+        line(CRYPTO_A),
+        line(CRYPTO_B, media="video"),
+        R.ANSWER_MISMATCH,
+    ),
+    "another transport": (
+        line(CRYPTO_A, proto="udptl"),
+        line(CRYPTO_B, proto="udptl"),
+        R.NOT_KEYED,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", UNKEYED)
+def test_stream_without_a_sound_key_opens_nothing(case: str) -> None:
+    """PIN-18: no complete, valid keying, no hole; and the record says why."""
+    offered, answered, reason = UNKEYED[case]
+    script = Script()
+    opened = script.talk(
+        sdp(ALICE, offered.format(port=30000)), sdp(BOB, answered.format(port=40000))
+    )
+    assert opened == set()
+    assert reason in script.reasons
+    assert not any(stream.keyed for stream in script.outcome.streams)
+
+
+UNKEYED_OFFERS = {
+    "plain": (line(proto=AVP), R.NOT_KEYED),
+    "SAVP without a key": (line(), R.NOT_KEYED),
+    "zrtp alone": (line("a=zrtp", proto=AVP), R.NOT_KEYED),
+    "garbage key-mgmt": (line(MIKEY), R.NOT_KEYED),
+    "only NULL suites": (line(NULL), R.WEAK_CRYPTO),
+    "only short keys": (line(SHORT), R.BAD_CRYPTO),
+    "md5": (dtls(ACTPASS, MD5), R.BAD_FINGERPRINT),
+    "no setup": (dtls(PRINT_A), R.BAD_SETUP),
+    "T.38": (line(proto="udptl", media="image"), R.NOT_KEYED),
+}
+
+
+@pytest.mark.parametrize("case", UNKEYED_OFFERS)
+def test_offer_that_no_answer_can_secure(case: str) -> None:
+    """KEY-1: the policy sees it before it is accepted, so that it can answer 488."""
+    section, reason = UNKEYED_OFFERS[case]
+    script = Script()
+    offer = sdp(ALICE, section.format(port=30000))
+    step = script.step(
+        "INVITE", 0, offer, sender=Party.CALLER, cseq=1, tag=b"", reliable=False, path=None
+    )
+    [stream] = script.sessions.streams_of_offer(step)
+    assert not stream.keyed
+    assert stream.reason is reason
+
+
+FORBIDDEN = {
+    "port below 1024": (BOB, 53),
+    "SIP port": (BOB, 5060),
+    "SIPS port": (BOB, 5061),
+    "database port": (BOB, 3306),
+    "multicast": ("224.0.0.5", 40000),
+    "loopback": ("127.0.0.1", 40000),
+    "this network": ("0.1.2.3", 40000),
+    "link-local": ("169.254.1.1", 40000),
+    "broadcast": ("255.255.255.255", 40000),
+    "class E": ("240.0.0.1", 40000),
+    "IPv6 multicast": ("ff02::1", 40000),
+    "IPv6 loopback": ("::1", 40000),
+    "IPv6 link-local": ("fe80::1", 40000),
+    "IPv4-mapped": ("::ffff:198.51.100.20", 40000),
+    "another family": ("2001:db8:2::20", 40000),
+    "FQDN": ("phone.example.com", 40000),
+    "octal": ("198.51.100.020", 40000),
+    "multicast scope": ("198.51.100.20/127", 40000),
+}
+
+
+@pytest.mark.parametrize("case", FORBIDDEN)
+@pytest.mark.parametrize("side", ["offer", "answer"])
+def test_forbidden_ends(case: str, side: str) -> None:
+    """SDP-3, SDP-8: a hole leads to one host's media port, or it does not exist."""
+    address, port = FORBIDDEN[case]
+    script = Script()
+    if side == "offer":
+        opened = script.talk(sdp(address, audio(port, CRYPTO_A)), ANSWER)
+    else:
+        opened = script.talk(OFFER, sdp(address, audio(port, CRYPTO_B)))
+    assert opened == set()
+    assert R.HOLE_FORBIDDEN in script.reasons
+
+
+@pytest.mark.parametrize("port", ["65536", "70000", "-1", "+5", "0x10", "5060;", "", "040000"])
+def test_impossible_ports_are_malformed(port: str) -> None:
+    """SDP-4: such a description is not read at all."""
+    with pytest.raises(HostileInput):
+        parse_sdp(body(BOB, f"m=audio {port} RTP/SAVP 0\n{CRYPTO_B}"))
+
+
+def test_last_port_has_no_rtcp_beside_it() -> None:
+    """There is no port 65536; RTP alone opens."""
+    script = Script()
+    opened = script.talk(sdp(ALICE, audio(65535, CRYPTO_A)))
+    assert hole(BOB, ALICE, 65535) in opened
+    assert len(opened) == 3
+
+
+def test_rtcp_may_not_be_aimed_at_a_service() -> None:
+    """SDP-8 holds for a=rtcp as well."""
+    script = Script()
+    opened = script.talk(sdp(ALICE, audio(30000, CRYPTO_A, "a=rtcp:53")))
+    assert opened == CALL_HOLES - {hole(BOB, ALICE, 30001)}
+
+
+def test_rtcp_may_not_be_aimed_at_a_third_host() -> None:
+    """a=rtcp with another address than the media's is ignored."""
+    script = Script()
+    assert script.talk(sdp(ALICE, audio(30000, CRYPTO_A, f"a=rtcp:30500 IN IP4 {CAROL}"))) == (
+        CALL_HOLES
+    )
+
+
+def test_number_of_media_lines_must_match() -> None:
+    """PIN-6: an answer with more or fewer m= lines opens nothing."""
+    script = Script()
+    opened = script.talk(OFFER, sdp(BOB, audio(40000, CRYPTO_B), audio(40002, CRYPTO_B2)))
+    assert opened == set()
+    assert R.ANSWER_MISMATCH in script.reasons
+
+
+def test_malformed_description_opens_nothing() -> None:
+    """SDP-1: lines out of order spoil the whole description."""
+    raw = body(BOB, audio(40000, CRYPTO_B)).replace(b"t=0 0\r\n", b"")
+    script = Script()
+    assert script.talk(OFFER, parse_sdp(raw + b"t=0 0\r\n")) == set()
+    assert R.BAD_SDP in script.reasons
+
+
+def test_options_with_media_is_nothing() -> None:
+    """baresip answers OPTIONS with SDP: no pinhole, and no alarm either."""
+    script = Script()
+    script.request("OPTIONS", tag=b"")
+    outcome = script.response(200, ANSWER, method="OPTIONS")
+    assert (outcome.effects, outcome.findings, outcome.streams) == ((), (), ())
+    assert script.sessions.statistics().calls == 0
+
+
+def test_answer_to_no_offer() -> None:
+    """An unsolicited 200 with SDP opens nothing, whether the call is known or not."""
+    script = Script()
+    script.response(200, ANSWER)
+    assert script.reasons == {R.ANSWER_MISMATCH}
+    script.talk()
+    script.response(200, sdp(BOB, audio(41000, CRYPTO_B2)), method="UPDATE", cseq=9)
+    assert script.reasons == {R.ANSWER_MISMATCH}
+    assert script.open == CALL_HOLES
+
+
+def test_ack_with_media_that_nobody_asked_for() -> None:
+    """After an answered INVITE the ACK carries no description."""
+    script = Script()
+    script.talk()
+    script.request("ACK", sdp(ALICE, audio(31000, CRYPTO_A2)))
+    assert script.reasons == {R.ANSWER_MISMATCH}
+    assert script.open == CALL_HOLES
+
+
+@pytest.mark.parametrize("first", [183, 200])
+def test_first_description_of_a_transaction_wins(first: int) -> None:
+    """PIN-2: later, different SDP of the same INVITE is ignored and noted."""
+    script = Script()
+    script.invite()
+    script.response(first, ANSWER)
+    other = sdp(BOB, audio(40222, CRYPTO_B2))
+    for status in (183, 200, 200):
+        script.response(status, other)
+        assert R.LATER_SDP_DIFFERS in script.reasons
+        assert script.open == CALL_HOLES
+
+
+def test_first_offer_of_a_transaction_wins() -> None:
+    """The same INVITE again with other SDP does not change where media goes."""
+    script = Script()
+    script.invite()
+    script.invite(sdp(CAROL, audio(30000, CRYPTO_A2)))
+    assert script.reasons == {R.LATER_SDP_DIFFERS}
+    script.response(200, ANSWER)
+    assert script.open == CALL_HOLES
+
+
+def test_offer_while_another_is_pending() -> None:
+    """PIN-5: one offer at a time; the other side's crossing offer is not used."""
+    script = Script()
+    script.talk()
+    script.request("INVITE", sdp(ALICE, audio(30020, CRYPTO_A2)), cseq=2)
+    crossing = sdp(BOB, audio(40020, CRYPTO_B2))
+    script.request("INVITE", crossing, cseq=1, sender=Party.CALLEE)
+    assert script.reasons == {R.OFFER_PENDING}
+    script.response(491, cseq=1, sender=Party.CALLER)
+    script.response(491, cseq=2)
+    assert script.open == CALL_HOLES
+
+
+def test_reinvite_that_loses_its_key_closes_at_once() -> None:
+    """A renegotiation to plain RTP on the same ports must not find the old holes open."""
+    script = Script()
+    script.talk()
+    plain = sdp(ALICE, audio(30000, proto="RTP/AVP"), version=2)
+    script.request("INVITE", plain, cseq=2)
+    script.response(200, sdp(BOB, audio(40000, proto="RTP/AVP")), cseq=2)
+    assert script.open == set()
+
+
+def test_policy_may_refuse_a_keyed_stream() -> None:
+    """The media chain has the last word."""
+    script = Script()
+    script.judge = refuse_all
+    assert script.talk() == set()
+    assert script.reasons >= {R.HOLE_REFUSED}
+
+
+def test_policy_is_not_asked_about_unkeyed_streams() -> None:
+    """No rule can open what has no key."""
+    script = Script()
+    script.judge = lambda stream: pytest.fail("asked")
+    plain = audio(30000, proto="RTP/AVP")
+    script.talk(sdp(ALICE, plain), sdp(BOB, plain))
+
+
+def test_address_of_somebody_else_is_not_vouched_for() -> None:
+    """SDP-8: an SDP that names a third host is shown as such to the policy."""
+    script = Script()
+    script.talk(sdp(CAROL, audio(30000, CRYPTO_A)))
+    [stream] = script.outcome.streams
+    assert (stream.caller_vouched, stream.callee_vouched) == (False, True)
+
+
+def test_port_of_another_call() -> None:
+    """SDP-9: a port that one call's peer sends to is not opened to another call's peer."""
+    sessions = Sessions()
+    one = Script(sessions)
+    one.talk()
+    thief = Script(sessions, call_id=b"call-2", caller=CAROL, opened=one.open)
+    thief.talk(sdp(CAROL, audio(50000, CRYPTO_A2)), sdp(BOB, audio(40000, CRYPTO_B2)))
+    assert thief.reasons >= {R.HOLE_COLLISION}
+    assert one.open == CALL_HOLES
+    one.end()
+    assert one.open == set()
+
+
+@pytest.mark.parametrize("status", [302, 404, 486, 487, 603])
+def test_failed_call_closes_its_preview(status: int) -> None:
+    """PIN-4: a final failure closes what the early dialogs had opened."""
+    script = Script()
+    script.invite()
+    script.response(183, ANSWER)
+    assert script.open == CALL_HOLES
+    script.response(status)
+    assert script.open == set()
+    assert script.sessions.statistics().calls == 0
+
+
+def test_busy_fork_does_not_close_the_others() -> None:
+    """PIN-4: a proxy's branch that fails ends its own early dialog only."""
+    script = Script()
+    carol = sdp(CAROL, audio(50000, CRYPTO_B2))
+    script.invite(path=(ALICE, PROXY))
+    script.invite(path=(PROXY, BOB))
+    script.invite(path=(PROXY, CAROL))
+    script.response(183, ANSWER, tag=b"bob", path=(BOB, PROXY))
+    script.response(183, carol, tag=b"carol", path=(CAROL, PROXY))
+    script.response(486, tag=b"bob", path=(BOB, PROXY))
+    assert script.open == both_ways(ALICE, 30000, CAROL, 50000)
+
+
+def test_failed_closes_early_dialogs_only() -> None:
+    """The guard's own word that the INVITE failed (timeout) spares confirmed dialogs."""
+    script = Script()
+    script.invite()
+    script.response(200, ANSWER, tag=b"bob")
+    script.response(183, sdp(CAROL, audio(50000, CRYPTO_B2)), tag=b"carol")
+    script.apply(script.sessions.failed(script.call, script.now))
+    assert script.open == CALL_HOLES
+
+
+def test_late_answer_after_the_end_opens_nothing() -> None:
+    """A 200 that is retransmitted after BYE does not bring the call back."""
+    script = Script()
+    script.talk()
+    script.end()
+    script.response(200, ANSWER)
+    assert script.open == set()
+
+
+def test_ended_fork_does_not_come_back() -> None:
+    """Nor does one fork's, while another one lives."""
+    script = Script()
+    script.invite()
+    script.response(200, ANSWER, tag=b"bob")
+    script.response(200, sdp(CAROL, audio(50000, CRYPTO_B2)), tag=b"carol")
+    script.end(b"bob")
+    script.response(200, ANSWER, tag=b"bob")
+    assert script.open == both_ways(ALICE, 30000, CAROL, 50000)
+
+
+def test_holes_per_call_are_limited() -> None:
+    """GEN-3: one call cannot take the whole table; a stream opens whole or not at all."""
+    script = Script(Sessions(max_holes_per_call=6))
+    offer = sdp(ALICE, audio(30000, CRYPTO_A), f"m=video 30002 RTP/SAVP 96\n{CRYPTO_A2}")
+    answer = sdp(BOB, audio(40000, CRYPTO_B), f"m=video 40002 RTP/SAVP 96\n{CRYPTO_B2}")
+    assert script.talk(offer, answer) == CALL_HOLES
+    assert script.reasons >= {R.HOLE_LIMIT}
+    # A second round on other ports does not get past the limit either.
+    script.request("INVITE", sdp(ALICE, audio(31000, CRYPTO_A2)), cseq=2)
+    script.response(200, ANSWER, cseq=2)
+    assert len(script.open) <= 6
+
+
+def test_holes_in_all_are_limited() -> None:
+    """GEN-3: at the limit nothing opens and it is said."""
+    sessions = Sessions(max_holes=6)
+    one = Script(sessions)
+    one.talk()
+    two = Script(sessions, call_id=b"call-2", opened=one.open)
+    two.talk(sdp(ALICE, audio(31000, CRYPTO_A)), sdp(BOB, audio(41000, CRYPTO_B)))
+    assert two.reasons >= {R.HOLE_LIMIT}
+    assert one.open == CALL_HOLES
+
+
+def test_oldest_unanswered_call_goes_first() -> None:
+    """GEN-3: a full table forgets ringing calls, counts them, and keeps running ones."""
+    sessions = Sessions(max_calls=2)
+    running = Script(sessions)
+    running.talk()
+    ringing = Script(sessions, call_id=b"call-2", opened=running.open)
+    ringing.invite(sdp(ALICE, audio(31000, CRYPTO_A)))
+    ringing.response(183, sdp(BOB, audio(41000, CRYPTO_B)))
+    assert len(running.open) == 8
+    third = Script(sessions, call_id=b"call-3", opened=running.open)
+    third.invite(sdp(ALICE, audio(32000, CRYPTO_A)))
+    assert running.open == CALL_HOLES
+    third.response(200, sdp(BOB, audio(42000, CRYPTO_B)))
+    fourth = Script(sessions, call_id=b"call-4", opened=running.open)
+    fourth.invite()
+    assert fourth.reasons == {R.HOLE_LIMIT}
+    counted = sessions.statistics()
+    assert (counted.calls, counted.forgotten, counted.turned_away) == (2, 1, 1)
+
+
+def test_forks_are_limited() -> None:
+    """PIN-3: a flood of To tags makes a bounded number of branches."""
+    script = Script()
+    script.invite()
+    for number in range(100):
+        script.response(183, ANSWER, tag=b"fork-%d" % number)
+    assert script.reasons == {R.HOLE_LIMIT}
+    assert script.open == CALL_HOLES
+    script.response(487, tag=b"fork-1")
+    assert script.open == set()
+
+
+def test_cleartext_sdes_is_shown() -> None:
+    """SDE-9: a key over clear signalling is flagged, over TLS it is not."""
+    for transport, is_clear in (("udp", True), ("tcp", True), ("tls", False), ("wss", False)):
+        script = Script()
+        script.request("INVITE", OFFER, tag=b"", transport=transport)
+        [stream] = script.response(200, ANSWER, transport=transport).streams
+        assert stream.cleartext is is_clear
+        assert (R.CLEARTEXT_SDES in script.reasons) is is_clear
+
+
+def weak_offer_with_a_good_line() -> Sdp:
+    return sdp(ALICE, audio(30000, NULL, CRYPTO_A.replace(":1", ":2", 1)))
+
+
+def test_answer_that_picks_the_null_cipher() -> None:
+    """An offer with a good line does not excuse an answer that takes the weak one."""
+    answer = sdp(BOB, audio(40000, f"a=crypto:1 NULL_HMAC_SHA1_80 {KEY_B}"))
+    script = Script()
+    assert script.talk(weak_offer_with_a_good_line(), answer) == set()
+    good = sdp(BOB, audio(40000, f"a=crypto:2 {SUITE} {KEY_B}"))
+    assert Script().talk(weak_offer_with_a_good_line(), good) == CALL_HOLES
