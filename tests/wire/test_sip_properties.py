@@ -166,7 +166,7 @@ def rewrite(octets: bytes, data: st.DataObject) -> bytes:
 
 def fold(value: bytes, data: st.DataObject) -> bytes:
     """Turn some single blanks outside quotes into folds; they mean the same."""
-    if b'"' in value or b"(" in value:
+    if any(sign in value for sign in (b'"', b"(", b"  ", b"\r\n")):
         return value
     pieces = value.split(b" ")
     joints = [data.draw(st.sampled_from([b" ", b"\r\n ", b" \r\n\t"])) for _ in pieces[1:]]
