@@ -1,0 +1,201 @@
+"""Any order of offers, answers, refusals and ends keeps the book and the kernel in step."""
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from phones import (
+    ALICE,
+    BOB,
+    CAROL,
+    CRYPTO_A,
+    CRYPTO_A2,
+    CRYPTO_B,
+    CRYPTO_B2,
+    PROXY,
+    Script,
+    audio,
+    sdp,
+)
+
+from sipguard.media.sessions import Party, Sessions
+from sipguard.verdict import Hole
+from sipguard.wire.sdp import Sdp
+
+KEYED = {
+    Party.CALLER: [
+        sdp(ALICE, audio(30000, CRYPTO_A)),
+        sdp(ALICE, audio(30010, CRYPTO_A2), version=2),
+        sdp("0.0.0.0", audio(30000, CRYPTO_A), version=3),
+        sdp(ALICE, audio(30000, CRYPTO_A), f"m=video 30002 RTP/SAVP 96\n{CRYPTO_A2}"),
+    ],
+    Party.CALLEE: [
+        sdp(BOB, audio(40000, CRYPTO_B)),
+        sdp(BOB, audio(40010, CRYPTO_B2, "a=rtcp-mux"), version=2),
+        sdp(CAROL, audio(40000, CRYPTO_B), version=3),
+        sdp(BOB, audio(40000, CRYPTO_B), f"m=video 40002 RTP/SAVP 96\n{CRYPTO_B2}"),
+    ],
+}
+# Nothing that these describe is keyed, on ports that no keyed one uses.
+UNKEYED = {
+    Party.CALLER: [sdp(ALICE, audio(33000)), sdp(ALICE, audio(33000, proto="RTP/AVP"))],
+    Party.CALLEE: [sdp(BOB, audio(44000)), sdp(BOB, audio(44000, CRYPTO_B, proto="RTP/AVP"))],
+}
+UNKEYED_PORTS = {33000, 33001, 44000, 44001}
+TAGS = [b"bob", b"carol"]
+PATHS = [(ALICE, BOB), (ALICE, PROXY), (PROXY, BOB)]
+
+calls = st.sampled_from([b"call-1", b"call-2", b"call-3"])
+parties = st.sampled_from(Party)
+tags = st.sampled_from(TAGS)
+choices = st.integers(0, 5)
+cseqs = st.integers(1, 4)
+paths = st.sampled_from(PATHS)
+carriers = st.sampled_from(["INVITE", "UPDATE", "PRACK"])
+
+
+def pick(sender: Party, choice: int) -> Sdp:
+    return (KEYED[sender] + UNKEYED[sender])[choice]
+
+
+def way(path: tuple[str, str], sender: Party) -> tuple[str, str]:
+    return path if sender is Party.CALLER else (path[1], path[0])
+
+
+class Conversation(RuleBasedStateMachine):
+    """Three calls between the same hosts, two forks each, over three paths."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sessions = Sessions(max_calls=2, max_holes=40, max_holes_per_call=12)
+        self.open: set[Hole] = set()
+        self.scripts = {
+            call: Script(self.sessions, call_id=call, opened=self.open)
+            for call in (b"call-1", b"call-2", b"call-3")
+        }
+
+    @rule(call=calls, choice=choices, cseq=cseqs, path=paths, has_offer=st.booleans())
+    def invite(
+        self, call: bytes, choice: int, cseq: int, path: tuple[str, str], has_offer: bool
+    ) -> None:
+        offer = pick(Party.CALLER, choice) if has_offer else None
+        self.scripts[call].invite(offer, cseq=cseq, path=path)
+
+    @rule(
+        call=calls,
+        method=st.sampled_from(["INVITE", "UPDATE", "PRACK", "ACK"]),
+        sender=parties,
+        choice=choices,
+        cseq=cseqs,
+        tag=tags,
+        path=paths,
+        has_sdp=st.booleans(),
+    )
+    def request(
+        self,
+        call: bytes,
+        method: str,
+        sender: Party,
+        choice: int,
+        cseq: int,
+        tag: bytes,
+        path: tuple[str, str],
+        has_sdp: bool,
+    ) -> None:
+        described = pick(sender, choice) if has_sdp else None
+        self.scripts[call].request(
+            method, described, cseq=cseq, sender=sender, tag=tag, path=way(path, sender)
+        )
+
+    @rule(
+        call=calls,
+        method=carriers,
+        status=st.sampled_from([183, 200, 200, 488]),
+        sender=parties,
+        choice=choices,
+        cseq=cseqs,
+        tag=tags,
+        path=paths,
+        reliable=st.booleans(),
+        has_sdp=st.booleans(),
+    )
+    def response(
+        self,
+        call: bytes,
+        method: str,
+        status: int,
+        sender: Party,
+        choice: int,
+        cseq: int,
+        tag: bytes,
+        path: tuple[str, str],
+        reliable: bool,
+        has_sdp: bool,
+    ) -> None:
+        self.scripts[call].response(
+            status,
+            pick(sender, choice) if has_sdp and status < 300 else None,
+            method=method,
+            cseq=cseq,
+            sender=sender,
+            tag=tag,
+            reliable=reliable and status == 183,
+            path=way(path, sender),
+        )
+
+    @rule(call=calls, choice=choices, answer=choices, tag=tags, path=paths)
+    def whole_call(
+        self, call: bytes, choice: int, answer: int, tag: bytes, path: tuple[str, str]
+    ) -> None:
+        """A shortcut through the common case, so that much is open when odd steps come."""
+        script = self.scripts[call]
+        script.invite(pick(Party.CALLER, choice), path=path)
+        script.response(
+            200, pick(Party.CALLEE, answer), tag=tag, path=way(path, Party.CALLEE)
+        )
+
+    @rule(call=calls, tag=tags, whole=st.booleans())
+    def end(self, call: bytes, tag: bytes, whole: bool) -> None:
+        self.scripts[call].end(b"" if whole else tag)
+
+    @rule(call=calls, kept=st.lists(tags))
+    def fail(self, call: bytes, kept: list[bytes]) -> None:
+        script = self.scripts[call]
+        script.apply(self.sessions.failed(script.call, script.now, kept))
+
+    @rule(seconds=st.sampled_from([1, 33, 61]))
+    def wait(self, seconds: int) -> None:
+        for script in self.scripts.values():
+            script.now_s += seconds
+        script.apply(self.sessions.expire(script.now))
+
+    @invariant()
+    def book_and_kernel_agree(self) -> None:
+        """What was opened and not closed is exactly what the book holds."""
+        assert set(self.sessions.holes()) == self.open
+        assert self.sessions.statistics().holes == len(self.open) <= 40
+
+    @invariant()
+    def unkeyed_ends_stay_closed(self) -> None:
+        """No hole leads to a port that was only ever described without a key."""
+        assert not any(hole.port in UNKEYED_PORTS for hole in self.open)
+
+    @invariant()
+    def holes_belong_to_live_calls(self) -> None:
+        """No call, no hole; and the table keeps its bound."""
+        calls_known = self.sessions.statistics().calls
+        assert calls_known <= 2
+        assert calls_known or not self.open
+
+    def teardown(self) -> None:
+        """After every call has ended nothing is open."""
+        for script in self.scripts.values():
+            script.end(b"")
+        assert self.open == set()
+        statistics = self.sessions.statistics()
+        assert (statistics.calls, statistics.ringing, statistics.holes) == (0, 0, 0)
+
+
+Conversation.TestCase.settings = settings(
+    max_examples=150, stateful_step_count=40, deadline=None
+)
+TestConversation = Conversation.TestCase
