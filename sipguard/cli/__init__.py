@@ -1,1 +1,1 @@
-"""The sipguard command."""
+"""The command line: checks, tries and explains; reads what the service wrote, never drives it."""

@@ -13,6 +13,7 @@ from sipguard.errors import EdgeError
 from sipguard.journal.ledger import id_of, number_of
 from sipguard.journal.query import GroupBy, Query
 from sipguard.journal.record import Json
+from sipguard.verdict import Action
 
 _BUSY_S: Final = 5.0
 Value = str | bytes | float
@@ -181,6 +182,8 @@ def _conditions(query: Query) -> tuple[str, tuple[Value, ...]]:
         wanted.append(("reason = ?", (query.reason.value,)))
     if query.verdict is not None:
         wanted.append(("verdict = ?", (query.verdict.value,)))
+    if query.refused_only:
+        wanted.append(("verdict <> ?", (Action.ACCEPT.value,)))
     where = " AND ".join(condition for condition, _ in wanted)
     values = tuple(value for _, some in wanted for value in some)
     return (f" WHERE {where}" if where else ""), values

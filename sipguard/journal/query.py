@@ -42,6 +42,7 @@ class Network:
 class Query:
     """Which records to show; ``None`` and empty text ask for nothing in particular.
 
+    ``refused_only`` leaves out calls that were accepted and logged.
     Times are POSIX seconds and compare with a record's last message; ``caller``
     and ``call_id`` match anywhere in the text, letter case aside.
     """
@@ -53,6 +54,7 @@ class Query:
     rule: str = ""
     reason: Reason | None = None
     verdict: Action | None = None
+    refused_only: bool = False
     call_id: str = ""
     limit: int = DEFAULT_LIMIT
 

@@ -1,0 +1,212 @@
+"""``sipguard explain``: the whole story of one record, for a person."""
+
+import argparse
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from sipguard.cli import told
+from sipguard.cli.advice import advise
+from sipguard.cli.output import VERDICT_STYLES, Screen, Style, show_time
+from sipguard.cli.policy_file import read_text
+from sipguard.cli.state import add_state_option
+from sipguard.edge.archive import Archive, Entry
+from sipguard.journal.escape import escape, safe_text
+from sipguard.reason import Reason
+
+SUMMARY = "tell why one call was blocked"
+DETAILS = """\
+ID is what `sipguard blocked` shows; letter case does not matter, O is 0, and I and L
+are 1. `last` is the newest record.
+
+The rule's text is read from the policy file as it is now, and may have changed since.
+Keys, digest responses and passwords were masked before anything was stored.
+
+examples:
+  sipguard explain 2m4k07gx
+  sipguard explain last --message
+
+exit status:
+  0  told
+  1  no such record, or the store cannot be read
+  2  the command line was wrong
+"""
+
+_PLACE = re.compile(r"(.+):([0-9]{1,7})")
+_LABEL_COLUMNS = 11
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add what this command takes."""
+    parser.add_argument("id", metavar="ID", help="a record's id, or `last`")
+    parser.add_argument("--message", action="store_true", help="print the masked message, too")
+    parser.add_argument("--json", action="store_true", help="print the record as JSON")
+    add_state_option(parser)
+
+
+def run(options: argparse.Namespace, screen: Screen) -> int:
+    """Tell one record."""
+    entry = Archive(options.state_dir).one(options.id)
+    if entry is None:
+        screen.note(
+            f"sipguard: no record {safe_text(options.id)}; `sipguard blocked` lists them "
+            "(old ones go by age and size)"
+        )
+        return 1
+    if options.json:
+        screen.line(json.dumps(entry.line, ensure_ascii=False, indent=2))
+        return 0
+    _tell(entry.line, screen)
+    if options.message:
+        _tell_message(entry, screen)
+    return 0
+
+
+def _tell(record: told.Told, screen: Screen) -> None:
+    screen.line(screen.paint(sentence(record), VERDICT_STYLES.get(told.verdict(record))))
+    screen.line()
+    for label, value in _facts(record):
+        if value:
+            heading = screen.paint(label.ljust(_LABEL_COLUMNS), Style.HEADING)
+            screen.line(f"{heading} {screen.isolate(value)}")
+    _section(screen, "Media", _media(record))
+    _section(screen, "Findings", _findings(record))
+    _section(screen, "Ladder (UTC)", _ladder(record))
+    _section(screen, "What you can do", (f"- {advice}" for advice in advise(record)))
+
+
+def sentence(record: told.Told) -> str:
+    """Return the story in one sentence: what, from whom, what became of it, and why."""
+    verdict = told.verdict(record)
+    done = {
+        "accept": "was accepted",
+        "drop": "was dropped",
+        "reject": f"was refused with {told.number(record, 'code')}",
+        "would drop": "would have been dropped (shadow mode: it passed)",
+        "would reject": (
+            f"would have been refused with {told.number(record, 'code')} (shadow mode: it passed)"
+        ),
+    }.get(verdict, verdict)
+    return (
+        f"{told.subject(record)} from {told.text(record, 'src')} {done}. {told.text(record, 'why')}"
+    )
+
+
+def _facts(record: told.Told) -> Iterator[tuple[str, str]]:
+    identity = told.part(record, "identity")
+    yield "Record", f"{told.text(record, 'id')}, {_span(record)}"
+    yield "Rule", _rule(record)
+    yield "", _rule_text(told.text(record, "place"))
+    yield "Reason", told.text(record, "reason")
+    yield "Field", told.text(record, "field")
+    yield "Path", _path(record)
+    yield "Request", told.text(record, "request_uri")
+    yield "From", told.text(record, "from")
+    yield "To", told.text(record, "to")
+    yield "Contact", told.text(record, "contact")
+    yield "Call-ID", told.text(record, "call_id")
+    yield "CSeq", told.text(record, "cseq")
+    yield "Branch", told.text(record, "branch")
+    yield "User-Agent", told.text(record, "user_agent")
+    yield "Identity", f"AIB {told.text(identity, 'aib')}, STIR {told.text(identity, 'stir')}"
+    yield "Dialog", told.text(record, "dialog")
+    yield "Count", told.tally(record)
+    yield (
+        "Also",
+        "; ".join(
+            f"{told.text(other, 'verdict')} by {told.text(other, 'rule')}"
+            f" ({told.text(other, 'reason')}), {told.number(other, 'count')} times"
+            for other in told.parts(record, "also")
+        ),
+    )
+
+
+def _span(record: told.Told) -> str:
+    first, last = told.text(record, "first_time"), told.text(record, "last_time")
+    if first == last:
+        return f"{show_time(first)} UTC"
+    return f"{show_time(first)} to {show_time(last)} UTC"
+
+
+def _path(record: told.Told) -> str:
+    interface = told.text(record, "interface")
+    on = f" on {interface}" if interface else ""
+    return (
+        f"{told.end(record, 'src')} to {told.end(record, 'dst')},"
+        f" {told.text(record, 'transport').upper()}{on}"
+    )
+
+
+def _rule(record: told.Told) -> str:
+    rule, place = told.text(record, "rule"), told.text(record, "place")
+    if place:
+        return f"{rule}, {place}"
+    return f"{rule} (decided by sipguard itself, before any rule of the policy)" if rule else ""
+
+
+def _rule_text(place: str) -> str:
+    """Return the rule's line as the policy file has it now; empty if it cannot be read."""
+    found = _PLACE.fullmatch(place)
+    if found is None or not Path(found[1]).is_file():
+        return ""
+    try:
+        lines = read_text(found[1]).splitlines()
+    except (OSError, ValueError):
+        return ""
+    number = int(found[2])
+    return safe_text(" ".join(lines[number - 1].split())) if 0 < number <= len(lines) else ""
+
+
+def _media(record: told.Told) -> Iterator[str]:
+    for stream in told.parts(record, "media"):
+        key = "no key"
+        if stream.get("keyed"):
+            key = f"key by {told.text(stream, 'key_method')} {told.text(stream, 'suite')}".rstrip()
+        caller, callee = (
+            told.join(told.text(end, "address"), told.number(end, "port")) or "not yet known"
+            for end in (told.part(stream, "caller"), told.part(stream, "callee"))
+        )
+        detail = told.text(stream, "detail")
+        yield (
+            f"{told.text(stream, 'kind')} {told.text(stream, 'transport')}, {key}: "
+            f"{told.text(stream, 'reason')}{f' ({detail})' if detail else ''}; "
+            f"caller {caller}, callee {callee}"
+        )
+
+
+def _findings(record: told.Told) -> Iterator[str]:
+    sentences = {reason.value: reason.sentence for reason in Reason}
+    for finding in told.parts(record, "findings"):
+        code = told.text(finding, "reason")
+        detail, octets = told.text(finding, "detail"), told.text(finding, "octets")
+        words = [sentences.get(code, ""), detail, f"“{octets}”" if octets else ""]
+        yield f"{told.text(finding, 'rule'):<7} {code}: {' '.join(word for word in words if word)}"
+
+
+def _ladder(record: told.Told) -> Iterator[str]:
+    for rung in told.parts(record, "ladder"):
+        time = told.text(rung, "time").partition("T")[2].removesuffix("Z")
+        verdict = told.text(rung, "verdict")
+        mark = f"  [{verdict}]" if verdict else ""
+        yield (
+            f"{time}  {told.text(rung, 'src'):<15} --- {told.text(rung, 'message'):^16} -->"
+            f" {told.text(rung, 'dst')}{mark}"
+        )
+
+
+def _section(screen: Screen, heading: str, lines: Iterator[str]) -> None:
+    rows = list(lines)
+    if rows:
+        screen.line()
+        screen.line(screen.paint(heading, Style.HEADING))
+        for row in rows:
+            screen.line(f"  {screen.isolate(row)}")
+
+
+def _tell_message(entry: Entry, screen: Screen) -> None:
+    packets = told.part(entry.line, "packets")
+    rows = re.split(rb"\r\n|\n", entry.message)
+    total = told.number(packets, "octets")
+    heading = f"Message (masked; {total} octets as received)"
+    _section(screen, heading, (escape(row) for row in rows))

@@ -1,0 +1,103 @@
+"""``sipguard``: one command line for who runs the gateway, writes policies or reviews blocks."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from types import ModuleType
+from typing import Final
+
+from sipguard.cli import blocked, check, explain, replay, rules, status, tail
+from sipguard.cli.output import Screen, Style, standard_screen
+from sipguard.errors import EdgeError
+from sipguard.journal.escape import safe_text
+from sipguard.journal.query import QueryError
+
+EXIT_OK: Final = 0
+EXIT_FAILED: Final = 1
+EXIT_USAGE: Final = 2
+EXIT_INTERRUPTED: Final = 130  # as the shell counts SIGINT
+
+_COMMANDS: Final[tuple[tuple[str, ModuleType], ...]] = (
+    ("check", check),
+    ("rules", rules),
+    ("replay", replay),
+    ("blocked", blocked),
+    ("explain", explain),
+    ("tail", tail),
+    ("status", status),
+)
+_DESCRIPTION: Final = """\
+SIP-aware firewall for Linux gateways. The service itself runs under twistd
+(`twistd sipguard --help`); these commands check and try policies before it takes
+them, and read what it recorded.
+"""
+_EPILOG: Final = """\
+a policy's life:
+  sipguard check strict.policy                         is it well formed?
+  sipguard replay calls.pcap --policy strict.policy    what would it have done?
+  sipguard rules strict.policy                         what goes into the kernel?
+
+the morning after:
+  sipguard status                                      is it running, and how is it?
+  sipguard blocked --since yesterday --group-by rule   what was blocked, and by what?
+  sipguard explain ID                                  why exactly?
+
+environment:
+  SIPGUARD_STATE  the state directory, instead of /var/lib/sipguard
+  NO_COLOR        no colors, also on a terminal
+
+exit status:
+  0  done; 1  it failed, and standard error says why; 2  the command line was wrong
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status."""
+    screen = standard_screen()
+    options = _parser().parse_args(arguments)
+    run: Callable[[argparse.Namespace, Screen], int] = options.run
+    try:
+        code = run(options, screen)
+        screen.out.flush()
+    except QueryError as error:
+        return _fail(screen, str(error), EXIT_USAGE)
+    except EdgeError as error:
+        return _fail(screen, str(error), EXIT_FAILED)
+    except BrokenPipeError:
+        # The reader (head, less) has seen enough. Python would complain once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_OK
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    return code
+
+
+def _fail(screen: Screen, message: str, code: int) -> int:
+    screen.note(f"{screen.paint('sipguard:', Style.WARNING)} {safe_text(message)}")
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="sipguard",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for name, module in _COMMANDS:
+        command = commands.add_parser(
+            name,
+            help=module.SUMMARY,
+            description=f"sipguard {name}: {module.SUMMARY}",
+            epilog=module.DETAILS,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        module.add_options(command)
+        command.set_defaults(run=module.run)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,162 @@
+"""What a terminal gets to see: tables, colors and times.
+
+Every text of a record was escaped when it was made (``journal.escape``); what
+is left to do here is width, and to keep right-to-left names from moving the
+columns beside them.
+"""
+
+import os
+import sys
+import unicodedata
+from collections.abc import Iterable, Sequence
+from enum import Enum
+from io import TextIOWrapper
+from shutil import get_terminal_size
+from typing import Final, TextIO
+
+_FIRST_STRONG_ISOLATE: Final = "\u2068"
+_POP_ISOLATE: Final = "\u2069"
+_RIGHT_TO_LEFT: Final = frozenset({"R", "AL", "AN"})
+_GAP: Final = "  "
+_LEAST_WIDTH: Final = 12
+
+
+class Style(Enum):
+    """Colors by meaning; the value is the SGR parameter."""
+
+    HEADING = "1"
+    REFUSED = "31"
+    ACCEPTED = "32"
+    WARNING = "33"
+    NAME = "36"
+    FAINT = "2"
+
+
+VERDICT_STYLES: Final = {
+    "drop": Style.REFUSED,
+    "reject": Style.REFUSED,
+    "accept": Style.ACCEPTED,
+    "would drop": Style.WARNING,
+    "would reject": Style.WARNING,
+}
+
+
+class Screen:
+    """Standard output and error, and whether they are a terminal."""
+
+    def __init__(self, out: TextIO, err: TextIO) -> None:
+        """Take two text streams; characters their encoding lacks are written as escapes."""
+        for stream in (out, err):
+            if isinstance(stream, TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
+        self.out = out
+        self.err = err
+        self.is_terminal = out.isatty()
+        self.has_colors = self.is_terminal and _wants_colors()
+
+    def line(self, text: str = "") -> None:
+        """Write one line to standard output."""
+        self.out.write(text + "\n")
+
+    def note(self, text: str) -> None:
+        """Write one line to standard error."""
+        self.err.write(text + "\n")
+        self.err.flush()
+
+    def paint(self, text: str, style: Style | None) -> str:
+        """Return *text* in a color, where there are colors."""
+        if style is None or not self.has_colors or not text:
+            return text
+        return f"\x1b[{style.value}m{text}\x1b[0m"
+
+    def isolate(self, text: str) -> str:
+        """Keep right-to-left text on a terminal from reordering its neighbors (UAX 9)."""
+        if not self.is_terminal or text.isascii():
+            return text
+        if any(unicodedata.bidirectional(char) in _RIGHT_TO_LEFT for char in text):
+            return f"{_FIRST_STRONG_ISOLATE}{text}{_POP_ISOLATE}"
+        return text
+
+    def table(self, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+        """Write rows in columns; on a terminal the last column is cut to its width.
+
+        A cell that is a verdict is colored as one.
+        """
+        cells = [[*row] for row in rows]
+        widths = [
+            max([width(heading), *(width(row[column]) for row in cells)])
+            for column, heading in enumerate(headings)
+        ]
+        used = sum(widths[:-1]) + len(_GAP) * (len(widths) - 1)
+        room = max(get_terminal_size().columns - used, _LEAST_WIDTH) if self.is_terminal else 0
+        self.line(self.paint(self._row(headings, widths, 0, plain=True), Style.HEADING))
+        for row in cells:
+            self.line(self._row(row, widths, room, plain=False))
+
+    def _row(self, row: Sequence[str], widths: Sequence[int], room: int, *, plain: bool) -> str:
+        pieces: list[str] = []
+        last = len(row) - 1
+        for column, cell in enumerate(row):
+            text = cut(cell, room) if column == last and room else cell
+            padding = "" if column == last else " " * (widths[column] - width(text))
+            style = None if plain else VERDICT_STYLES.get(cell)
+            pieces.append(self.paint(self.isolate(text), style) + padding)
+        return _GAP.join(pieces).rstrip()
+
+
+def standard_screen() -> Screen:
+    """Return the screen of this process."""
+    return Screen(sys.stdout, sys.stderr)
+
+
+def width(text: str) -> int:
+    """Return how many columns a terminal needs for *text*."""
+    if text.isascii():
+        return len(text)
+    return sum(_columns(char) for char in text)
+
+
+def cut(text: str, columns: int) -> str:
+    """Return what fits in so many columns, with an ellipsis if that is not all."""
+    if width(text) <= columns:
+        return text
+    kept, used = [], 1
+    for char in text:
+        used += _columns(char)
+        if used > columns:
+            break
+        kept.append(char)
+    return "".join(kept) + "…"
+
+
+def show_span(seconds: float) -> str:
+    """Return a duration as people say it: ``45 s``, ``3 min 20 s``, ``2 h 5 min``, ``3 d 4 h``."""
+    whole = int(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    if whole < 86_400:
+        return f"{whole // 3600} h {whole % 3600 // 60} min"
+    return f"{whole // 86_400} d {whole % 86_400 // 3600} h"
+
+
+def show_time(iso: str) -> str:
+    """Return a record's time for a table: ``2026-01-31 08:30:00``."""
+    return iso.partition(".")[0].replace("T", " ")
+
+
+def many(count: int, noun: str) -> str:
+    """Return ``1 record`` or ``4,212 records``."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def _columns(char: str) -> int:
+    if unicodedata.category(char) in {"Mn", "Me"}:
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
+
+
+def _wants_colors() -> bool:
+    """NO_COLOR (no-color.org) and a dumb terminal ask for none."""
+    return not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb"

@@ -1,0 +1,200 @@
+"""Run a capture through the guard: the same code as live, with the capture's clock."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Final, NamedTuple
+
+from sipguard.edge.capture import Captured, CaptureReader
+from sipguard.edge.pcap_file import Progress
+from sipguard.guard import Guard
+from sipguard.journal.escape import escape_capped
+from sipguard.journal.record import Json
+from sipguard.moment import Moment
+from sipguard.policy.rules import Policy
+from sipguard.verdict import Action, ClosePinhole, Decision, Effect, OpenPinhole
+from sipguard.wire.packet import show_address
+from sipguard.wire.sip import Kind, classify
+
+_SECRET: Final = b"sipguard replay"  # of To tags in replies nobody sends; the same every time
+_TICK_S: Final = 1.0
+_SHOWN_OCTETS: Final = 256
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+# For showing only: what the guard reads, it reads by wire.sip.
+_REQUEST: Final = re.compile(rb"(?i)[\r\n]*([\w.!%*+`'~-]{1,64}) +[^\r\n]* +SIP/2\.0[ \t]*[\r\n]")
+_RESPONSE: Final = re.compile(rb"(?i)[\r\n]*SIP/2\.0 +([1-6][0-9]{2})[ \r\n]")
+_CALL_ID: Final = re.compile(rb"(?i)[\r\n](?:call-id|i)[ \t]*:[ \t]*([^\r\n]*)")
+_USUAL_CALL_ID: Final = b"\r\nCall-ID: "
+
+
+class Tally(NamedTuple):
+    """What messages with the same outcome have in common."""
+
+    kind: str
+    verdict: str
+    reason: str
+    rule: str
+
+
+class Label(NamedTuple):
+    """What a message calls itself: one of method and status, or neither if unreadable."""
+
+    method: str | None
+    status: int | None
+    call_id: str | None
+
+
+class Rerun:
+    """Judges a capture once: iterate for its SIP messages, then read the counts."""
+
+    def __init__(
+        self,
+        capture: str,
+        policy: Policy,
+        progress: Progress | None = None,
+        warn: Callable[[str], None] | None = None,
+    ) -> None:
+        """Open the capture; ``EdgeError`` if that cannot be."""
+        self.reader = CaptureReader(capture, progress, warn)
+        self.counts: Counter[Tally] = Counter()
+        self.opened = 0
+        self.closed = 0
+        self.skipped = 0  # neither SIP nor on a SIP port: media, mostly
+        self._guard = Guard(policy, _SECRET)
+        self._sip_ports = frozenset(policy.sip_ports)
+
+    def __iter__(self) -> Iterator[tuple[Captured, Decision]]:
+        """Yield each SIP message with its decision; other things on a SIP port only count."""
+        guard, ports = self._guard, self._sip_ports
+        clock_s = next_tick_s = float("-inf")
+        for captured in self.reader:
+            packet = captured.packet
+            kind = classify(packet.payload)
+            if kind is not Kind.SIP and not (packet.dport in ports or packet.sport in ports):
+                self.skipped += 1
+                continue
+            time_s = captured.time_s
+            clock_s = max(clock_s, time_s)  # captures step back; a monotonic clock does not
+            now = Moment(clock_s, time_s)
+            if clock_s >= next_tick_s:
+                next_tick_s = clock_s + _TICK_S
+                self._count_holes(guard.tick(now))
+            decision = guard.judge(packet, now)
+            judgement = decision.judgement
+            self.counts[
+                Tally(
+                    kind._value_, judgement.action._value_, judgement.reason._value_, judgement.rule
+                )
+            ] += 1
+            if decision.effects:
+                self._count_holes(decision.effects)
+            if kind is Kind.SIP:
+                yield captured, decision
+
+    def _count_holes(self, effects: tuple[Effect, ...]) -> None:
+        self.opened += sum(isinstance(effect, OpenPinhole) for effect in effects)
+        self.closed += sum(isinstance(effect, ClosePinhole) for effect in effects)
+
+
+def render_json(captured: Captured, decision: Decision) -> str:
+    """Return the JSON line of one message; its keys are a contract."""
+    packet, judgement = captured.packet, decision.judgement
+    label = label_of(packet.payload)
+    told: dict[str, Json] = {
+        "time": show_moment(captured.time_s),
+        "time_s": captured.time_s,
+        "src": show_address(packet.src),
+        "src_port": packet.sport,
+        "dst": show_address(packet.dst),
+        "dst_port": packet.dport,
+        "transport": packet.transport,
+        "method": label.method,
+        "status": label.status,
+        "call_id": label.call_id,
+        "verdict": judgement.action._value_,
+        "code": _code(decision),
+        "rule": judgement.rule,
+        "reason": judgement.reason._value_,
+        "findings": _rules_of(decision),
+        "pinholes": _pinholes(decision),
+    }
+    return json.dumps(told) + "\n"
+
+
+def render_line(captured: Captured, decision: Decision) -> str:
+    """Return one message as a line for a person."""
+    packet, judgement = captured.packet, decision.judgement
+    label = label_of(packet.payload)
+    code = _code(decision)
+    verdict = f"{judgement.action._value_} {code}" if code else judgement.action._value_
+    what = str(label.status) if label.status else label.method or "unreadable"
+    holes = "".join(
+        f"  {hole['action']} {hole['src']} > {hole['dst']}:{hole['port']}"
+        for hole in _pinholes(decision)
+        if isinstance(hole, dict)
+    )
+    rules = _rules_of(decision)
+    found = f" [{' '.join(map(str, rules))}]" if rules else ""
+    return (
+        f"{show_moment(captured.time_s)}  {show_address(packet.src):<15} "
+        f"{show_address(packet.dst):<15} {what:<10} {verdict:<10} "
+        f"{judgement.rule} ({judgement.reason._value_}){found}{holes}\n"
+    )
+
+
+def label_of(payload: bytes) -> Label:
+    """Return what a message calls itself, escaped and capped."""
+    at = payload.find(_USUAL_CALL_ID)
+    if at >= 0:
+        at += len(_USUAL_CALL_ID)
+        call_id: bytes | None = payload[at : payload.find(b"\r\n", at)]
+    else:
+        found = _CALL_ID.search(payload)
+        call_id = found[1] if found else None
+    shown = None if call_id is None else escape_capped(call_id.strip(), _SHOWN_OCTETS)
+    request = _REQUEST.match(payload)
+    if request is not None:
+        return Label(request[1].decode("ascii"), None, shown)
+    response = _RESPONSE.match(payload)
+    return Label(None, int(response[1]) if response else None, shown)
+
+
+def show_moment(utc_s: float) -> str:
+    """Return ISO 8601 in UTC with microseconds; a time out of range reads as the epoch."""
+    try:
+        moment = _EPOCH + timedelta(seconds=utc_s)
+    except (OverflowError, ValueError):
+        moment = _EPOCH
+    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _code(decision: Decision) -> int | None:
+    judgement = decision.judgement
+    if judgement.action is not Action.REJECT:
+        return None
+    return judgement.status or judgement.reason.status or None
+
+
+def _rules_of(decision: Decision) -> list[Json]:
+    """Return each finding's id in the rule book once, in order."""
+    return list(dict.fromkeys(finding.rule for finding in decision.findings if finding.rule))
+
+
+def _pinholes(decision: Decision) -> list[Json]:
+    holes: list[Json] = []
+    for effect in decision.effects:
+        if isinstance(effect, OpenPinhole | ClosePinhole):
+            source, destination, port = effect.hole
+            holes.append(
+                {
+                    "action": "open" if isinstance(effect, OpenPinhole) else "close",
+                    "src": show_address(source),
+                    "dst": show_address(destination),
+                    "port": port,
+                    "key_method": effect.key_method,
+                }
+            )
+    return holes

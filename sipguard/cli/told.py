@@ -1,0 +1,65 @@
+"""Read a record's JSON object as the types a face needs; a missing value is an empty one."""
+
+from sipguard.journal.record import Json
+
+Told = dict[str, Json]
+
+
+def text(told: Told, name: str) -> str:
+    """Return a value as text; empty for none."""
+    value = told.get(name)
+    return "" if value is None or isinstance(value, list | dict) else str(value)
+
+
+def number(told: Told, name: str) -> int:
+    """Return a whole number; 0 for none."""
+    value = told.get(name)
+    return value if isinstance(value, int) else 0
+
+
+def part(told: Told, name: str) -> Told:
+    """Return an object; empty for none."""
+    value = told.get(name)
+    return value if isinstance(value, dict) else {}
+
+
+def parts(told: Told, name: str) -> list[Told]:
+    """Return the objects of a list."""
+    value = told.get(name)
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def verdict(told: Told) -> str:
+    """Return ``drop``, or ``would drop`` where the packet passed: in shadow mode."""
+    said, done = text(told, "verdict"), text(told, "applied")
+    return f"would {said}" if done == "accept" and said != "accept" else said
+
+
+def tally(told: Told) -> str:
+    """Return how often it happened in words; empty for a single message."""
+    count, more = number(told, "count"), number(told, "more")
+    words = [f"{count:,} times"] if count > 1 else []
+    if more:
+        others = ", also from other sources" if told.get("more_from_others") else ""
+        words.append(f"and {more:,} more like this{others}")
+    return ", ".join(words)
+
+
+def end(told: Told, side: str) -> str:
+    """Return ``192.0.2.1:5060`` or ``[2001:db8::1]:5060`` of *side*, ``src`` or ``dst``."""
+    return join(text(told, side), number(told, f"{side}_port"))
+
+
+def join(address: str, port: int) -> str:
+    """Return address and port as one word."""
+    if not address:
+        return ""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def subject(told: Told) -> str:
+    """Return what kind of message it was: ``INVITE``, ``200 to INVITE``, or ``datagram``."""
+    method, status = text(told, "method"), number(told, "status")
+    if status:
+        return f"{status} to {method}" if method else str(status)
+    return method or "datagram"

@@ -1,0 +1,39 @@
+"""What a policy asks of the kernel; the service and ``sipguard rules`` must agree on it."""
+
+from sipguard.edge.plan import Plan, StreamTransports
+from sipguard.policy.rules import Policy
+
+
+def plan_of(
+    policy: Policy,
+    *,
+    queues: tuple[int, int] = (0, 0),
+    interfaces: tuple[str, ...] = (),
+    fail_open: bool = False,
+    mode: str = "",
+) -> Plan:
+    """Return the plan of the rules for *policy* on this gateway.
+
+    Args:
+        policy: The loaded policy.
+        queues: First and last queue number.
+        interfaces: Where forwarded packets come in; empty for all.
+        fail_open: SIP passes unjudged while nobody listens on the queue.
+        mode: ``shadow`` or ``enforce`` where the command line overrides the policy.
+
+    Raises:
+        EdgeError: Rules that cannot be; the text says which.
+    """
+    opening = {rule.idle_s for rule in policy.chains["media"].rules if rule.action == "open"}
+    return Plan(
+        sip_ports=policy.sip_ports,
+        stream_transports=StreamTransports(policy.stream_transports),
+        forward_udp=policy.forward_udp,
+        media_idle_s=policy.media_idle_s,
+        other_idle_s=tuple(sorted(opening - {0, policy.media_idle_s})),
+        shadow=(mode or policy.mode) == "shadow",
+        fail_open=fail_open,
+        queues=queues,
+        interfaces=interfaces,
+        max_pinholes=policy.max_pinholes,
+    )
