@@ -90,7 +90,7 @@ _PACKET: Final[tuple[Field, ...]] = (
     NumberField("dst.port", "Port the packet goes to.", lambda s: s.packet.dport, _ALL),
     TextField("in.interface", "Interface the packet came in by; empty in a capture.", lambda s: s.interface.encode("utf-8", "replace"), _ALL),
     TextField("transport", "What carried the message.", lambda s: _TRANSPORTS.get(s.packet.transport, b""), _ALL, words=tuple(_TRANSPORTS)),
-    TextField("direction", "Way through the gateway, as the gateway's zones name it; empty where there are none.", lambda s: s.direction, _ALL, _FOLDED),
+    TextField("direction", "Way through the gateway, as the gateway's zones name it; empty where there are none.", lambda s: s.direction.lower(), _ALL, _FOLDED),
     NumberField("message.size", "Octets of the whole message.", lambda s: len(s.message.raw), _ALL, Unit.OCTETS),
     NumberField("headers.count", "Number of header rows.", lambda s: len(s.message.headers), _ALL),
     NumberField("mime.depth", "Multiparts inside each other; 0 for a plain body, 99 if they cannot be read.", readings.mime_depth, _ALL),

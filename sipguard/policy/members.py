@@ -1,6 +1,6 @@
 """What a set means for a field: the same members are networks, hosts, texts or numbers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final, Protocol
 
 from sipguard.policy.field import NumberField, Style, TextField, Unit
@@ -26,6 +26,7 @@ from sipguard.policy.sets import (
 from sipguard.policy.syntax import Braced, Word
 from sipguard.reason import Reason
 
+PEER: Final = "peer"
 REASONS: Final = {reason.value: frozenset({reason}) for reason in Reason}
 RULES: Final = {
     rule: frozenset(reason for reason in Reason if reason.rule == rule)
@@ -84,7 +85,7 @@ class Members:
         """Return a set of networks.
 
         Raises:
-            Wrong: a member is no address; where it stands, if that is in this rule.
+            Wrong: a member is no address; the place is in the rule that asks.
         """
         if isinstance(target, Word) and target.text not in self._names:
             prefix = parse_prefix(target.text)
@@ -93,23 +94,33 @@ class Members:
         if isinstance(target, Word) and target.text in self._addresses:
             self._names.use(target)
             return self._addresses[target.text]
-        words = self._words(target)
-        found = AddressSet(self._prefix(field, target, word) for word in words)
+        found = AddressSet(self._prefixes(field, target))
         if isinstance(target, Word):
             self._addresses[target.text] = found
         return found
 
-    def _prefix(self, field: str, target: Word | Braced, word: Word) -> Prefix:
-        prefix = None if word.quoted else parse_prefix(word.text)
-        if prefix is not None:
-            return prefix
-        raise self._misfit(target, word, f"is no address, and {field} is one")
+    def _prefixes(self, field: str, target: Word | Braced) -> Iterator[Prefix]:
+        """Yield the networks of a target, knowing which set each comes from."""
+        if isinstance(target, Braced):
+            for member in target.members:
+                if isinstance(member, Braced) or (not member.quoted and member.text in self._names):
+                    yield from self._prefixes(field, member)
+                elif member.text != SIGNALLING or field != PEER:
+                    yield self._prefix(field, member)
+            return
+        for word in self._words(target):
+            prefix = None if word.quoted else parse_prefix(word.text)
+            if prefix is None:
+                what = f"set {target.text} holds {word.text}, which is no address"
+                raise Wrong(target.at, f"{what}, and {field} is one")
+            yield prefix
 
-    def _misfit(self, target: Word | Braced, word: Word, why: str) -> Wrong:
-        if isinstance(target, Word):
-            return Wrong(target.at, f"set {target.text} holds {word.text}, which {why}")
-        hint = "" if word.quoted else suggest(word.text, self._names)
-        return Wrong(word.at, f"{word.text} {why}", hint)
+    def _prefix(self, field: str, word: Word) -> Prefix:
+        prefix = None if word.quoted else parse_prefix(word.text)
+        if prefix is None:
+            hint = "" if word.quoted else suggest(word.text, self._names)
+            raise Wrong(word.at, f"{word.text} is no address, and {field} is one", hint)
+        return prefix
 
     def numbers(self, field: NumberField, target: Word | Braced) -> Callable[[int], bool]:
         """Return a test for numbers and ranges.
@@ -213,8 +224,6 @@ class Members:
         if isinstance(target, Word):
             if target.text == SIGNALLING:
                 return AddressSet(()), True
-            return self.addresses("peer", target), False
-        words = self._words(target)
-        others = [word for word in words if word.text != SIGNALLING]
-        found = AddressSet(self._prefix("peer", target, word) for word in others)
-        return found, len(others) < len(words)
+            return self.addresses(PEER, target), False
+        vouched_counts = any(isinstance(m, Word) and m.text == SIGNALLING for m in target.members)
+        return self.addresses(PEER, target), vouched_counts

@@ -186,7 +186,7 @@ def _word(file: str, piece: Piece, error: UnexpectedInput) -> Wrong:
     offset = position if isinstance(position, int) else 0
     if isinstance(error, UnexpectedToken) and error.token.type == "$END":
         # Lark gives the last token's place; what is missing is missing after it.
-        offset = len(re.sub(r"(#[^\n\"]*)?\s*\Z", "", text))
+        offset = len(re.sub(r"\s*(#[^\n\"]*)?\s*\Z", "", text))
     line = piece.line + text.count("\n", 0, offset)
     at = Place(file, line, offset - text.rfind("\n", 0, offset))
     if isinstance(error, UnexpectedToken):
