@@ -140,9 +140,7 @@ def test_no_hole_before_the_answer() -> None:
 def test_ipv6() -> None:
     """The same over IPv6."""
     script = Script(caller=ALICE6, callee=BOB6)
-    opened = script.talk(
-        sdp(ALICE6, audio(30000, CRYPTO_A)), sdp(BOB6, audio(40000, CRYPTO_B))
-    )
+    opened = script.talk(sdp(ALICE6, audio(30000, CRYPTO_A)), sdp(BOB6, audio(40000, CRYPTO_B)))
     assert opened == both_ways(ALICE6, 30000, BOB6, 40000)
 
 
@@ -399,7 +397,9 @@ def test_several_streams_with_some_refused() -> None:
     """Video refused with port 0 and T.38 never offered: audio opens, nothing else does."""
     offer = sdp(
         ALICE,
-        audio(30000, f"a=crypto:1 AES_256_CM_HMAC_SHA1_80 {LONG_KEY}", CRYPTO_A.replace(":1", ":2")),
+        audio(
+            30000, f"a=crypto:1 AES_256_CM_HMAC_SHA1_80 {LONG_KEY}", CRYPTO_A.replace(":1", ":2")
+        ),
         f"m=video 30002 RTP/SAVP 96\n{CRYPTO_A2}",
         "m=image 0 udptl t38",
     )

@@ -40,7 +40,9 @@ def test_every_pending_offer_can_be_answered_and_refused() -> None:
 def test_every_state_can_be_reached() -> None:
     """No dead rows in the table."""
     reached = {State.IDLE}
-    while more := {after for (state, _), after in TRANSITIONS.items() if state in reached} - reached:
+    while (
+        more := {after for (state, _), after in TRANSITIONS.items() if state in reached} - reached
+    ):
         reached |= more
     assert reached == set(State)
 

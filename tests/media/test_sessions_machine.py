@@ -149,9 +149,7 @@ class Conversation(RuleBasedStateMachine):
         """A shortcut through the common case, so that much is open when odd steps come."""
         script = self.scripts[call]
         script.invite(pick(Party.CALLER, choice), path=path)
-        script.response(
-            200, pick(Party.CALLEE, answer), tag=tag, path=way(path, Party.CALLEE)
-        )
+        script.response(200, pick(Party.CALLEE, answer), tag=tag, path=way(path, Party.CALLEE))
 
     @rule(call=calls, tag=tags, whole=st.booleans())
     def end(self, call: bytes, tag: bytes, whole: bool) -> None:
@@ -195,7 +193,5 @@ class Conversation(RuleBasedStateMachine):
         assert (statistics.calls, statistics.ringing, statistics.holes) == (0, 0, 0)
 
 
-Conversation.TestCase.settings = settings(
-    max_examples=150, stateful_step_count=40, deadline=None
-)
+Conversation.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
 TestConversation = Conversation.TestCase
