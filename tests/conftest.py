@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from guarded import Gateway
 from netns import Lab, why_not
 
 _LEFT_OUT = pytest.StashKey[list[str]]()
@@ -50,3 +51,12 @@ def lab() -> Iterator[Lab]:
         yield made
     finally:
         made.close()
+
+
+@pytest.fixture
+def gateway(lab: Lab) -> Iterator[Gateway]:
+    """A lab whose router can be guarded (tests/guarded.py)."""
+    made = Gateway(lab)
+    yield made
+    for netfilter in made.made:
+        netfilter.remove(keep=True)

@@ -5,6 +5,7 @@ there, and so do programs started from it.
 """
 
 import ctypes
+import importlib.util
 import os
 import select
 import socket
@@ -43,6 +44,8 @@ def why_not() -> str:
     for program in ("ip", "nft"):
         if not any(Path(folder, program).exists() for folder in ("/usr/sbin", "/sbin", "/usr/bin")):
             return f"the program {program} is missing"
+    if importlib.util.find_spec("netfilterqueue") is None:
+        return "the Python package NetfilterQueue is missing"
     return ""
 
 

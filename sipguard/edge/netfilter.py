@@ -101,6 +101,17 @@ class Netfilter:
                 self._undo(step)
             raise
 
+    def reinstall(self, plan: Plan) -> None:
+        """Replace the rules by those of another policy, media untouched; all or nothing, too."""
+        before, self.plan = self.plan, plan
+        try:
+            if plan.table != before.table:
+                raise EdgeError("the table's name cannot change while it is in use")
+            self.install()
+        except EdgeError:
+            self.plan = before
+            raise
+
     def attach(self) -> None:
         """Use the sets that another process installed (a second worker), installing nothing."""
         if not programs.nft_listing(self.plan.table):
@@ -118,8 +129,20 @@ class Netfilter:
             self._link = None
         if keep:
             return
+        failures = []
+        for step in (self._remove_queue_rules, self._remove_table):
+            try:
+                step()
+            except EdgeError as refusal:
+                failures.append(str(refusal))
+        if failures:
+            raise EdgeError("not everything could be removed: " + "; ".join(failures))
+
+    def _remove_queue_rules(self) -> None:
         for family in programs.iptables_families(needed=False):
             family.restore(iptables_removal(self.plan, family.rules_naming(self.plan.chain)))
+
+    def _remove_table(self) -> None:
         if programs.nft_listing(self.plan.table):
             programs.nft(f"delete table inet {self.plan.table}\n")
 
@@ -138,7 +161,14 @@ class Netfilter:
                 f"nft table inet {plan.table} exists and is not ours; "
                 "remove it or choose another table name"
             )
-        return programs.with_sets_of(plan, present)
+        fitted = programs.with_sets_of(plan, present)
+        if fitted.max_pinholes != plan.max_pinholes:
+            self.log.warn(
+                "room for pinholes stays {old} instead of {new} until the rules are removed once",
+                old=fitted.max_pinholes,
+                new=plan.max_pinholes,
+            )
+        return fitted
 
     @staticmethod
     def _nft_undo(plan: Plan, before: str) -> Callable[[], None]:
@@ -182,16 +212,21 @@ class Netfilter:
                 final[effect.hole] = effect
         if not final:
             return ()
-        wanted = final.values()
+        wanted = [effect for effect in final.values() if _is_possible(effect.hole)]
+        refused = [effect for effect in final.values() if not _is_possible(effect.hole)]
         try:
             self._commit(self._changes(wanted))
         except NetlinkRefused:
             # One bad element undid its neighbors: find it, so that it alone pays.
-            refused = tuple(effect for effect in wanted if not self._apply_alone(effect))
-        else:
-            refused = ()
-        self._count(wanted, refused)
-        return refused
+            refused += [effect for effect in wanted if not self._apply_alone(effect)]
+        for effect in final.values():
+            if effect in refused:
+                self._refused += 1
+            elif isinstance(effect, OpenPinhole):
+                self._opened += 1
+            else:
+                self._closed += 1
+        return tuple(refused)
 
     def forget_silent(self) -> int:
         """Free the sets of pinholes that fell silent and that nobody closed; return how many.
@@ -284,7 +319,8 @@ class Netfilter:
             if isinstance(effect, ClosePinhole):
                 closing.setdefault(family, []).append(key)
             else:
-                opening.setdefault((family, effect.idle_s), []).append(key)
+                # A timeout of 0 would mean: never.
+                opening.setdefault((family, max(1, effect.idle_s)), []).append(key)
         changes = []
         for family, keys in closing.items():
             changes += self._absent(f"pinholes{family}", keys)
@@ -332,22 +368,11 @@ class Netfilter:
             return False
         return True
 
-    def _count(
-        self,
-        wanted: Iterable[OpenPinhole | ClosePinhole],
-        refused: tuple[OpenPinhole | ClosePinhole, ...],
-    ) -> None:
-        self._refused += len(refused)
-        for effect in wanted:
-            if isinstance(effect, ClosePinhole):
-                self._closed += 1
-            else:
-                self._opened += 1
-        for effect in refused:
-            if isinstance(effect, ClosePinhole):
-                self._closed -= 1
-            else:
-                self._opened -= 1
+
+def _is_possible(hole: Hole) -> bool:
+    """Report whether the kernel's sets can hold it; a bug of ours must not shift a key's octets."""
+    octets = len(hole.source)
+    return octets in (4, 16) and octets == len(hole.destination) and 0 < hole.port < 65536
 
 
 def _key(hole: Hole) -> bytes:

@@ -6,6 +6,7 @@ carried it out by the time ``send`` returns (nfnetlink handles a batch in the
 sender's own context). Layouts: linux/netfilter/nf_tables.h and nfnetlink.h.
 """
 
+import contextlib
 import errno
 import os
 import socket
@@ -36,6 +37,7 @@ _ACK: Final = 0x004
 _DUMP: Final = 0x300
 _CREATE: Final = 0x400
 _ACK_TLVS: Final = 0x200
+_DUMP_INTERRUPTED: Final = 0x10
 
 _ERROR: Final = 2
 _DONE: Final = 3
@@ -43,6 +45,10 @@ _DONE: Final = 3
 _NESTED: Final = 0x8000
 _TYPE_MASK: Final = 0x3FFF
 _MAX_ELEMENTS: Final = 512  # a nested attribute's length field has 16 bits
+
+_DUMP_TRIES: Final = 3
+_SO_SNDBUFFORCE: Final = 32
+_SEND_OCTETS: Final = 4 << 20  # 512 elements in each of a dozen sets
 
 _HEADER: Final = struct.Struct("=IHHII")
 _ATTRIBUTE: Final = struct.Struct("=HH")
@@ -188,6 +194,8 @@ class NftSocket:
         self._socket.setblocking(False)
         self._socket.setsockopt(_SOL_NETLINK, _NETLINK_CAP_ACK, 1)
         self._socket.setsockopt(_SOL_NETLINK, _NETLINK_EXT_ACK, 1)
+        with contextlib.suppress(PermissionError):  # said later, by the first request
+            self._socket.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, _SEND_OCTETS)
 
     def close(self) -> None:
         """Give the socket back."""
@@ -210,22 +218,30 @@ class NftSocket:
             except OSError as refusal:
                 raise NetlinkRefused(refusal.errno or errno.EIO, "") from refusal
 
-    def elements(self, set_name: str) -> Iterator[Element]:
+    def elements(self, set_name: str) -> list[Element]:
         """List a set; for status and after a restart, never while packets wait."""
-        self._sequence = self._sequence + 1 & 0xFFFFFFFF
-        for body in self._dump(self._encoder.list_elements(set_name, self._sequence)):
-            for kind, content in attributes(body, 4):
-                if kind == 3:
-                    yield from (read_element(element) for _, element in attributes(content))
+        found: list[Element] = []
+        for _ in range(_DUMP_TRIES):
+            found.clear()
+            self._sequence = self._sequence + 1 & 0xFFFFFFFF
+            request = self._encoder.list_elements(set_name, self._sequence)
+            whole = True
+            for piece in self._dump(request):
+                whole = whole and not piece.is_interrupted
+                found += (element for body in piece.bodies for element in _read_elements(body))
+            if whole:
+                break
+        return found
 
     def counters(self) -> dict[str, Counter]:
         """Return the table's named counters."""
         self._sequence = self._sequence + 1 & 0xFFFFFFFF
         found = {}
-        for body in self._dump(self._encoder.list_counters(self._sequence)):
-            fields = dict(attributes(body, 4))
-            name = fields.get(2, b"").rstrip(b"\0").decode("ascii", "replace")
-            found[name] = _read_counter(fields.get(4, b""))
+        for piece in self._dump(self._encoder.list_counters(self._sequence)):
+            for body in piece.bodies:
+                fields = dict(attributes(body, 4))
+                name = fields.get(2, b"").rstrip(b"\0").decode("ascii", "replace")
+                found[name] = _read_counter(fields.get(4, b""))
         return found
 
     def _await_ack(self) -> None:
@@ -240,13 +256,14 @@ class NftSocket:
                 raise NetlinkRefused(-code, _explanation(reply, flags))
             return
 
-    def _dump(self, request: bytes) -> Iterator[bytes]:
+    def _dump(self, request: bytes) -> "Iterator[_Dumped]":
         try:
             self._socket.send(request)
-            while True:
-                yield from (piece := _Dumped(self._socket.recv(65536), self._sequence)).bodies
-                if piece.is_last:
-                    return
+            is_last = False
+            while not is_last:
+                piece = _Dumped(self._socket.recv(65536), self._sequence)
+                is_last = piece.is_last
+                yield piece
         except OSError as refusal:
             raise NetlinkRefused(refusal.errno or errno.EIO, "") from refusal
 
@@ -257,12 +274,14 @@ class _Dumped:
     def __init__(self, octets: bytes, sequence: int) -> None:
         self.bodies: list[bytes] = []
         self.is_last = False
+        self.is_interrupted = False  # a change came between; something may be missing
         offset = 0
         while offset + 16 <= len(octets):
-            length, kind, _, number, _ = _HEADER.unpack_from(octets, offset)
+            length, kind, flags, number, _ = _HEADER.unpack_from(octets, offset)
             if length < 16:
                 break
             if number == sequence:
+                self.is_interrupted = self.is_interrupted or bool(flags & _DUMP_INTERRUPTED)
                 self._take(kind, octets[offset + 16 : offset + length])
             offset += length + 3 & ~3
 
@@ -284,6 +303,12 @@ def attributes(octets: bytes, offset: int = 0) -> Iterator[tuple[int, bytes]]:
             return
         yield kind & _TYPE_MASK, octets[offset + 4 : offset + length]
         offset += length + 3 & ~3
+
+
+def _read_elements(body: bytes) -> Iterator[Element]:
+    for kind, content in attributes(body, 4):
+        if kind == 3:
+            yield from (read_element(element) for _, element in attributes(content))
 
 
 def read_element(octets: bytes) -> Element:

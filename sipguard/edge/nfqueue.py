@@ -16,9 +16,8 @@ import struct
 import time
 import warnings
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from netfilterqueue import NetfilterQueue, Packet
 from twisted.internet.interfaces import IReadDescriptor
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -26,6 +25,9 @@ from zope.interface import implementer  # type: ignore[import-untyped] # it ship
 
 from sipguard.edge.plan import MARK
 from sipguard.errors import EdgeError
+
+if TYPE_CHECKING:  # an optional package: captures are judged without it
+    from netfilterqueue import NetfilterQueue, Packet
 
 MAX_PACKETS: Final = 4096  # what the kernel holds: 0.3 s of a saturated reader
 BATCH: Final = 64  # packets in one reactor turn, under 2 ms: timers are never starved
@@ -70,7 +72,7 @@ class QueuedPacket:
 
     __slots__ = ("_packet", "_queue", "settled")
 
-    def __init__(self, packet: Packet, queue: "Queue") -> None:
+    def __init__(self, packet: "Packet", queue: "Queue") -> None:
         self._packet = packet
         self._queue = queue
         self.settled = False
@@ -234,7 +236,7 @@ class Queue:
         """Read interface names anew; they change when a link is renamed or made again."""
         self._names = {0: ""}
 
-    def _take(self, packet: Packet) -> None:
+    def _take(self, packet: "Packet") -> None:
         self._packets += 1
         queued = QueuedPacket(packet, self)
         try:
@@ -309,7 +311,14 @@ def read_status(number: int) -> QueueStatus | None:
     return None
 
 
-def _open(number: int) -> NetfilterQueue:
+def _open(number: int) -> "NetfilterQueue":
+    try:
+        from netfilterqueue import NetfilterQueue
+    except ImportError as absence:
+        raise EdgeError(
+            "the Python package NetfilterQueue is not installed; it compiles against "
+            "libnetfilter-queue-dev: pip install 'sipguard[gateway]'"
+        ) from absence
     try:
         return NetfilterQueue()
     except OSError as refusal:
@@ -320,9 +329,9 @@ def _open(number: int) -> NetfilterQueue:
 
 
 def _bind(
-    library: NetfilterQueue,
+    library: "NetfilterQueue",
     number: int,
-    take: Callable[[Packet], None],
+    take: "Callable[[Packet], None]",
     max_packets: int,
     socket_octets: int,
 ) -> None:

@@ -1,6 +1,7 @@
 """The queue reader: whole packets in, one verdict out, whatever the judge does."""
 
 import os
+import sys
 import time
 from collections.abc import Iterator, Sequence
 
@@ -318,3 +319,10 @@ def test_without_permission_it_says_so(lab: Lab) -> None:
     assert "CAP_NET_ADMIN" in lab.router.unprivileged(
         "from sipguard.edge.nfqueue import Queue; Queue(3, print)"
     )
+
+
+def test_without_the_library_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The package is optional; who needs it is told its name."""
+    monkeypatch.setitem(sys.modules, "netfilterqueue", None)
+    with pytest.raises(EdgeError, match="NetfilterQueue is not installed"):
+        Queue(0, print)
