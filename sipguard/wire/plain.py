@@ -10,11 +10,15 @@ from typing import Final
 from sipguard.errors import HostileInput
 from sipguard.wire.fields import Address, Via, parse_via
 from sipguard.wire.memo import Memo, NotPlain
-from sipguard.wire.reader import BLANKS, TOKEN
+from sipguard.wire.reader import BLANKS, TOKEN, Params
 from sipguard.wire.rows import Header, canonical_name, read_row
 from sipguard.wire.start import Start, read_start
 
 _BRANCH: Final = b";branch=z9hG4bK"
+# raw name, where the value starts, transport, host, port, sent-by, parameters, rport
+_Hop = tuple[bytes, int, bytes, bytes, int, bytes, Params, int]
+_Tail = tuple[Params, bytes, int]  # parameters, received, rport
+_NO_TAIL: Final[_Tail] = ((), b"", -1)
 _PARTIES: Final = (b"from", b"to")
 
 
@@ -61,49 +65,46 @@ def _vary_tag(head: bytes, tag: bytes) -> Header | None:
 def _vary_via(line: bytes, head: bytes, rest: bytes) -> Header | None:
     """Return a Via row that adds a branch, and known parameters after it, to a known hop."""
     octets, mark, tail = rest.partition(b";")
-    if not octets or octets.translate(None, TOKEN) or (mark and not tail):
+    if not octets or octets.translate(None, TOKEN):
         return None
-    row = _HOPS[head]
-    transport, host, port, _, params, hop, sent_by, received, rport = row.vias[0]
+    try:
+        raw_name, start, transport, host, port, sent_by, before, rport = _HOPS[head]
+        after, received, rport_after = _TAILS[tail] if mark else _NO_TAIL
+    except NotPlain:
+        return None
     branch = b"z9hG4bK" + octets
-    if tail:
-        if params:
+    value = line[start:]
+    if before:  # pjsip writes ;rport;branch=
+        if after:
             return None
-        after = _TAILS[tail]
-        params, received, rport = after.params, after.received, after.rport
-    value = line[len(head) - len(hop) :]
+        params: Params = (*before, (b"branch", branch))
+    else:
+        params, rport = ((b"branch", branch), *after), rport_after
     via: Via = tuple.__new__(
-        Via,
-        (
-            transport,
-            host,
-            port,
-            branch,
-            ((b"branch", branch), *params) if tail else (*params, (b"branch", branch)),
-            value,
-            sent_by,
-            received,
-            rport,
-        ),
+        Via, (transport, host, port, branch, params, value, sent_by, received, rport)
     )
-    return tuple.__new__(Header, (b"via", value, row.raw_name, (via,), (), -1, None, b""))
+    return tuple.__new__(Header, (b"via", value, raw_name, (via,), (), -1, None, b""))
 
 
-def _read_hop(head: bytes) -> Header:
+def _read_hop(head: bytes) -> _Hop:
     """Read what stands before the branch of a Via row of one hop."""
-    raw_name, _, value = head.partition(b":")
-    value = value.lstrip(BLANKS)
-    if canonical_name(raw_name) != b"via" or b"," in value or value[-1:] in b" \t":
+    raw_name, _, text = head.partition(b":")
+    value = text.lstrip(BLANKS)
+    if canonical_name(raw_name) != b"via" or value[-1:] in b" \t":
         raise NotPlain
-    return Header(b"via", value, raw_name, (_parse_via(value),))
+    via = _parse_via(value)
+    if via.branch or via.received:
+        raise NotPlain
+    start = len(head) - len(value)
+    return raw_name, start, via.transport, via.host, via.port, via.sent_by, via.params, via.rport
 
 
-def _read_tail(tail: bytes) -> Via:
-    """Read what stands after the branch of a Via row."""
+def _read_tail(tail: bytes) -> _Tail:
+    """Read what stands after the branch of a Via row of one hop."""
     via = _parse_via(b"SIP/2.0/UDP tail.invalid;" + tail)
-    if via.branch or b"," in tail or tail[-1:] in b" \t":
+    if via.branch or tail[-1:] in b" \t":
         raise NotPlain
-    return via
+    return via.params, via.received, via.rport
 
 
 def _parse_via(value: bytes) -> Via:

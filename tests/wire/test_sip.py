@@ -167,6 +167,21 @@ def test_absent_fields_are_none() -> None:
     assert (message.content_type, message.user_agent, message.date_s) == (b"", b"", None)
 
 
+def test_encoded_bodies_describe_no_session() -> None:
+    """SIP-20: what we cannot inspect must not open a pinhole."""
+    octets = (VECTORS / "gzip-body.sip").read_bytes().partition(b"\n\n")[2]
+    assert parse_message(octets).sdp_bodies == ()
+    assert parse_message(octets.replace(b": gzip", b": identity")).sdp_bodies != ()
+
+
+def test_conflicting_lengths_cut_no_body() -> None:
+    """With two lengths none is believed: the octets are all kept, and the doubt is found."""
+    octets = (VECTORS / "plain-invite.sip").read_bytes().partition(b"\n\n")[2]
+    message = parse_message(octets.replace(b"Content-Length", b"Content-Length: 3\r\nl"))
+    assert heavy(message) == {"duplicate-header"}
+    assert message.body == parse_message(octets).body
+
+
 def test_star_contact_is_told() -> None:
     """REGISTER with ``*`` removes all bindings: the address list is empty, the star is seen."""
     message = parse_message((VECTORS / "register-star.sip").read_bytes().partition(b"\n\n")[2])

@@ -17,7 +17,7 @@ from sipguard.wire.sip import Kind, classify, parse_message
 CORPUS = Path(os.environ.get("SIPGUARD_CORPUS", Path(__file__).parents[3] / "shared" / "corpus"))
 
 # RULES.md 1.6. dblreq is well-formed to a UA, but a firewall finds the octets after its
-# body (SIP-16), so it stands in neither row.
+# body (SIP-16), so it stands among the refused.
 PASS = frozenset(
     [
         "wsinv",
