@@ -10,7 +10,7 @@ from lark import Lark, Token, Tree
 from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken
 
 from sipguard.policy import syntax
-from sipguard.policy.problems import Problems, Wrong
+from sipguard.policy.problems import MAX_PROBLEMS, Problems, Wrong
 from sipguard.policy.syntax import Place, Word
 
 MAX_POLICY_CHARACTERS: Final = 8 << 20  # a set of half a million addresses still fits
@@ -101,7 +101,7 @@ def _has_surrogate(text: str) -> bool:
 def _cut(file: str, text: str, problems: Problems) -> Iterator[Piece]:
     """Cut the text where a line ends outside braces and parentheses."""
     begin, line = 0, 1
-    while begin < len(text):
+    while begin < len(text) and len(problems.errors) < MAX_PROBLEMS:
         span = _scan(text, begin)
         if span.unclosed is None:
             if not span.blank:

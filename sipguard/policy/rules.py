@@ -123,6 +123,8 @@ class Chain:
         A shadow rule that matches is counted and added to ``subject.noted``,
         and the next rule is asked: what it would have done, happens to no one.
         """
+        if not self._asked:
+            return None
         bits = 0
         if subject.dialog_known:
             bits = _DIALOG

@@ -155,6 +155,8 @@ RULES = [
     ("parse", "a tolerate bare-lf shadow", "p:2:22: tolerate cannot be a shadow"),
     ("request", "a drop idle 60s", "p:2:10: idle belongs to open"),
     ("media", "a open idle 60", "p:2:15: idle needs a duration up to 1d (write idle 60s)"),
+    ("media", "a open idle 2d", "p:2:15: idle needs a duration up to 1d (write idle 60s)"),
+    ("media", "a open idle 0s", "p:2:15: idle needs a duration up to 1d (write idle 60s)"),
     ("request", "a drop log often", "p:2:14: often is no rate (write log 1/min)"),
     ("request", "a drop\n  a accept", "p:3:3: rule a stands twice in chain request (first at p:2)"),
 ]

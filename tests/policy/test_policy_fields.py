@@ -28,6 +28,7 @@ FULL = request(
     to="Bob <sip:bob@[2001:db8::1]>;tag=b1",
     headers=(
         "User-Agent: Friendly-Scanner/1.0\r\nX-Rows: one\r\nX-Rows: two\r\nX-Empty:\r\n"
+        "X-Host: EXAMPLE.com\r\n"
         f"Expires: 600\r\nProxy-Authorization: {DIGEST}\r\nContent-Type: application/sdp\r\n"
         "s: Lunch\r\n"
     ),
@@ -54,7 +55,7 @@ TRUE = [
     "in.interface == lan0",
     "transport == udp",
     "message.size > 500",
-    "headers.count == 16",
+    "headers.count == 17",
     "mime.depth == 0",
     "method == INVITE",
     "status == 0",
@@ -252,6 +253,8 @@ def test_fields_of_broken_messages_have_values(field: str, raw: bytes) -> None:
         ("from.host == uri.host", True),
         ("from.user == uri.user", False),
         ("src == dst", False),
+        ('header["X-Host"] == from.host', True),
+        ('header["X-Host"] == to.display', False),
         ("src.port < dst.port", True),
         ("digest.user == stir.orig", False),
         ("aib.signer == stir.signer", False),
@@ -285,6 +288,24 @@ def test_fields_of_broken_messages_have_values(field: str, raw: bytes) -> None:
 def test_values_compare_as_documented(condition: str, answer: bool) -> None:
     """Case, wildcards, ranges and unknowns."""
     assert holds(condition, _full()) is answer
+
+
+def test_users_are_decoded_once() -> None:
+    """``%2561`` is ``%61`` and not ``a``: who decodes twice reads another name (SIP-36)."""
+    subject = made(request(uri="sip:%2561lice@example.com"))
+    assert holds('uri.user == "%61lice" and uri.user != alice', subject)
+
+
+def test_patterns_see_octets() -> None:
+    """One octet is one character, also where it is no UTF-8."""
+    raw = request(headers="User-Agent: @\r\n").replace(b"Agent: @", b"Agent: \xff\xfe")
+    assert holds("user_agent matches /^..$/", made(raw))
+
+
+def test_the_first_user_of_credentials_counts() -> None:
+    """A second ``username`` cannot put another name behind the first."""
+    raw = request(headers='Authorization: Digest username="a", Username=b, realm=r\r\n')
+    assert holds("digest.user == a and digest.realm == r", made(raw))
 
 
 def test_each_needs_one_at_least() -> None:
