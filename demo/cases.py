@@ -61,13 +61,17 @@ def scanner(stage: Stage) -> Outcome:
             phone.say(packets.response(phone.heard[0], 200, "OK"), stranger.ipv4)
         time.sleep(QUIET_S)
         reached = len(stage.callee_side.sip(b"OPTIONS", since=mark))
+        honest = packets.request("OPTIONS", network.caller.ipv4, callee)
+        _send(stage, network.caller, honest)
+        passed = phone.hears(honest)
         answered = len(stage.stranger_side.sip(b"SIP/2.0 ", since=answers))
     return Outcome(
         4,
         "scanner (OPTIONS of friendly-scanner)",
-        "silence, nothing at the callee",
-        f"{answered} answers, {reached} of {len(neighbors)} probes at the callee's side",
-        not answered and not reached,
+        "silence, nothing at the callee, while a telephone's OPTIONS passes",
+        f"{answered} answers, {reached} of {len(neighbors)} probes at the callee's side, "
+        f"telephone's OPTIONS {'passed' if passed else 'lost'}",
+        not answered and not reached and passed,
     )
 
 
@@ -224,7 +228,7 @@ def _sdes_call(stage: Stage, number: int, title: str, *, version: int) -> Outcom
     there, back = stage.callee_side.mark(), stage.caller_side.mark()
     with _baresip_pair(stage, version) as (alice, bob):
         established = _establish(alice, bob, callee)
-        time.sleep(TALK_S)
+        time.sleep(TALK_S if established else 0)
         holes = stage.pinholes()
         alice.hang_up()
         bob.happened("CALL_CLOSED")
