@@ -82,6 +82,8 @@ def run(options: argparse.Namespace, screen: Screen) -> int:
     finally:
         if progress is not None:
             progress.clear()
+    if rerun.faults:
+        screen.note(f"{many(rerun.faults, 'message')} met a fault of sipguard's own.")
     if options.summary and options.json:
         screen.line(json.dumps(_summary(rerun)))
     elif options.summary:

@@ -5,17 +5,19 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from traceback import format_exception
 from typing import Final, NamedTuple
 
 from sipguard.edge.capture import Captured, CaptureReader
 from sipguard.edge.pcap_file import Progress
 from sipguard.guard import Guard
-from sipguard.journal.escape import escape_capped
+from sipguard.journal.escape import escape_capped, safe_text
 from sipguard.journal.record import Json
 from sipguard.moment import Moment
 from sipguard.policy.rules import Policy
-from sipguard.verdict import Action, ClosePinhole, Decision, Effect, OpenPinhole
-from sipguard.wire.packet import show_address
+from sipguard.reason import Reason
+from sipguard.verdict import Action, ClosePinhole, Decision, Effect, Judgement, OpenPinhole
+from sipguard.wire.packet import Packet, show_address
 from sipguard.wire.sip import Kind, classify
 
 _SECRET: Final = b"sipguard replay"  # of To tags in replies nobody sends; the same every time
@@ -28,6 +30,10 @@ _REQUEST: Final = re.compile(rb"(?i)[\r\n]*([\w.!%*+`'~-]{1,64}) +[^\r\n]* +SIP/
 _RESPONSE: Final = re.compile(rb"(?i)[\r\n]*SIP/2\.0 +([1-6][0-9]{2})[ \r\n]")
 _CALL_ID: Final = re.compile(rb"(?i)[\r\n](?:call-id|i)[ \t]*:[ \t]*([^\r\n]*)")
 _USUAL_CALL_ID: Final = b"\r\nCall-ID: "
+
+_FAULTY: Final = Decision(
+    Action.DROP, Judgement(Action.DROP, Reason.INTERNAL_ERROR, "internal-error")
+)
 
 
 class Tally(NamedTuple):
@@ -62,7 +68,9 @@ class Rerun:
         self.counts: Counter[Tally] = Counter()
         self.opened = 0
         self.closed = 0
+        self.faults = 0
         self.skipped = 0  # neither SIP nor on a SIP port: media, mostly
+        self._warn = warn or (lambda _sentence: None)
         self._guard = Guard(policy, _SECRET)
         self._sip_ports = frozenset(policy.sip_ports)
 
@@ -82,7 +90,7 @@ class Rerun:
             if clock_s >= next_tick_s:
                 next_tick_s = clock_s + _TICK_S
                 self._count_holes(guard.tick(now))
-            decision = guard.judge(packet, now)
+            decision = self._judge(packet, now)
             judgement = decision.judgement
             self.counts[
                 Tally(
@@ -93,6 +101,16 @@ class Rerun:
                 self._count_holes(decision.effects)
             if kind is Kind.SIP:
                 yield captured, decision
+
+    def _judge(self, packet: Packet, now: Moment) -> Decision:
+        """Judge as the service does: a fault of our own costs one message, and is told once."""
+        try:
+            return self._guard.judge(packet, now)
+        except Exception as fault:  # noqa: BLE001 - whatever it is, the capture goes on
+            if not self.faults:
+                self._warn(f"a fault of sipguard's own, please report it:\n{_trace(fault)}")
+            self.faults += 1
+            return _FAULTY
 
     def _count_holes(self, effects: tuple[Effect, ...]) -> None:
         self.opened += sum(isinstance(effect, OpenPinhole) for effect in effects)
@@ -150,7 +168,8 @@ def label_of(payload: bytes) -> Label:
     at = payload.find(_USUAL_CALL_ID)
     if at >= 0:
         at += len(_USUAL_CALL_ID)
-        call_id: bytes | None = payload[at : payload.find(b"\r\n", at)]
+        end = payload.find(b"\r\n", at)
+        call_id: bytes | None = payload[at:end] if end >= 0 else payload[at:]
     else:
         found = _CALL_ID.search(payload)
         call_id = found[1] if found else None
@@ -169,6 +188,10 @@ def show_moment(utc_s: float) -> str:
     except (OverflowError, ValueError):
         moment = _EPOCH
     return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _trace(fault: Exception) -> str:
+    return safe_text("".join(format_exception(fault)).strip()).replace("\\x0a", "\n")
 
 
 def _code(decision: Decision) -> int | None:
