@@ -86,17 +86,20 @@ class Message:
 
     def values(self, name: bytes) -> list[bytes]:
         """Return the values of all rows of that name; ``split_list`` cuts each at its commas."""
-        if name not in self._first:
-            return []
+        row = self._first.get(name)
+        if row is None or len(self._first) == len(self.headers):
+            return [] if row is None else [row.value]
         return [row.value for row in self.headers if row.name == name]
 
     @property
     def vias(self) -> tuple[Via, ...]:
         """All hops, topmost first; those that cannot be read are left out."""
         if self._vias is None:
-            self._vias = tuple(
-                via for row in self.headers if row.name == b"via" for via in row.vias
-            )
+            row = self._first.get(b"via")
+            if row is None or len(self._first) == len(self.headers):
+                self._vias = () if row is None else row.vias
+            else:
+                self._vias = tuple(via for row in self.headers for via in row.vias)
         return self._vias
 
     @property
@@ -112,8 +115,9 @@ class Message:
 
     def addresses(self, name: bytes) -> tuple[Address, ...]:
         """Return the addresses of the rows From, To, Contact, Route and their like."""
-        if name not in self._first:
-            return ()
+        row = self._first.get(name)
+        if row is None or len(self._first) == len(self.headers):
+            return () if row is None else row.addresses
         return tuple(
             address for row in self.headers if row.name == name for address in row.addresses
         )

@@ -13,7 +13,7 @@ from sipguard.reason import Reason
 from sipguard.wire.packet import parse_address
 from sipguard.wire.reader import MAX_PARAMS, Params
 
-MAX_CACHED_OCTETS = 256  # longer URIs are parsed each time, which bounds the cache's memory
+MAX_CACHED_OCTETS = 128  # longer URIs are parsed each time, which bounds the cache's memory
 
 _ESCAPED: Final = rb"%[0-9A-Fa-f]{2}"
 _UNRESERVED: Final = rb"A-Za-z0-9\-_.!~*'()"
@@ -87,7 +87,7 @@ def _parse_uri(raw: bytes) -> Uri:
     return Uri(scheme, raw=raw)
 
 
-_cached_uri = lru_cache(maxsize=8192)(_parse_uri)
+_cached_uri = lru_cache(maxsize=4096)(_parse_uri)
 
 
 def _parse_sip(scheme: bytes, rest: bytes, raw: bytes) -> Uri:
@@ -141,7 +141,7 @@ def _read_uri_params(text: bytes) -> Params:
     return tuple(params.items())
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=4096)
 def _cached_host(host: bytes) -> bytes:
     return _parse_host(host)
 

@@ -183,7 +183,7 @@ def test_memory_of_lines_is_bounded() -> None:
 
     memo = Memo(read, passing=b"!")
     assert (memo[b"abc"], memo[b"abc"], reads) == (3, 3, [b"abc"])
-    for line in (b"a" * (MAX_LINE_OCTETS + 1), b"x!"):
+    for line in (b"a" * (MAX_LINE_OCTETS + 1), b"x!", b"," * 17, b";" * 13):
         assert memo[line] == len(line)
         assert line not in memo
     for number in range(5 * MAX_LINES):
