@@ -43,6 +43,7 @@ class LifeCycle:
         self,
         call: Call,
         talk: Talk,
+        event: Event,
         step: Step,
         sdp: Sdp,
         judge: Judge,
@@ -53,10 +54,8 @@ class LifeCycle:
         offer = talk.offer
         if offer is None:
             return
-        is_preview = not (step.is_request or step.status >= 200 or step.reliable)
         if talk.state in _PREVIEWED:
-            if not is_preview:
-                self.make_firm(call, talk, now_s, report)
+            self.make_firm(call, talk, now_s, report)  # as previewed: the first answer wins
             return
         # Before the first agreement there is nothing to look through.
         used = call.holes() if talk.past or len(call.talks) > 1 else _NO_HOLES
@@ -71,8 +70,8 @@ class LifeCycle:
         )
         talk.tentative = settling.settle(offer.sdp, sdp, offer.sender, talk.lines)
         talk.tentative_digest = digest(sdp)
-        if is_preview:
-            talk.state = next_state(talk.state, Event.PREVIEW) or talk.state
+        if event is Event.PREVIEW:
+            talk.state = next_state(talk.state, event) or talk.state
         else:
             self.make_firm(call, talk, now_s, report)
 

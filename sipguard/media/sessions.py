@@ -200,7 +200,7 @@ class Sessions:
                 offer = Offer(sdp, step.sender, stamp_of(step), False, now_s)
                 self._life.offer(talk, offer, report)
             elif event is Event.ANSWER:
-                self._life.answer(call, talk, step, sdp, judge, now_s, report)
+                self._life.answer(call, talk, event, step, sdp, judge, now_s, report)
 
     def _admit(self, step: Step, report: Report) -> Call | None:
         """Make room for a new call: the oldest unanswered one goes first (GEN-3)."""
@@ -294,7 +294,7 @@ class Sessions:
             offer = Offer(sdp, step.sender, stamp_of(step), True, now_s)
             self._life.offer(talk, offer, report)
         elif event is not None:
-            self._life.answer(call, talk, step, sdp, judge, now_s, report)
+            self._life.answer(call, talk, event, step, sdp, judge, now_s, report)
 
     def _without_answer(
         self, call: Call, talk: Talk, step: Step, now_s: float, report: Report
