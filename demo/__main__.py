@@ -11,9 +11,11 @@ from demo.cases import CASES
 from demo.clients import missing_programs
 from demo.gateway import STRICT, Gateway, kernel_lacks, machine_lacks
 from demo.network import Network, NetworkUnavailable
+from demo.programs import until
 from demo.stage import Outcome, Say, Stage, narrator, shout, staged, summed_up, workshop
 
 TIME_LIMIT_S = 115  # the demo promises to end within two minutes
+RECORD_S = 5  # how long a record may take into the store
 ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)
 
 
@@ -65,14 +67,19 @@ def _shown(outcome: Outcome) -> Outcome:
 def _show_the_morning_after(stage: Stage, gateway: Gateway) -> None:
     """Show what the reviewer of blocked calls sees: the list, and one call explained."""
     stage.say("what was blocked, and why")
+    until(lambda: any(_is_forged_bye(record) for record in gateway.blocked_records()), RECORD_S)
     print("\n$ sipguard blocked")
     print(gateway.ask("blocked").stdout)
     for record in gateway.blocked_records():
-        if record.get("method") == "BYE":
+        if _is_forged_bye(record):
             identity = str(record["id"])
             print(f"$ sipguard explain {identity}")
             print(gateway.ask("explain", identity).stdout)
             return
+
+
+def _is_forged_bye(record: dict[str, object]) -> bool:
+    return record.get("method") == "BYE"
 
 
 @contextlib.contextmanager

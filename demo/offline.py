@@ -45,7 +45,7 @@ def _stretches(lines: Sequence[Line]) -> list[list[Line]]:
     ends = [stretch["until_s"] for stretch in json.loads(CONTENTS.read_text())]
     cut: list[list[Line]] = [[] for _ in ends]
     for line in lines:
-        time_s = float(str(line["time"]))
+        time_s = float(str(line["time_s"]))
         number = sum(time_s > end for end in ends[:-1])
         cut[number].append(line)
     return cut
