@@ -91,11 +91,6 @@ def purge_chains(table: str) -> list[str]:
     return [*lines, *(f"delete chain {where} {name}" for name in CHAINS)]
 
 
-def set_names(plan: Plan) -> list[str]:
-    """Return the names of all sets of the plan."""
-    return [name for name, _ in _sets(plan)]
-
-
 def _sets(plan: Plan) -> Iterator[tuple[str, str]]:
     families = (("4", "ipv4_addr"), ("6", "ipv6_addr"))
     for family, kind in families:
