@@ -194,11 +194,21 @@ def read_request(
         return Event.OFFER, None
     if pending.stamp == stamp:
         return None, _DIFFERS
-    # A newer offer of the same side means that it has given up its older one.
-    same_side_moved_on = pending.sender is step.sender and step.cseq > pending.stamp.cseq
-    if same_side_moved_on or now_s - pending.since_s > ABANDONED_AFTER_S:
+    if _is_given_up(talk, pending, step, now_s):
         return Event.OFFER, None
     return None, _PENDING
+
+
+def _is_given_up(talk: Talk, pending: Offer, step: Step, now_s: float) -> bool:
+    """Report whether a new offer shows that the pending one will not be answered any more."""
+    if pending.stamp.method == b"INVITE":
+        if talk.state in (State.OFFERED, State.PREVIEWED):
+            return False  # the initial INVITE may ring for minutes
+        if step.method != b"INVITE" and now_s - pending.since_s <= ABANDONED_AFTER_S:
+            return False  # an UPDATE may cross a re-INVITE, and must wait for it (RFC 3311 5.1)
+    if pending.sender is step.sender and step.cseq > pending.stamp.cseq:
+        return True  # one side has one transaction with an offer at a time
+    return now_s - pending.since_s > ABANDONED_AFTER_S
 
 
 def _is_known(talk: Talk, step: Step, sdp: Sdp, stamp: Stamp) -> bool:

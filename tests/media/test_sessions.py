@@ -178,8 +178,8 @@ def test_old_holes_are_bounded_in_number() -> None:
 def test_learned_call_is_not_early() -> None:
     """A call from before the start counts as answered."""
     script = Script()
-    script.request("INVITE", OFFER, cseq=5)
-    script.response(200, ANSWER, cseq=5)
+    script.request("UPDATE", OFFER, cseq=5)
+    script.response(200, ANSWER, method="UPDATE", cseq=5)
     script.apply(script.sessions.failed(script.call, script.now))
     assert script.open == CALL_HOLES
 
@@ -241,3 +241,25 @@ def test_switching_a_stream_off_closes_it_at_once() -> None:
     script.request("INVITE", MOVED, cseq=2)
     script.response(200, sdp(BOB, audio(0, CRYPTO_B)), cseq=2)
     assert script.open == set()
+
+
+def test_refused_preview_leaves_another_calls_holes_alone() -> None:
+    """What a refusal gives back it gives back once, also where two calls share a pair of ports."""
+    sessions = Sessions()
+    lasting = Script(sessions)
+    lasting.talk()
+    refused = Script(sessions, call_id=b"call-2", opened=lasting.open)
+    refused.invite()
+    refused.response(183, ANSWER)
+    refused.response(486)
+    assert lasting.open == CALL_HOLES
+
+
+def test_second_preview_does_not_make_the_first_one_firm() -> None:
+    """Until a reliable answer the INVITE's offer is pending and no other may be made."""
+    script = Script()
+    script.invite()
+    script.response(183, ANSWER)
+    script.response(183, sdp(BOB, audio(40020, CRYPTO_B2)))
+    script.request("UPDATE", MOVED, cseq=2)
+    assert script.reasons == {Reason.OFFER_PENDING}
