@@ -1,6 +1,8 @@
 """The record: one self-contained, masked, escaped JSON object with a stable order of keys."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -193,3 +195,10 @@ def test_addresses_and_times_of_any_kind() -> None:
     assert show_address(b"\x01") == "\\x01"
     assert iso_time(1e300) == "1970-01-01T00:00:00.000Z"
     assert iso_time(1_767_225_600.0004) == "2026-01-01T00:00:00.000Z"
+
+
+def test_the_documentation_names_every_key_in_order() -> None:
+    """Who parses the lines reads docs/records.md, not our code."""
+    text = (Path(__file__).parents[2] / "docs" / "records.md").read_text()
+    rows = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
+    assert [key for row in rows for key in re.findall(r"`(\w+)`", row)] == KEYS
