@@ -154,12 +154,17 @@ class Sessions:
         """Return every open hole; for status and tests."""
         return self._life.book.holes()
 
+    @property
+    def open_holes(self) -> int:
+        """How many holes are open now."""
+        return self._life.book.count
+
     def statistics(self) -> Statistics:
         """Return the counters for status."""
         return Statistics(
             len(self._calls),
             len(self._ringing),
-            self._life.book.count,
+            self.open_holes,
             self._forgotten,
             self._turned_away,
         )
