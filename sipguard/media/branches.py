@@ -103,3 +103,14 @@ def holes_of(talk: Talk) -> list[tuple[Hole, str]]:
     for retired in talk.retired:
         pairs += retired.holes
     return pairs
+
+
+def can_matter(call: Call | None, step: Step) -> bool:
+    """Report whether a message without SDP can change anything; most cannot."""
+    if step.is_request and step.method == b"INVITE":
+        return True
+    if call is None:
+        return False
+    if not step.is_request:
+        return step.status >= 200
+    return step.method == b"ACK" and call.awaits_answer()

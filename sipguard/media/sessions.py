@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from sipguard.media.agreement import NOBODY, Report, offered_streams
-from sipguard.media.branches import MAX_PATHS, MAX_TAGS, MAX_TALKS, Call, Root
+from sipguard.media.branches import MAX_PATHS, MAX_TAGS, MAX_TALKS, Call, Root, can_matter
 from sipguard.media.lifecycle import LifeCycle
 from sipguard.media.offer_answer import (
     Event,
@@ -47,6 +47,7 @@ __all__ = [
     "Stream",
 ]
 
+RINGING_S: Final = 900.0  # nobody lets it ring longer; the guard's timers end most calls before
 EARLY_S: Final = 32.0  # 64*T1: what other forks get after the first 2xx (PIN-3)
 
 _CARRIERS: Final = frozenset((b"INVITE", b"ACK", b"PRACK", b"UPDATE"))
@@ -80,7 +81,7 @@ class Sessions:
         self._max_calls = max_calls
         self._life = LifeCycle(max_holes, max_holes_per_call)
         self._calls: dict[CallKey, Call] = {}
-        self._ringing: OrderedDict[CallKey, None] = OrderedDict()
+        self._ringing: OrderedDict[CallKey, float] = OrderedDict()  # since when
         self._answered: deque[tuple[float, Call]] = deque()
         self._forgotten = 0
         self._turned_away = 0
@@ -99,7 +100,7 @@ class Sessions:
         if step.method not in _CARRIERS:
             return _NOTHING
         call = self._calls.get(step.call)
-        if step.sdp is None and not _matters(call, step):
+        if step.sdp is None and not can_matter(call, step):
             return _NOTHING
         report = Report(step.call[0])
         if step.is_request:
@@ -123,7 +124,8 @@ class Sessions:
         if to_tag:
             self._life.end(known, known.kin(to_tag), reason, report)
             known.gone = (*known.gone, to_tag)[-MAX_TAGS:]
-        if not (to_tag and known.talks):
+        # While it rings, another fork may still answer.
+        if not (to_tag and (known.talks or known.key in self._ringing)):
             self._forget(known, reason, report)
         return tuple(report.effects)
 
@@ -145,6 +147,8 @@ class Sessions:
     def expire(self, now: Moment) -> tuple[Effect, ...]:
         """Close early forks after the first 2xx and replaced holes whose time is over."""
         report = Report(b"")
+        while self._ringing and next(iter(self._ringing.values())) + RINGING_S <= now.monotonic_s:
+            self._forget_ringing(Reason.CALL_EXPIRED, report)
         while self._answered and self._answered[0][0] <= now.monotonic_s:
             self._close_early(report)
         self._life.expire(now.monotonic_s, report)
@@ -179,7 +183,7 @@ class Sessions:
             if step.method not in (b"INVITE", b"UPDATE"):
                 report.findings.append(_UNASKED)
                 return
-            call = self._admit(step, report)
+            call = self._admit(step, now_s, report)
             if call is None:
                 report.findings.append(_NO_ROOM)
                 return
@@ -207,22 +211,19 @@ class Sessions:
             elif event is Event.ANSWER:
                 self._life.answer(call, talk, event, step, sdp, judge, now_s, report)
 
-    def _admit(self, step: Step, report: Report) -> Call | None:
+    def _admit(self, step: Step, now_s: float, report: Report) -> Call | None:
         """Make room for a new call: the oldest unanswered one goes first (GEN-3)."""
         if len(self._calls) >= self._max_calls:
             if not self._ringing:
                 self._turned_away += 1
                 return None
-            oldest = self._calls[next(iter(self._ringing))]
             self._forgotten += 1
-            theirs = Report(oldest.key[0])
-            self._forget(oldest, Reason.FORGOTTEN, theirs)
-            report.effects += theirs.effects
+            self._forget_ringing(Reason.FORGOTTEN, report)
         call = self._calls[step.call] = Call(step.call)
         if step.to_tag:
             call.confirmed = (step.to_tag,)  # from before our start: learned as it stands
         else:
-            self._ringing[step.call] = None
+            self._ringing[step.call] = now_s
         return call
 
     def _invite(self, call: Call, step: Step, now_s: float, report: Report) -> None:
@@ -379,19 +380,15 @@ class Sessions:
         call.talks = (*call.talks, talk)
         return talk
 
+    def _forget_ringing(self, reason: Reason, report: Report) -> None:
+        """Forget the call that has been ringing longest."""
+        call = self._calls[next(iter(self._ringing))]
+        theirs = Report(call.key[0])
+        self._forget(call, reason, theirs)
+        report.effects += theirs.effects
+
     def _forget(self, call: Call, reason: Reason, report: Report) -> None:
         self._life.end(call, list(call.talks), reason, report)
         call.roots = ()
         self._calls.pop(call.key, None)
         self._ringing.pop(call.key, None)
-
-
-def _matters(call: Call | None, step: Step) -> bool:
-    """Report whether a message without SDP can change anything; most cannot."""
-    if step.is_request and step.method == b"INVITE":
-        return True
-    if call is None:
-        return False
-    if not step.is_request:
-        return step.status >= 200
-    return step.method == b"ACK" and call.awaits_answer()

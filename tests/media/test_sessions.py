@@ -263,3 +263,26 @@ def test_second_preview_does_not_make_the_first_one_firm() -> None:
     script.response(183, sdp(BOB, audio(40020, CRYPTO_B2)))
     script.request("UPDATE", MOVED, cseq=2)
     assert script.reasons == {Reason.OFFER_PENDING}
+
+
+def test_ended_fork_leaves_a_ringing_call_alone() -> None:
+    """One fork's early dialog ends before the other fork has sent any SDP."""
+    script = Script()
+    script.invite()
+    script.response(183, sdp(CAROL, audio(50000, CRYPTO_B2)), tag=b"carol")
+    script.end(b"carol")
+    assert script.open == set()
+    script.response(200, ANSWER, tag=b"bob")
+    assert script.open == CALL_HOLES
+
+
+def test_call_that_nobody_answers_is_forgotten_in_time() -> None:
+    """A call whose end was never seen does not stay for ever, nor does its preview."""
+    script = Script()
+    script.invite()
+    script.response(183, ANSWER)
+    script.wait(899)
+    assert script.open == CALL_HOLES
+    script.wait(2)
+    assert script.open == set()
+    assert script.sessions.statistics().calls == 0

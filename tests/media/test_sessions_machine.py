@@ -160,7 +160,7 @@ class Conversation(RuleBasedStateMachine):
         script = self.scripts[call]
         script.apply(self.sessions.failed(script.call, script.now, kept))
 
-    @rule(seconds=st.sampled_from([1, 33, 61]))
+    @rule(seconds=st.sampled_from([1, 33, 61, 901]))
     def wait(self, seconds: int) -> None:
         for script in self.scripts.values():
             script.now_s += seconds
