@@ -20,12 +20,10 @@ from phones import (
     OFFER,
     PRINT_A,
     PRINT_B,
-    PROXY,
     SUITE,
     Script,
     audio,
     body,
-    both_ways,
     hole,
     refuse_all,
     sdp,
@@ -391,127 +389,6 @@ def test_port_of_another_call() -> None:
     assert one.open == CALL_HOLES
     one.end()
     assert one.open == set()
-
-
-@pytest.mark.parametrize("status", [302, 404, 486, 487, 603])
-def test_failed_call_closes_its_preview(status: int) -> None:
-    """PIN-4: a final failure closes what the early dialogs had opened."""
-    script = Script()
-    script.invite()
-    script.response(183, ANSWER)
-    assert script.open == CALL_HOLES
-    script.response(status)
-    assert script.open == set()
-    assert script.sessions.statistics().calls == 0
-
-
-def test_busy_fork_does_not_close_the_others() -> None:
-    """PIN-4: a proxy's branch that fails ends its own early dialog only."""
-    script = Script()
-    carol = sdp(CAROL, audio(50000, CRYPTO_B2))
-    script.invite(path=(ALICE, PROXY))
-    script.invite(path=(PROXY, BOB))
-    script.invite(path=(PROXY, CAROL))
-    script.response(183, ANSWER, tag=b"bob", path=(BOB, PROXY))
-    script.response(183, carol, tag=b"carol", path=(CAROL, PROXY))
-    script.response(486, tag=b"bob", path=(BOB, PROXY))
-    assert script.open == both_ways(ALICE, 30000, CAROL, 50000)
-
-
-def test_failed_closes_early_dialogs_only() -> None:
-    """The guard's own word that the INVITE failed (timeout) spares confirmed dialogs."""
-    script = Script()
-    script.invite()
-    script.response(200, ANSWER, tag=b"bob")
-    script.response(183, sdp(CAROL, audio(50000, CRYPTO_B2)), tag=b"carol")
-    script.apply(script.sessions.failed(script.call, script.now))
-    assert script.open == CALL_HOLES
-
-
-def test_late_answer_after_the_end_opens_nothing() -> None:
-    """A 200 that is retransmitted after BYE does not bring the call back."""
-    script = Script()
-    script.talk()
-    script.end()
-    script.response(200, ANSWER)
-    assert script.open == set()
-
-
-def test_ended_fork_does_not_come_back() -> None:
-    """Nor does one fork's, while another one lives."""
-    script = Script()
-    script.invite()
-    script.response(200, ANSWER, tag=b"bob")
-    script.response(200, sdp(CAROL, audio(50000, CRYPTO_B2)), tag=b"carol")
-    script.end(b"bob")
-    script.response(200, ANSWER, tag=b"bob")
-    assert script.open == both_ways(ALICE, 30000, CAROL, 50000)
-
-
-def test_holes_per_call_are_limited() -> None:
-    """GEN-3: one call cannot take the whole table; a stream opens whole or not at all."""
-    script = Script(Sessions(max_holes_per_call=6))
-    offer = sdp(ALICE, audio(30000, CRYPTO_A), f"m=video 30002 RTP/SAVP 96\n{CRYPTO_A2}")
-    answer = sdp(BOB, audio(40000, CRYPTO_B), f"m=video 40002 RTP/SAVP 96\n{CRYPTO_B2}")
-    assert script.talk(offer, answer) == CALL_HOLES
-    assert script.reasons >= {R.HOLE_LIMIT}
-    # A second round on other ports does not get past the limit either.
-    script.request("INVITE", sdp(ALICE, audio(31000, CRYPTO_A2)), cseq=2)
-    script.response(200, ANSWER, cseq=2)
-    assert len(script.open) <= 6
-
-
-def test_holes_in_all_are_limited() -> None:
-    """GEN-3: at the limit nothing opens and it is said."""
-    sessions = Sessions(max_holes=6)
-    one = Script(sessions)
-    one.talk()
-    two = Script(sessions, call_id=b"call-2", opened=one.open)
-    two.talk(sdp(ALICE, audio(31000, CRYPTO_A)), sdp(BOB, audio(41000, CRYPTO_B)))
-    assert two.reasons >= {R.HOLE_LIMIT}
-    assert one.open == CALL_HOLES
-
-
-def test_oldest_unanswered_call_goes_first() -> None:
-    """GEN-3: a full table forgets ringing calls, counts them, and keeps running ones."""
-    sessions = Sessions(max_calls=2)
-    running = Script(sessions)
-    running.talk()
-    ringing = Script(sessions, call_id=b"call-2", opened=running.open)
-    ringing.invite(sdp(ALICE, audio(31000, CRYPTO_A)))
-    ringing.response(183, sdp(BOB, audio(41000, CRYPTO_B)))
-    assert len(running.open) == 8
-    third = Script(sessions, call_id=b"call-3", opened=running.open)
-    third.invite(sdp(ALICE, audio(32000, CRYPTO_A)))
-    assert running.open == CALL_HOLES
-    third.response(200, sdp(BOB, audio(42000, CRYPTO_B)))
-    fourth = Script(sessions, call_id=b"call-4", opened=running.open)
-    fourth.invite()
-    assert fourth.reasons == {R.HOLE_LIMIT}
-    counted = sessions.statistics()
-    assert (counted.calls, counted.forgotten, counted.turned_away) == (2, 1, 1)
-
-
-def test_forks_are_limited() -> None:
-    """PIN-3: a flood of To tags makes a bounded number of branches."""
-    script = Script()
-    script.invite()
-    for number in range(100):
-        script.response(183, ANSWER, tag=b"fork-%d" % number)
-    assert script.reasons == {R.HOLE_LIMIT}
-    assert script.open == CALL_HOLES
-    script.response(487, tag=b"fork-1")
-    assert script.open == set()
-
-
-def test_cleartext_sdes_is_shown() -> None:
-    """SDE-9: a key over clear signalling is flagged, over TLS it is not."""
-    for transport, is_clear in (("udp", True), ("tcp", True), ("tls", False), ("wss", False)):
-        script = Script()
-        script.request("INVITE", OFFER, tag=b"", transport=transport)
-        [stream] = script.response(200, ANSWER, transport=transport).streams
-        assert stream.cleartext is is_clear
-        assert (R.CLEARTEXT_SDES in script.reasons) is is_clear
 
 
 def weak_offer_with_a_good_line() -> Sdp:

@@ -286,3 +286,13 @@ def test_call_that_nobody_answers_is_forgotten_in_time() -> None:
     script.wait(2)
     assert script.open == set()
     assert script.sessions.statistics().calls == 0
+
+
+def test_cleartext_sdes_is_shown() -> None:
+    """SDE-9: a key over clear signalling is flagged, over TLS it is not."""
+    for transport, is_clear in (("udp", True), ("tcp", True), ("tls", False), ("wss", False)):
+        script = Script()
+        script.request("INVITE", OFFER, tag=b"", transport=transport)
+        [stream] = script.response(200, ANSWER, transport=transport).streams
+        assert stream.cleartext is is_clear
+        assert (Reason.CLEARTEXT_SDES in script.reasons) is is_clear
