@@ -296,3 +296,11 @@ def test_cleartext_sdes_is_shown() -> None:
         [stream] = script.response(200, ANSWER, transport=transport).streams
         assert stream.cleartext is is_clear
         assert (Reason.CLEARTEXT_SDES in script.reasons) is is_clear
+
+
+def test_address_of_somebody_else_is_not_vouched_for() -> None:
+    """SDP-8: an SDP that names a third host is shown as such to the policy."""
+    script = Script()
+    script.talk(sdp(CAROL, audio(30000, CRYPTO_A)))
+    [stream] = script.outcome.streams
+    assert (stream.caller_vouched, stream.callee_vouched) == (False, True)
