@@ -6,6 +6,7 @@ from phones import (
     BOB,
     CALL_HOLES,
     CAROL,
+    CRYPTO_A,
     CRYPTO_A2,
     CRYPTO_B,
     CRYPTO_B2,
