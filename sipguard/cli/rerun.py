@@ -26,7 +26,7 @@ _SHOWN_OCTETS: Final = 256
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 # For showing only: what the guard reads, it reads by wire.sip.
-_REQUEST: Final = re.compile(rb"(?i)[\r\n]*([\w.!%*+`'~-]{1,64}) +[^\r\n]* +SIP/2\.0[ \t]*[\r\n]")
+_REQUEST: Final = re.compile(rb"(?i)[\r\n]*([\w.!%*+`'~-]{1,64})[ \t]+[^\r\n]*SIP/[0-9]")
 _RESPONSE: Final = re.compile(rb"(?i)[\r\n]*SIP/2\.0 +([1-6][0-9]{2})[ \r\n]")
 _CALL_ID: Final = re.compile(rb"(?i)[\r\n](?:call-id|i)[ \t]*:[ \t]*([^\r\n]*)")
 _USUAL_CALL_ID: Final = b"\r\nCall-ID: "

@@ -115,11 +115,11 @@ def a_call(
 @pytest.fixture
 def capture(tmp_path: Path) -> Path:
     forged = request(b"BYE", 9, b"other", to_tag=b"b")
-    junk = request(b"INVITE", 1, b"c3").replace(b" sip:bob@10.0.0.2 SIP", b" SIP")
+    junk = response(200, b"INVITE", 1, b"c3").replace(b" 200 ", b" 4294967301 ")
     return write(
         tmp_path / "calls.pcap",
         [
-            *a_call(b"c1@h", 0),
+            *a_call(b"c1", 0),
             *a_call(b"c2", 10, key=b"")[:1],
             (11, X, B, 5060, forged),
             (12, X, B, 5060, b"GET / HTTP/1.1\r\n\r\n"),
@@ -147,7 +147,7 @@ def test_the_json_contract(run: Run, capture: Path, policy: Path) -> None:
     assert (first["src"], first["src_port"], first["dst"], first["dst_port"]) == (
         "10.0.0.1", 5060, "10.0.0.2", 5060,
     )  # fmt: skip
-    assert (first["transport"], first["call_id"], first["rule"]) == ("udp", "c1@h", "phones")
+    assert (first["transport"], first["call_id"], first["rule"]) == ("udp", "c1", "phones")
     assert (told[5]["rule"], told[5]["reason"]) == ("plain", "not-keyed")
     assert told[6]["rule"] == "forged"
 
@@ -287,9 +287,10 @@ sys.exit(code)
     [
         (b"INVITE sip:b@c SIP/2.0\r\nCall-ID: x\r\n\r\n", ("INVITE", None, "x")),
         (b"\r\nSIP/2.0 200 OK\r\ni : y \r\n\r\n", (None, 200, "y")),
-        (b"INVITE SIP/2.0\r\n\r\n", (None, None, None)),
+        (b"INVITE SIP/2.0\r\n\r\n", ("INVITE", None, None)),
+        (b"<INVITE> sip:b@c SIP/2.0\r\n\r\n", (None, None, None)),
         (b"SIP/2.0 4294967301 x\r\ncall-id:z\x1b\r\n\r\n", (None, None, "z\\x1b")),
-        (b"INVITE sip:b@c SIP/7.0\r\nCALL-ID: x", (None, None, "x")),
+        (b"INVITE sip:b@c SIP/7.0\r\nCALL-ID: x", ("INVITE", None, "x")),
         (b"INVITE sip:b@c SIP/2.0\r\nCall-ID: cut", ("INVITE", None, "cut")),
     ],
 )
