@@ -18,6 +18,8 @@ ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
 STRICT = ROOT / "policies" / "strict.policy"
 READY = "sipguard is guarding"
+TABLE = "sipguard"
+PINHOLE_SETS = "pinholes"  # pinholes4 and pinholes6; what we look at, an admin can look at
 
 
 class Hole(NamedTuple):
@@ -132,7 +134,7 @@ class Gateway:
         found: list[Hole] = []
         for entry in json.loads(listed)["nftables"]:
             contents = entry.get("set", {})
-            if "sipguard" in contents.get("table", ""):
+            if contents.get("table") == TABLE and contents["name"].startswith(PINHOLE_SETS):
                 found += [hole for element in contents.get("elem", []) if (hole := _hole(element))]
         return found
 
