@@ -31,6 +31,7 @@ KEY_OCTETS: Final = {
     b"AEAD_AES_128_GCM": 28,
     b"AEAD_AES_256_GCM": 44,
 }
+_PLAIN_OCTETS: Final = 30  # 40 base64 digits
 MAX_KEYS: Final = 8  # keys in one line; nobody needs more than two or three
 MAX_LIFETIME: Final = 2**48  # packets (RFC 3711 section 9.2)
 MAX_MKI_OCTETS: Final = 128
@@ -40,6 +41,8 @@ _WEAKENING: Final = (b"UNENCRYPTED_SRTP", b"UNENCRYPTED_SRTCP", b"UNAUTHENTICATE
 _TAG: Final = re.compile(rb"0|[1-9][0-9]{0,8}")
 _NUMBER: Final = re.compile(rb"[1-9][0-9]{0,15}")
 _POWER: Final = re.compile(rb"2\^([0-9]{1,2})")
+# What nearly every telephone writes: one key, neither padding nor parameters.
+_PLAIN: Final = re.compile(rb"([1-9][0-9]{0,8}) ([A-Z0-9_]+) inline:([A-Za-z0-9+/]{40})")
 _BASE64: Final = re.compile(rb"[A-Za-z0-9+/]{1,128}={0,2}")
 
 
@@ -61,6 +64,11 @@ def parse_crypto(value: bytes) -> Crypto:
 
     Raises nothing: an unusable line beside a good one is legal (SDE-1).
     """
+    plain = _PLAIN.fullmatch(value)
+    if plain is not None:
+        digits, name, text = plain.groups()
+        if KEY_OCTETS.get(name) == _PLAIN_OCTETS:
+            return Crypto(int(digits), name, (a2b_base64(text),), (), None)
     words = [word for word in value.replace(b"\t", b" ").split(b" ") if word]
     if value[:1] in (b" ", b"\t") or len(words) < 3 or not _TAG.fullmatch(words[0]):
         return Crypto(0, b"", (), (), Reason.BAD_CRYPTO)

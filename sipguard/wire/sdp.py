@@ -30,10 +30,13 @@ _SESSION_RANK: Final = {
     letter: rank for rank, letters in enumerate(_SESSION_ORDER) for letter in letters
 }
 _MEDIA_RANK: Final = {letter: rank for rank, letter in enumerate("icbka")}
+_LAST_RANK: Final = len(_SESSION_ORDER)
+_ATTRIBUTE_LINE, _MEDIA_LINE = b"am"
 _ONCE: Final = frozenset("vosiuck")
 _DIRECTIONS: Final = frozenset((b"sendrecv", b"sendonly", b"recvonly", b"inactive"))
 _SETUPS: Final = frozenset((b"active", b"passive", b"actpass", b"holdconn"))
 _MEDIA_ONLY: Final = frozenset((b"crypto", b"rtcp", b"candidate", b"zrtp-hash", b"tls-id"))
+_READ_HERE: Final = _MEDIA_ONLY | _DIRECTIONS | frozenset((b"fingerprint", b"setup", b"rtcp-mux"))
 
 # Digest octets by hash name (RFC 8122 section 5); MD5 and MD2 are left out on purpose (DTL-1).
 _HASH_OCTETS: Final = {b"sha-1": 20, b"sha-224": 28, b"sha-256": 32, b"sha-384": 48, b"sha-512": 64}
@@ -187,15 +190,19 @@ def _sections(lines: list[bytes], findings: _Findings) -> tuple[_Section, list[_
     for line in lines:
         if line[1:2] != b"=":
             raise HostileInput(Reason.BAD_SDP, "a line is not <letter>=<value>", line[:64])
-        letter = chr(line[0])
-        if letter == "m":
+        letter = line[0]
+        if letter == _ATTRIBUTE_LINE:  # most lines by far, and the last ones of their level
+            here.rank = _LAST_RANK
+            name, _, rest = line[2:].partition(b":")
+            here.attributes.append((name, rest))
+        elif letter == _MEDIA_LINE:
             if len(sections) >= MAX_MEDIA:
                 raise HostileInput(Reason.BAD_SDP, f"more than {MAX_MEDIA} media lines")
             here = _Section(_MEDIA_RANK)
             here.lines["m"] = line[2:]
             sections.append(here)
         else:
-            _place(here, letter, line[2:], findings)
+            _place(here, chr(letter), line[2:], findings)
     return session, sections
 
 
@@ -209,10 +216,6 @@ def _place(section: _Section, letter: str, value: bytes, findings: _Findings) ->
     if rank < section.rank:
         findings.add(Reason.BAD_SDP, "lines out of order")
     section.rank = rank
-    if letter == "a":
-        name, _, rest = value.partition(b":")
-        section.attributes.append((name, rest))
-        return
     if letter in section.seen and letter in _ONCE:
         if letter in "vo":
             raise HostileInput(Reason.BAD_SDP, f"a second {letter}= line")
@@ -236,8 +239,9 @@ def _origin(session: _Section, findings: _Findings) -> tuple[bytes, bytes, bytes
     if "o" not in session.lines:
         return b"", b"", b""
     fields = session.lines["o"].split(b" ")
-    ids = fields[1:3]
-    if len(fields) != 6 or not all(_SESSION_ID.fullmatch(number) for number in ids):
+    if len(fields) != 6 or not (
+        _SESSION_ID.fullmatch(fields[1]) and _SESSION_ID.fullmatch(fields[2])
+    ):
         findings.add(Reason.BAD_SDP, "o= is not well formed", session.lines["o"])
         return b"", b"", b""
     return fields[1], fields[2], fields[5]
@@ -246,7 +250,7 @@ def _origin(session: _Section, findings: _Findings) -> tuple[bytes, bytes, bytes
 def _read(section: _Section, findings: _Findings, *, at_session: bool = False) -> _Draft:
     """Read the attributes that decide about keys and ends; leave all others alone."""
     draft = _Draft()
-    for name, value in section.attributes:
+    for name, value in [pair for pair in section.attributes if pair[0] in _READ_HERE]:
         if at_session and name in _MEDIA_ONLY:
             findings.add(Reason.SDP_LEVEL, "a media attribute at session level", name)
         elif name == b"crypto":
@@ -309,25 +313,27 @@ def _media(section: _Section, session: _Section, common: _Draft, findings: _Find
     text, address = _connection(section, session, port, findings)
     prints = common.fingerprints if own.fingerprints is None else own.fingerprints
     return Media(
-        kind=kind,
-        port=port,
-        port_count=count,
-        proto=proto,
-        formats=formats,
-        address=address,
-        address_text=text,
-        direction=own.direction or common.direction or b"sendrecv",
-        cryptos=_unique_tags(own.cryptos),
-        fingerprints=tuple(prints or ()),
-        setup=(common.setup if own.setup is None else own.setup) or b"",
-        rtcp=own.rtcp,
-        rtcp_mux=own.mux,
-        attributes=tuple(section.attributes),
+        kind,
+        port,
+        count,
+        proto,
+        formats,
+        address,
+        text,
+        own.direction or common.direction or b"sendrecv",
+        _unique_tags(own.cryptos),
+        tuple(prints or ()),
+        (common.setup if own.setup is None else own.setup) or b"",
+        own.rtcp,
+        own.mux,
+        tuple(section.attributes),
     )
 
 
 def _unique_tags(cryptos: list[Crypto]) -> tuple[Crypto, ...]:
     """Spoil lines that share a tag: an answer could not say which it takes (RFC 4568 9.1)."""
+    if len(cryptos) < 2:
+        return tuple(cryptos)
     tags = [crypto.tag for crypto in cryptos if crypto.suite]
     if len(set(tags)) == len(tags):
         return tuple(cryptos)
