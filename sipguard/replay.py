@@ -8,6 +8,7 @@ another place, or with other headers.
 """
 
 from enum import Enum
+from itertools import islice
 from typing import Final, NamedTuple
 
 from sipguard.moment import Moment
@@ -103,7 +104,7 @@ class Memory:
 
     def expire(self, now: Moment, limit: int = 2000) -> None:
         """Forget at most *limit* entries that are too old, so that no call waits for it."""
-        for key in list(_first(self._entries, limit)):
+        for key in list(islice(self._entries, limit)):
             if self._entries[key].expires_at_s > now.monotonic_s:
                 return
             del self._entries[key]
@@ -164,12 +165,3 @@ def _content_of(message: Message, ids: Ids) -> int:
 
 def _tail_of(message: Message) -> tuple[bytes, ...]:
     return tuple(via.branch for via in message.vias[1 : LEGS + 1])
-
-
-def _first(entries: dict[int, "_Entry"], limit: int) -> list[int]:
-    keys = []
-    for key in entries:
-        if len(keys) >= limit:
-            break
-        keys.append(key)
-    return keys

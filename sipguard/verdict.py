@@ -87,10 +87,13 @@ class Decision(NamedTuple):
     """The guard's answer for one packet.
 
     ``action`` is what the edge does now; ``judgement.action`` is what the
-    policy said. They differ in shadow mode only.
+    policy said. They differ in shadow mode only. ``renewals`` are pinholes
+    that stay open after a new offer and answer; the kernel may have closed
+    one for silence, on hold, so the edge opens it again.
     """
 
     action: Action
     judgement: Judgement
     findings: tuple[Finding, ...] = ()
     effects: tuple[Effect, ...] = ()
+    renewals: tuple[OpenPinhole, ...] = ()
