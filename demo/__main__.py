@@ -28,19 +28,22 @@ def main() -> int:
     reason = machine_lacks()
     if missing := missing_programs():
         reason = reason or f"not installed: {' and '.join(missing)}"
-    if reason:
-        return offline.run(reason)
     try:
         with _ended_by_signals():
-            return _live(narrator())
-    except NetworkUnavailable as error:
-        return offline.run(str(error))
+            return offline.run(reason) if reason else _live_if_possible()
     except Interrupted as error:
         shout(f"{error}: everything is cleaned up")
         return 1
-    except RuntimeError as error:
+    except (RuntimeError, OSError) as error:
         shout(f"the demo failed: {error}")
         return 1
+
+
+def _live_if_possible() -> int:
+    try:
+        return _live(narrator())
+    except NetworkUnavailable as error:
+        return offline.run(str(error))
 
 
 def _live(say: Say) -> int:
