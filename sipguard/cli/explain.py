@@ -9,9 +9,9 @@ from pathlib import Path
 from sipguard.cli import told
 from sipguard.cli.advice import advise
 from sipguard.cli.output import VERDICT_STYLES, Screen, Style, show_time
-from sipguard.cli.policy_file import read_text
 from sipguard.cli.state import add_state_option
 from sipguard.edge.archive import Archive, Entry
+from sipguard.edge.policy_file import read_text
 from sipguard.journal.escape import escape, safe_text
 from sipguard.reason import Reason
 

@@ -1,0 +1,397 @@
+"""The running gateway: packets from the kernel to the guard, and its decisions back."""
+
+import gc
+import os
+import signal
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Final, Protocol
+
+from twisted.application.service import Service
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from sipguard.edge import policy_file
+from sipguard.edge.control import INTERVAL_S, RuleHits, StatusReport, write_status
+from sipguard.edge.from_policy import plan_of
+from sipguard.edge.netfilter import Netfilter
+from sipguard.edge.nfqueue import MAX_PACKETS, Queue, QueuedPacket
+from sipguard.edge.plan import Plan
+from sipguard.edge.policy_file import LoadedPolicy
+from sipguard.edge.reply import ReplySender
+from sipguard.edge.store import Store
+from sipguard.errors import EdgeError, PolicyError
+from sipguard.guard import Guard
+from sipguard.journal.ledger import Ledger
+from sipguard.journal.observation import Observation
+from sipguard.journal.record import Record
+from sipguard.moment import Moment
+from sipguard.verdict import Action, Effect, OpenPinhole, Reply
+
+TICK_S: Final = 1.0
+JOURNAL_S: Final = 0.5
+OVERLOAD_S: Final = 0.25
+WATCH_S: Final = 2.0
+OVERLOADED_AT: Final = MAX_PACKETS // 2
+MAX_OBSERVATIONS: Final = 10_000
+OBSERVATIONS_A_TURN: Final = 100  # a record costs about half a millisecond
+
+
+class Reactor(Protocol):
+    """What the service asks of Twisted's reactor."""
+
+    def addReader(self, reader: Queue) -> None:
+        """Call ``doRead`` whenever there is something to read."""
+
+    def removeReader(self, reader: Queue) -> None:
+        """Stop that."""
+
+    def callFromThread(self, work: Callable[..., None], *arguments: object) -> None:
+        """Run *work* in the reactor's next turn; safe in a signal handler."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the command line says, where the policy does not."""
+
+    policy_file: str
+    state_dir: Path
+    queues: tuple[int, int] = (0, 0)
+    interfaces: tuple[str, ...] = ()
+    mode: str = ""
+    fail_open: bool = False
+
+
+class GuardService(Service):
+    """One process: some queues, one guard, one store.
+
+    ``privilegedStartService`` does everything that needs root and fails with
+    one sentence; after it nothing of ours needs more than the open sockets,
+    CAP_NET_ADMIN and the state directory.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self, settings: Settings, loaded: LoadedPolicy, store: Store, reactor: Reactor
+    ) -> None:
+        self._settings = settings
+        self._loaded = loaded
+        self._store = store
+        self._reactor = reactor
+        self._netfilter = Netfilter(self._plan(loaded))
+        self._queues: list[Queue] = []
+        self._replies: ReplySender | None = None
+        self._ledger = Ledger()
+        self._guard: Guard | None = None
+        self._observations: deque[Observation] = deque()
+        self._lost_observations = 0
+        self._started_s = time.time()
+        self._last_reload = ""
+        self._by_verdict: Counter[str] = Counter()
+        self._by_reason: Counter[str] = Counter()
+        self._packets = 0
+        self._errors = 0
+        self._loops: list[LoopingCall] = []
+
+    def _plan(self, loaded: LoadedPolicy) -> Plan:
+        settings = self._settings
+        return plan_of(
+            loaded.policy,
+            queues=settings.queues,
+            interfaces=settings.interfaces,
+            fail_open=settings.fail_open,
+        )
+
+    # --- starting and stopping
+
+    def privilegedStartService(self) -> None:
+        """Bind the queues, then install the rules: a busy queue leaves nothing behind."""
+        try:
+            self._ledger = Ledger(after=self._store.open())
+            plan = self._netfilter.plan
+            for number in range(plan.queues[0], plan.queues[1] + 1):
+                queue = Queue(number, self._take, mark=plan.mark, fail_open=plan.lets_pass)
+                self._queues.append(queue)
+            self._replies = ReplySender(plan.mark)
+            self._netfilter.install()
+        except EdgeError as error:
+            self._let_go()
+            raise SystemExit(f"sipguard: {error}") from None
+        # Pinholes of an earlier run mean calls that it knew and we do not.
+        adopted = len(self._netfilter.pinholes())
+        forgotten = self._netfilter.forget_silent()
+        self._guard = Guard(
+            self._loaded.policy,
+            os.urandom(32),
+            record=self._observe,
+            learning=bool(adopted),
+        )
+        if adopted or forgotten:
+            self.log.info(
+                "{adopted} pinholes of an earlier run stay open, {forgotten} silent ones closed",
+                adopted=adopted,
+                forgotten=forgotten,
+            )
+
+    def startService(self) -> None:
+        """Begin to read the queues."""
+        self.running = True
+        for queue in self._queues:
+            self._reactor.addReader(queue)
+        for seconds, work in (
+            (TICK_S, self._tick),
+            (JOURNAL_S, self._write_journal),
+            (INTERVAL_S, self._write_status),
+            (OVERLOAD_S, self._look_at_the_queue),
+            (WATCH_S, self._look_at_the_policy),
+        ):
+            loop = LoopingCall(self._guarded, work)
+            loop.start(seconds)
+            self._loops.append(loop)
+        signal.signal(signal.SIGHUP, self._on_hangup)
+        # What exists now lives as long as we do; the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 50)
+        policy = self._loaded.policy
+        self.log.info(
+            "sipguard is guarding: {mode}, {rules} rules of {file}, queue {queue}",
+            mode=policy.mode,
+            rules=len(policy.rules),
+            file=policy.file,
+            queue=self._settings.queues[0],
+        )
+
+    def stopService(self) -> None:
+        """Stop reading; leave the kernel as the policy's ``on-exit`` says."""
+        self.running = False
+        for loop in self._loops:
+            if loop.running:
+                loop.stop()
+        for queue in self._queues:
+            self._reactor.removeReader(queue)
+        keep = self._loaded.policy.on_exit == "keep"
+        try:
+            self._netfilter.remove(keep=keep)
+        except EdgeError as error:
+            self.log.error("{error}", error=error)
+        self._write_all_records()
+        self._write_status()
+        self._let_go()
+        self.log.info(
+            "sipguard stops; {what}",
+            what="pinholes of running calls stay" if keep else "its kernel rules are removed",
+        )
+
+    def _let_go(self) -> None:
+        for queue in self._queues:
+            queue.close()
+        self._queues.clear()
+        if self._replies is not None:
+            self._replies.close()
+            self._replies = None
+        self._store.close()
+
+    # --- one packet
+
+    def _take(self, octets: bytes, interface: str, packet: QueuedPacket) -> None:
+        guard = self._guard
+        if guard is None:
+            return
+        decision = guard.inspect(octets, interface, _now())
+        self._packets += 1
+        judgement = decision.judgement
+        self._by_verdict[judgement.action._value_] += 1
+        self._by_reason[judgement.reason._value_] += 1
+        if decision.action is Action.ACCEPT:
+            if decision.effects or decision.renewals:
+                # The holes first: media must not outrun them.
+                self._apply((*decision.effects, *decision.renewals))
+            packet.accept()
+            return
+        packet.drop()
+        for effect in decision.effects:
+            if isinstance(effect, Reply) and self._replies is not None:
+                self._replies.send(effect)
+
+    def _apply(self, effects: Sequence[Effect]) -> None:
+        refused = self._netfilter.apply(effects)
+        for effect in refused:
+            what = "open" if isinstance(effect, OpenPinhole) else "close"
+            self.log.warn("the kernel did not {what} {hole}", what=what, hole=effect.hole)
+
+    def _observe(self, observation: Observation) -> None:
+        """Called by the guard; the record is made after the verdict, in another turn."""
+        if len(self._observations) >= MAX_OBSERVATIONS:
+            self._lost_observations += 1
+            return
+        self._observations.append(observation)
+
+    # --- in turns
+
+    def _guarded(self, work: Callable[[], None]) -> None:
+        """Run one turn; a fault of ours is logged and does not end the loop."""
+        try:
+            work()
+        except Exception:  # noqa: BLE001 - the gateway goes on
+            self._errors += 1
+            self.log.failure(
+                "our own code failed in {work}", Failure(), work=getattr(work, "__name__", "?")
+            )
+
+    def _tick(self) -> None:
+        if self._guard is None:
+            return
+        effects = self._guard.tick(_now())
+        if effects:
+            self._apply(effects)
+
+    def _write_journal(self) -> None:
+        records: list[Record] = []
+        for _ in range(min(OBSERVATIONS_A_TURN, len(self._observations))):
+            record = self._ledger.note(self._observations.popleft())
+            if record is not None:
+                records.append(record)
+        now_s = time.time()
+        records += self._ledger.flush(now_s)
+        if records or self._store.waiting:
+            self._store.write(records, now_s)
+
+    def _write_all_records(self) -> None:
+        while self._observations:
+            self._write_journal()
+        while records := self._ledger.flush(time.time() + 3600):
+            self._store.write(records, time.time())
+
+    def _look_at_the_queue(self) -> None:
+        if self._guard is None:
+            return
+        waiting = 0
+        for queue in self._queues:
+            status = queue.status()
+            waiting = max(waiting, status.waiting if status else 0)
+        overloaded = waiting >= OVERLOADED_AT
+        if overloaded is not self._guard.overloaded:
+            self._guard.overloaded = overloaded
+            self.log.warn(
+                "{waiting} packets wait: {what}",
+                waiting=waiting,
+                what=f"on-overload {self._loaded.policy.on_overload} applies"
+                if overloaded
+                else "back to normal",
+            )
+
+    def _look_at_the_policy(self) -> None:
+        if policy_file.has_changed(self._loaded):
+            self.reload()
+
+    # --- reloading
+
+    def _on_hangup(self, _signal: int, _frame: FrameType | None) -> None:
+        self._reactor.callFromThread(self._guarded, self._hangup)
+
+    def _hangup(self) -> None:
+        self._store.reopen()
+        self.reload()
+
+    def reload(self) -> None:
+        """Read the policy anew; on any error the last good one stays in force, whole."""
+        before = self._loaded
+        try:
+            loaded = policy_file.load(self._settings.policy_file, self._settings.mode, time.time())
+            plan = self._plan(loaded)
+            if plan != self._netfilter.plan:
+                self._netfilter.reinstall(plan)
+        except (PolicyError, EdgeError) as error:
+            # Do not try the same bad file again until it is written once more.
+            names = before.mtimes_ns
+            self._loaded = before._replace(
+                mtimes_ns={name: policy_file.mtime_ns(name) for name in names}
+            )
+            self._last_reload = f"refused: {error}"
+            self.log.error(
+                "policy not reloaded, the last good one stays in force:\n{error}", error=error
+            )
+            return
+        self._loaded = loaded
+        if self._guard is not None:
+            self._guard.replace_policy(loaded.policy)
+        self._last_reload = "ok"
+        self.log.info(
+            "policy reloaded: {mode}, {rules} rules of {file}",
+            mode=loaded.policy.mode,
+            rules=len(loaded.policy.rules),
+            file=loaded.policy.file,
+        )
+
+    # --- status
+
+    def _write_status(self) -> None:
+        try:
+            write_status(self._settings.state_dir, self.report())
+        except OSError as error:
+            self.log.warn("cannot write the status file: {error}", error=error)
+
+    def report(self) -> StatusReport:
+        """Gather what ``sipguard status`` shows."""
+        policy = self._loaded.policy
+        now_s = time.time()
+        offset_s = now_s - time.monotonic()
+        report = StatusReport(os.getpid(), now_s, self._started_s)
+        report.mode = policy.mode
+        report.policy_file = policy.file
+        report.policy_hash = self._loaded.digest
+        report.policy_loaded_s = self._loaded.loaded_s
+        report.last_reload = self._last_reload
+        report.packets = self._packets
+        report.by_verdict = dict(self._by_verdict)
+        report.by_reason = dict(self._by_reason)
+        report.records = self._store.written
+        report.lost_records = self._store.all_lost + self._lost_observations
+        report.store_error = self._store.last_error
+        report.errors = self._errors + sum(queue.counts().failures for queue in self._queues)
+        report.rules = [
+            RuleHits(
+                rule.chain,
+                rule.name,
+                rule.place,
+                rule.hits,
+                rule.last_hit.monotonic_s + offset_s if rule.last_hit else 0.0,
+            )
+            for rule in policy.rules
+        ]
+        self._count(report)
+        return report
+
+    def _count(self, report: StatusReport) -> None:
+        if self._guard is not None:
+            statistics = self._guard.statistics()
+            report.dialogs = statistics.dialogs
+            report.transactions = statistics.transactions
+            report.pinholes = statistics.holes
+            report.replay_entries = statistics.replay_entries
+            report.counters["forgotten"] = statistics.forgotten
+        for queue in self._queues:
+            status = queue.status()
+            if status is not None:
+                report.queue_drops += status.dropped_full + status.dropped_unread
+            report.counters["overruns"] = queue.counts().overruns
+        totals = self._netfilter.totals()
+        report.counters["pinholes_opened"] = totals.opened
+        report.counters["pinholes_closed"] = totals.closed
+        report.counters["pinholes_refused"] = totals.refused
+        if self._queues:
+            for name, counter in self._netfilter.counters().items():
+                report.counters[name] = counter.packets
+        if self._replies is not None:
+            report.counters["replies_sent"] = self._replies.sent
+
+
+def _now() -> Moment:
+    return Moment(time.monotonic(), time.time())

@@ -1,0 +1,106 @@
+"""``twistd sipguard``: its options, and the dozen objects wired by hand."""
+
+import sys
+import time
+from pathlib import Path
+from typing import ClassVar
+
+from twisted.internet import reactor
+from twisted.python import usage
+
+from sipguard.edge.json_lines import JsonLines
+from sipguard.edge.policy_file import load
+from sipguard.edge.service import GuardService, Settings
+from sipguard.edge.store import Store
+from sipguard.errors import EdgeError, PolicyError
+
+STATE_DIR = "/var/lib/sipguard"
+
+
+class Options(usage.Options):
+    """Everything else is the policy's to say."""
+
+    synopsis = "--policy FILE [options]"
+    longdesc = """
+Judges the SIP that this gateway forwards, opens pinholes for negotiated SRTP, and explains every
+block. Needs root, or CAP_NET_ADMIN and CAP_NET_RAW. Run it in the foreground with "twistd -n
+sipguard ...". SIGHUP, or a change of the policy file, reloads the policy; a policy that cannot be
+loaded leaves the last good one in force. Exit status: 0 after SIGTERM, 1 if it cannot start. See
+what it does: "sipguard status", "sipguard blocked", "sipguard explain ID", "sipguard tail".
+Check a policy first: "sipguard check FILE", "sipguard rules FILE".
+"""
+    optFlags: ClassVar = [
+        (
+            "fail-open",
+            None,
+            "Let SIP pass unjudged while sipguard is not running, or fails on a packet "
+            "(default: fail closed).",
+        ),
+    ]
+    optParameters: ClassVar = [
+        ("policy", "p", None, "The policy file (required)."),
+        ("state-dir", "s", STATE_DIR, "Where records and status are kept."),
+        ("queue", "q", "0", "NFQUEUE number to read, or a range FIRST:LAST."),
+        ("mode", "m", None, "Override the policy's mode: shadow or enforce."),
+        ("json-lines", "j", None, "Also append each record to this file as one JSON line."),
+        ("keep-days", None, 90, "Keep records for so many days.", int),
+        ("keep-octets", None, 1 << 30, "Keep at most so many octets of records.", int),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call] # Twisted does not type it
+        self.interfaces: list[str] = []
+        self.queues = (0, 0)
+
+    def opt_interface(self, name: str) -> None:
+        """Guard only what comes in by this interface; may stand several times (default: all)."""
+        self.interfaces.append(name)
+
+    opt_i = opt_interface
+
+    def postOptions(self) -> None:
+        """Refuse what cannot be, before anything starts."""
+        if not self["policy"]:
+            raise usage.UsageError("--policy FILE is required; start with policies/shadow.policy")
+        if self["mode"] not in (None, "shadow", "enforce"):
+            raise usage.UsageError("--mode is shadow or enforce")
+        first, _, last = str(self["queue"]).partition(":")
+        if not first.isdecimal() or not (last or first).isdecimal():
+            raise usage.UsageError("--queue is a number from 0 to 65535, or FIRST:LAST")
+        self.queues = (int(first), int(last or first))
+        if not self.queues[0] <= self.queues[1] <= 65535 or self.queues[1] - self.queues[0] > 63:
+            raise usage.UsageError("--queue is a number from 0 to 65535, or FIRST:LAST")
+
+
+def makeService(options: Options) -> GuardService:
+    """Load the policy and wire the service; a policy with errors ends the program here."""
+    try:
+        loaded = load(str(options["policy"]), options["mode"] or "", time.time())
+    except PolicyError as error:
+        raise SystemExit(str(error)) from None
+    for warning in loaded.policy.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    settings = Settings(
+        policy_file=str(options["policy"]),
+        state_dir=Path(str(options["state-dir"])),
+        queues=options.queues,
+        interfaces=tuple(options.interfaces),
+        mode=options["mode"] or "",
+        fail_open=bool(options["fail-open"]),
+    )
+    lines = options["json-lines"]
+    try:
+        settings.state_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
+        store = Store(
+            settings.state_dir,
+            lines=JsonLines(Path(lines)) if lines else None,
+            max_age_s=options["keep-days"] * 86400.0,
+            max_octets=options["keep-octets"],
+        )
+        return GuardService(settings, loaded, store, reactor)
+    except OSError as error:
+        raise SystemExit(
+            f"sipguard: cannot use {settings.state_dir}: {error.strerror}; give another --state-dir"
+        ) from None
+    except EdgeError as error:
+        raise SystemExit(f"sipguard: {error}") from None
