@@ -101,7 +101,6 @@ def test_prack_and_update(stage: Stage) -> None:
     with callee, caller:
         moved = CALLER_PORT + 20
         assert until(lambda: moved in ports(stage), 4)
-        assert until(lambda: CALLER_PORT not in ports(stage), 1)
         assert play(stage, caller_port=moved) == (10, 10)
         assert caller.wait(8) == 0, caller.complaint()
         assert callee.wait(4) == 0, callee.complaint()
@@ -116,8 +115,8 @@ def test_hold_and_rekey(stage: Stage) -> None:
         assert play(stage) == (10, 10)
         moved = CALLER_PORT + 20
         assert until(lambda: moved in ports(stage), 3)
-        assert until(lambda: CALLER_PORT not in ports(stage), 1)
         assert play(stage, caller_port=moved) == (10, 10)
+        assert CALLER_PORT in ports(stage), "media on its way to the old port still arrives (PIN-8)"
         assert caller.wait(8) == 0, caller.complaint()
         assert callee.wait(4) == 0, callee.complaint()
     assert stage.pinholes_gone()
