@@ -77,6 +77,7 @@ class Transaction:
         "binds_for_s",
         "call_id",
         "contact_hosts",
+        "copies",
         "cseq",
         "destination",
         "expires_at_s",
@@ -110,6 +111,7 @@ class Transaction:
         self.from_caller = from_caller
         self.state = TransactionState.TRYING
         self.final_status = 0
+        self.copies = 0  # retransmissions seen
         self.to_tags: tuple[bytes, ...] = ()
         self.expires_at_s = 0.0
         # What only some methods need later: the hosts that may speak for the

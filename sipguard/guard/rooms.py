@@ -1,0 +1,112 @@
+"""What the guard's parts share: the rooms below, the policy in force, one message's case."""
+
+from collections.abc import Callable, Sequence
+
+from sipguard.calls.book import Book
+from sipguard.calls.standing import Stand
+from sipguard.calls.transaction import LINGER_S
+from sipguard.guard.negotiation import Negotiator
+from sipguard.journal.observation import Observation
+from sipguard.media.sessions import Sessions
+from sipguard.moment import Moment
+from sipguard.policy.rules import Policy, Ruling
+from sipguard.policy.subject import Subject
+from sipguard.rates import Rates
+from sipguard.reason import Finding, Reason
+from sipguard.refusal import Refuser
+from sipguard.replay import Memory
+from sipguard.verdict import Action, Judgement
+from sipguard.wire.packet import Packet
+from sipguard.wire.sip import Ids, Message
+
+MAX_TRANSACTIONS = 400_000
+
+_ACTIONS = {"accept": Action.ACCEPT, "drop": Action.DROP, "reject": Action.REJECT}
+
+Recorder = Callable[[Observation], None]
+
+
+class Rooms:
+    """Everything that outlives one packet. Only the policy is ever replaced."""
+
+    def __init__(
+        self, policy: Policy, secret: bytes, record: Recorder | None, learning: bool
+    ) -> None:
+        self.policy = policy
+        self.overloaded = False
+        self.record = record
+        self.started_at_s = -1.0  # set by the first packet or tick
+        self.rates = Rates()
+        self.memory = Memory(policy.replay_window_s)
+        self.refuser = Refuser(secret)
+        self.book = Book(
+            max_dialogs=policy.max_dialogs,
+            max_transactions=MAX_TRANSACTIONS,
+            session_limit_s=policy.session_limit_s,
+        )
+        self.negotiator = Negotiator(
+            Sessions(max_calls=policy.max_dialogs, max_holes=policy.max_pinholes)
+        )
+        self._learning = learning
+
+    def set_time(self, now: Moment) -> None:
+        """Let the rooms that count by time know it."""
+        if self.started_at_s < 0:
+            self.started_at_s = now.monotonic_s
+        self.rates.at(now.monotonic_s)
+
+    def learns(self, now: Moment) -> bool:
+        """Whether calls from before the start may still be taken for known."""
+        unknown = self.policy.on_unknown_dialog
+        if not self._learning or unknown.action != "learn":
+            return False
+        return now.monotonic_s - self.started_at_s <= unknown.duration_s
+
+    def learns_responses(self, now: Moment) -> bool:
+        """Whether a response may answer a request from before the start; no longer than timer B."""
+        return self.learns(now) and now.monotonic_s - self.started_at_s <= LINGER_S
+
+
+class Case:
+    """One SIP message under judgement, with what was found out so far."""
+
+    __slots__ = ("findings", "ids", "message", "now", "packet", "stand", "subject")
+
+    def __init__(
+        self, packet: Packet, message: Message, ids: Ids, stand: Stand, subject: Subject
+    ) -> None:
+        self.packet = packet
+        self.message = message
+        self.ids = ids
+        self.stand = stand
+        self.subject = subject
+        self.now = subject.now
+        self.findings: Sequence[Finding] = message.findings
+
+    def add(self, finding: Finding) -> None:
+        """Add what a room above the parser found; rules may ask about it."""
+        self.findings = self.subject.findings = [*self.findings, finding]
+
+
+def judgement_of(ruling: Ruling, finding: Finding | None = None) -> Judgement:
+    """Return a rule's word as a judgement, with the finding that made it speak as the reason."""
+    rule = ruling.rule
+    action = _ACTIONS[ruling.action]
+    if finding is not None:
+        reason, detail, octets = finding
+    else:
+        reason = Reason.ACCEPTED if action is Action.ACCEPT else Reason.REFUSED_BY_RULE
+        detail, octets = "", b""
+    return Judgement(
+        action,
+        reason,
+        rule.name,
+        rule.place,
+        detail,
+        rule.status,
+        rule.phrase,
+        octets,
+        rule.log,
+        rule.alarm,
+        rule.shadow,
+    )
