@@ -76,6 +76,8 @@ class Book:
 
     def _stand_of_ack(self, ids: Ids, packet: Packet) -> Stand:
         transaction = self.transactions.of_request(ids, b"INVITE")
+        if transaction is None:
+            transaction = self.transactions.refused_invite(ids)
         if transaction is not None and transaction.final_status >= 300:
             if transaction.source != packet.src or transaction.cseq != ids.cseq:
                 return refused(Reason.STRAY_ACK, "from another source than the INVITE's")
@@ -184,7 +186,7 @@ class Book:
         status = message.status
         first_final = status >= 200 and not transaction.final_status
         transaction.step(event_of_status(status))
-        self.transactions.answered(transaction, status, now.monotonic_s)
+        self.transactions.answered(transaction, status, ids.to_tag, now.monotonic_s)
         method = transaction.method
         if method in DIALOG_MAKERS:
             if status > 100 and status < 300 and ids.to_tag:

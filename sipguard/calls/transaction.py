@@ -20,7 +20,8 @@ INVITE_PENDING_S: Final = 200.0  # timer C is more than 3 minutes, and a margin
 DIALOG_MAKERS: Final = frozenset({b"INVITE", b"SUBSCRIBE", b"REFER"})
 DEFAULT_EXPIRES_S: Final = 3600  # RFC 3261 section 10.2.1.1; SIP-32
 
-TransactionKey = tuple[bytes, bytes, bytes]
+TransactionKey = tuple[bytes, bytes, bytes]  # branch, sent-by, method
+InviteKey = tuple[bytes, bytes, int]  # Call-ID, From tag, CSeq
 
 
 class TransactionState(IntEnum):
@@ -82,6 +83,7 @@ class Transaction:
         "destination",
         "expires_at_s",
         "final_status",
+        "final_to_tag",
         "from_caller",
         "from_tag",
         "key",
@@ -111,6 +113,7 @@ class Transaction:
         self.from_caller = from_caller
         self.state = TransactionState.TRYING
         self.final_status = 0
+        self.final_to_tag = b""
         self.copies = 0  # retransmissions seen
         self.to_tags: tuple[bytes, ...] = ()
         self.expires_at_s = 0.0
@@ -160,6 +163,7 @@ class Transactions:
 
     def __init__(self, capacity: int) -> None:
         self._table: ExpiringTable[TransactionKey, Transaction] = ExpiringTable(capacity)
+        self._refused: ExpiringTable[InviteKey, Transaction] = ExpiringTable(capacity)
 
     def __len__(self) -> int:
         return len(self._table)
@@ -177,24 +181,41 @@ class Transactions:
         """Return the transaction that a response answers (TXN-3)."""
         return self._table.get((ids.branch, ids.sent_by, ids.method))
 
+    def refused_invite(self, ids: Ids) -> Transaction | None:
+        """Return the refused INVITE whose ACK came under a branch of its own.
+
+        RFC 3261 section 17.1.1.3 wants the INVITE's branch; some clients make
+        a new one, as for a 2xx. Everything else must fit (TXN-2).
+        """
+        transaction = self._refused.get((ids.call_id, ids.from_tag, ids.cseq))
+        if transaction is None or transaction.final_to_tag != ids.to_tag:
+            return None
+        return transaction
+
     def add(self, transaction: Transaction, now_s: float) -> None:
         """Remember an accepted request."""
         life_s = INVITE_PENDING_S if transaction.method == b"INVITE" else LINGER_S
         transaction.expires_at_s = now_s + life_s
         self._table.put(transaction.key, transaction, now_s)
 
-    def answered(self, transaction: Transaction, status: int, now_s: float) -> None:
+    def answered(self, transaction: Transaction, status: int, to_tag: bytes, now_s: float) -> None:
         """Note a response; a final one leaves the transaction 64*T1 to linger (TXN-4)."""
         if status >= 200:
             if not transaction.final_status:
                 transaction.final_status = status
                 transaction.expires_at_s = now_s + LINGER_S
+                if status >= 300 and transaction.method == b"INVITE":
+                    transaction.final_to_tag = to_tag
+                    key = (transaction.call_id, transaction.from_tag, transaction.cseq)
+                    self._refused.put(key, transaction, now_s)
         elif transaction.method == b"INVITE" and not transaction.final_status:
             # RFC 3261 section 16.7: every provisional but 100 starts timer C anew.
             transaction.expires_at_s = now_s + INVITE_PENDING_S
 
     def expire(self, now_s: float) -> Iterator[Transaction]:
         """Remove and yield what has outlived its timers."""
+        for _ in self._refused.expire(now_s):
+            pass
         return self._table.expire(now_s)
 
 

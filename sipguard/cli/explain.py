@@ -11,7 +11,6 @@ from sipguard.cli.advice import advise
 from sipguard.cli.output import VERDICT_STYLES, Screen, Style, show_time
 from sipguard.cli.state import add_state_option
 from sipguard.edge.archive import Archive, Entry
-from sipguard.edge.policy_file import read_text
 from sipguard.journal.escape import escape, safe_text
 from sipguard.reason import Reason
 
@@ -151,6 +150,8 @@ def _rule_text(place: str) -> str:
     if found is None or not Path(found[1]).is_file():
         return ""
     try:
+        from sipguard.edge.policy_file import read_text  # brings the grammar, which takes time
+
         lines = read_text(found[1]).splitlines()
     except (OSError, ValueError):
         return ""
