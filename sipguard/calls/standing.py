@@ -62,7 +62,7 @@ def stand_in_dialog(dialog: Dialog, ids: Ids, packet: Packet, message: Message) 
     from_caller = dialog.is_from_caller(ids.from_tag)
     if not dialog.may_speak(from_caller, packet.src):
         return refused(Reason.FORGED_IN_DIALOG, dialog=dialog)
-    if not dialog.is_alive:
+    if not dialog.is_alive and ids.method != b"BYE":  # both ends may hang up at once
         return refused(Reason.UNKNOWN_DIALOG, "the call is over", dialog=dialog)
     if not dialog.is_new_cseq(from_caller, packet.src, packet.dst, ids.cseq):
         return refused(Reason.OLD_CSEQ, dialog=dialog)

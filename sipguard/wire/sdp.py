@@ -344,8 +344,13 @@ def _unique_tags(cryptos: list[Crypto]) -> tuple[Crypto, ...]:
 
 
 def _media_line(value: bytes) -> tuple[bytes, int, int, bytes, tuple[bytes, ...]]:
-    """Split ``<media> <port>[/n] <proto> <fmt>...`` (SDP-4); blanks at its end are common."""
+    """Split ``<media> <port>[/n] <proto> <fmt>...`` (SDP-4).
+
+    Blanks at its end are common, and an H.323 gateway was seen that writes two
+    between formats; port and profile can be read one way only.
+    """
     words = value.rstrip(b" ").split(b" ")
+    words[3:] = [word for word in words[3:] if word]
     if len(words) < 4 or b"" in words:
         raise HostileInput(Reason.BAD_SDP, "an m= line is not well formed", value[:64])
     port_text, slash, count_text = words[1].partition(b"/")
