@@ -26,6 +26,10 @@ class NetworkUnavailable(RuntimeError):  # noqa: N818 - a state of this machine,
     """Namespaces cannot be made here; the text says why."""
 
 
+class NetworkBusy(RuntimeError):  # noqa: N818 - as above
+    """Another run has these namespaces now."""
+
+
 class Host(NamedTuple):
     """One end: its namespace, its interface and its addresses."""
 
@@ -83,18 +87,15 @@ class Network:
             if done.returncode:
                 raise NetworkUnavailable(f"cannot make a namespace: {done.stderr.strip()}")
             # Duplicate address detection would hold IPv6 back for the first two seconds.
-            run(["sysctl", "-q", "-w", "net.ipv6.conf.default.accept_dad=0"], namespace=name)
+            _set_kernel(name, "ipv6/conf/default/accept_dad", 0)
             run(["ip", "-n", name, "link", "set", "lo", "up"])
         self._join(self.caller, self.outside, 1)
         self._join(self.callee, self.inside, 2)
         self._join(self.stranger, self.elsewhere, 3)
-        settings = (
-            "net.ipv4.ip_forward=1",
-            "net.ipv6.conf.all.forwarding=1",
-            # The demo forges source addresses; the guard has to notice, not the kernel.
-            "net.ipv4.conf.all.rp_filter=0",
-        )
-        run(["sysctl", "-q", "-w", *settings], namespace=self.gateway)
+        _set_kernel(self.gateway, "ipv4/ip_forward", 1)
+        _set_kernel(self.gateway, "ipv6/conf/all/forwarding", 1)
+        # The demo forges source addresses; the guard has to notice, not the kernel.
+        _set_kernel(self.gateway, "ipv4/conf/all/rp_filter", 0)
         self._warm_up()
 
     def down(self) -> None:
@@ -112,7 +113,7 @@ class Network:
             claim.bind(f"\0sipguard-{self.gateway}")
         except OSError as error:
             claim.close()
-            raise NetworkUnavailable(
+            raise NetworkBusy(
                 f"another run uses the namespace {self.gateway}; wait until it has ended"
             ) from error
         self._claimed = claim
@@ -152,6 +153,11 @@ class Network:
             for host in (self.caller, self.stranger):
                 if not _answered(host, callee, version):
                     raise NetworkUnavailable(f"no way from {host.namespace} to {callee}")
+
+
+def _set_kernel(namespace: str, name: str, value: int) -> None:
+    """Set a network setting of one namespace; /proc/sys/net shows each thread its own."""
+    within(namespace, lambda: Path("/proc/sys/net", name).write_text(f"{value}\n"))
 
 
 def _answered(host: Host, there: str, version: int) -> bool:

@@ -24,11 +24,15 @@ def run(reason: str) -> int:
     print("  So no namespaces, no telephones, no NFQUEUE and no pinholes in the kernel: the")
     print(f"  messages of an earlier run ({CAPTURE.relative_to(ROOT)}) go through the same guard")
     print(f"  with the same policy ({STRICT.relative_to(ROOT)}) instead.\n")
-    outcomes = []
-    for case, stretch in zip(CASES, _stretches(_replayed()), strict=True):
-        outcomes.append(case(stretch))
-        print(outcomes[-1].line(), flush=True)
+    outcomes = judged_capture()
+    for outcome in outcomes:
+        print(outcome.line(), flush=True)
     return summed_up(outcomes)
+
+
+def judged_capture() -> list[Outcome]:
+    """Run the bundled capture through the guard and judge each case by what it did."""
+    return [case(lines) for case, lines in zip(CASES, _stretches(_replayed()), strict=True)]
 
 
 def _replayed() -> list[Line]:

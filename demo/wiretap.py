@@ -14,6 +14,9 @@ from demo.programs import until
 
 ETH_P_ALL = 3
 PACKET_OUTGOING = 4
+SO_TIMESTAMPNS = 35  # asm-generic/socket.h; Python has no name for it
+TIMESPEC = struct.Struct("@ll")
+ANCILLARY_OCTETS = socket.CMSG_SPACE(TIMESPEC.size)
 PROTOCOL_TCP = socket.IPPROTO_TCP
 PROTOCOL_UDP = socket.IPPROTO_UDP
 MAX_FRAMES = 50_000
@@ -61,6 +64,8 @@ class Wiretap:
 
         self._socket = within(namespace, listen)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+        # The kernel's time of arrival: several taps then agree on what came first.
+        self._socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         self._socket.bind((interface, ETH_P_ALL))
         self._socket.settimeout(0.1)
         self._open = True
@@ -113,12 +118,13 @@ class Wiretap:
     def _listen(self) -> None:
         while self._open:
             try:
-                octets, address = self._socket.recvfrom(65_535)
+                octets, notes, _, address = self._socket.recvmsg(65_535, ANCILLARY_OCTETS)
             except TimeoutError:
                 continue
             except OSError:
                 return
-            frame = read_frame(octets, outgoing=address[2] == PACKET_OUTGOING)
+            outgoing = address[2] == PACKET_OUTGOING
+            frame = read_frame(octets, arrival_s(notes), outgoing=outgoing)
             if frame is not None and len(self.frames) < MAX_FRAMES:
                 self.frames.append(frame)
 
@@ -142,7 +148,16 @@ class _Header(NamedTuple):
     packet: bytes
 
 
-def read_frame(octets: bytes, *, outgoing: bool) -> Frame | None:
+def arrival_s(notes: list[tuple[int, int, bytes]]) -> float:
+    """Return the kernel's time stamp among a packet's ancillary notes, as POSIX time."""
+    for level, kind, value in notes:
+        if (level, kind) == (socket.SOL_SOCKET, SO_TIMESTAMPNS) and len(value) == TIMESPEC.size:
+            seconds, nanoseconds = TIMESPEC.unpack(value)
+            return float(seconds + nanoseconds / 1e9)
+    return time.time()
+
+
+def read_frame(octets: bytes, time_s: float, *, outgoing: bool) -> Frame | None:
     """Read an Ethernet frame; None for what is neither IPv4 nor IPv6."""
     kind, packet = octets[12:14], octets[14:]
     if kind == b"\x08\x00" and len(packet) >= 20:
@@ -153,7 +168,7 @@ def read_frame(octets: bytes, *, outgoing: bool) -> Frame | None:
         return None
     source_port, port, payload = _read_segment(ip)
     return Frame(
-        time_s=time.time(),
+        time_s=time_s,
         outgoing=outgoing,
         source=ip.source,
         destination=ip.destination,
