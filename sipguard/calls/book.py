@@ -52,6 +52,8 @@ class Book:
         self.transactions = Transactions(max_transactions)
         self.dialogs = Dialogs(max_dialogs, session_limit_s)
         self.registrations = Registrations(max_dialogs)
+        # Gone for lack of room while a request was written down; told with the next tick.
+        self._forgotten: list[Ended] = []
 
     # --- looking
 
@@ -152,7 +154,9 @@ class Book:
             self._expect_notify(message, ids, packet, now)
 
     def _expect_notify(self, message: Message, ids: Ids, packet: Packet, now: Moment) -> None:
-        dialog, _ = self.dialogs.open((ids.call_id, ids.from_tag, b""), now.monotonic_s)
+        key = (ids.call_id, ids.from_tag, b"")
+        dialog, evicted = self.dialogs.open(key, now.monotonic_s)
+        self._forgotten += forgotten(evicted)
         dialog.saw_host(True, packet.src, *contact_hosts(message))
         dialog.saw_host(False, packet.dst)
 
@@ -191,7 +195,7 @@ class Book:
         if method in DIALOG_MAKERS:
             if status > 100 and status < 300 and ids.to_tag:
                 return self._make_dialog(stand, transaction, message, ids, packet, now)
-            if status >= 300 and first_final:
+            if status >= 300 and first_final and not transaction.in_dialog:
                 return self._fail(transaction, now)
         elif method == b"BYE" and first_final:
             return self._finish(stand, transaction, status, now)
@@ -199,7 +203,7 @@ class Book:
             self._refresh(stand.dialog, not transaction.from_caller, message, now)
         elif method == b"REGISTER" and 200 <= status < 300:
             self._bind(transaction, ids, now)
-        if status in (408, 481) and transaction.in_dialog and stand.dialog is not None:
+        if status in (408, 481) and transaction.in_dialog and method != b"CANCEL":
             return self._gone(stand.dialog, now)
         return []
 
@@ -218,8 +222,7 @@ class Book:
         if dialog is None:
             key = (ids.call_id, ids.from_tag, ids.to_tag)
             dialog, evicted = self.dialogs.open(key, now.monotonic_s)
-            if evicted is not None:
-                ended.append(ended_of(evicted, Reason.FORGOTTEN))
+            ended += forgotten(evicted)
         if not transaction.in_dialog:
             if len(transaction.to_tags) < 16 and ids.to_tag not in transaction.to_tags:
                 transaction.to_tags = (*transaction.to_tags, ids.to_tag)
@@ -245,15 +248,26 @@ class Book:
                 dialog.unacknowledged = (*dialog.unacknowledged[-7:], transaction)
             ended += self._confirm(dialog, now)
             self._refresh(dialog, from_caller, message, now)
+            self._hurry_forks(transaction, ids.to_tag, now)
         else:
             dialog.step(DialogEvent.PROVISIONAL)
             dialog.saw_host(from_caller, *contact_hosts(message))
+            if not transaction.final_status:
+                self.dialogs.ring(dialog, now.monotonic_s)
         return ended
+
+    def _hurry_forks(self, transaction: Transaction, answered: bytes, now: Moment) -> None:
+        """After a 2xx the INVITE's other early dialogs have 64*T1 left (DLG-5)."""
+        for to_tag in transaction.to_tags:
+            if to_tag == answered:
+                continue
+            fork = self.dialogs.find(transaction.call_id, transaction.from_tag, to_tag)
+            if fork is not None and fork.state is DialogState.EARLY:
+                self.dialogs.linger(fork, now.monotonic_s)
 
     def _confirm(self, dialog: Dialog, now: Moment) -> list[Ended]:
         dialog.step(DialogEvent.SUCCESS)
-        evicted = self.dialogs.confirm(dialog, now.monotonic_s)
-        return [] if evicted is None else [ended_of(evicted, Reason.FORGOTTEN)]
+        return forgotten(self.dialogs.confirm(dialog, now.monotonic_s))
 
     def _refresh(self, dialog: Dialog, from_caller: bool, message: Message, now: Moment) -> None:
         """A 2xx to INVITE or UPDATE refreshes target and session timer (DLG-3, RFC 4028)."""
@@ -265,8 +279,6 @@ class Book:
 
     def _fail(self, transaction: Transaction, now: Moment) -> list[Ended]:
         """A final failure ends the early dialogs of its INVITE, and no others (DLG-5, PIN-4)."""
-        if transaction.in_dialog:
-            return []
         ended = []
         for to_tag in transaction.to_tags:
             dialog = self.dialogs.find(transaction.call_id, transaction.from_tag, to_tag)
@@ -292,8 +304,8 @@ class Book:
             return []
         return [ended_of(dialog, Reason.CALL_ENDED)]
 
-    def _gone(self, dialog: Dialog, now: Moment) -> list[Ended]:
-        if not dialog.step(DialogEvent.GONE):
+    def _gone(self, dialog: Dialog | None, now: Moment) -> list[Ended]:
+        if dialog is None or not dialog.step(DialogEvent.GONE):
             return []
         self.dialogs.linger(dialog, now.monotonic_s)
         return [ended_of(dialog, Reason.CALL_ENDED)]
@@ -310,12 +322,13 @@ class Book:
     def learn_dialog(self, message: Message, ids: Ids, packet: Packet, now: Moment) -> Stand:
         """Take an in-dialog request of a call from before our time as that call's beginning."""
         key = (ids.call_id, ids.from_tag, ids.to_tag)
-        dialog, _ = self.dialogs.open(key, now.monotonic_s)
+        dialog, evicted = self.dialogs.open(key, now.monotonic_s)
+        self._forgotten += forgotten(evicted)
         dialog.learned = True
         dialog.step(DialogEvent.SUCCESS)
         dialog.saw_host(True, packet.src, *contact_hosts(message))
         dialog.saw_host(False, packet.dst)
-        self.dialogs.confirm(dialog, now.monotonic_s)
+        self._forgotten += forgotten(self.dialogs.confirm(dialog, now.monotonic_s))
         finding = Finding(Reason.LEARNED_DIALOG)
         return Stand(Standing.KNOWN, None, dialog, from_caller=True, finding=finding)
 
@@ -324,9 +337,9 @@ class Book:
         for _ in self.transactions.expire(now.monotonic_s):
             pass
         self.registrations.expire(now.monotonic_s)
-        ended = []
+        ended, self._forgotten = self._forgotten, []
         for dialog in self.dialogs.expire(now.monotonic_s):
-            if dialog.state is not DialogState.ENDED:
+            if dialog.state is not DialogState.ENDED and dialog.key[2]:
                 reason = (
                     Reason.CALL_ENDED if dialog.state is DialogState.ENDING else Reason.CALL_EXPIRED
                 )
@@ -338,6 +351,17 @@ def ended_of(dialog: Dialog, reason: Reason) -> Ended:
     """Name a dialog that is over, for the media room."""
     call_id, caller_tag, callee_tag = dialog.key
     return Ended((call_id, caller_tag), callee_tag, reason)
+
+
+def forgotten(evicted: Dialog | None) -> list[Ended]:
+    """Name the dialog that had to go for another.
+
+    What stood for a subscription without its notifier has no callee's tag: to the
+    media room that would be a whole call, and perhaps somebody else's.
+    """
+    if evicted is None or not evicted.key[2]:
+        return []
+    return [ended_of(evicted, Reason.FORGOTTEN)]
 
 
 @lru_cache(maxsize=1024)

@@ -219,6 +219,11 @@ class Dialogs:
             limit_s = min(limit_s, now_s + dialog.session_expires_s)
         dialog.expires_at_s = limit_s
 
+    def ring(self, dialog: Dialog, now_s: float) -> None:
+        """Keep an early dialog as long as its INVITE (RFC 3261 sections 13.3.1.1 and 16.7)."""
+        if dialog.state is DialogState.EARLY:
+            dialog.expires_at_s = now_s + INVITE_PENDING_S
+
     def linger(self, dialog: Dialog, now_s: float) -> None:
         """Leave a dialog that is ending just long enough for retransmissions."""
         dialog.expires_at_s = min(dialog.expires_at_s, now_s + LINGER_S)
