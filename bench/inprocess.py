@@ -12,13 +12,12 @@ from pathlib import Path
 from statistics import median
 from typing import Final, TypeVar
 
-from sipguard.policy.load import load_policy
-
 from bench.gateways import POLICY
 from bench.report import Figure, progress
 from bench.traffic import KINDS, datagrams, packets, write_capture
 from sipguard.guard import Guard
 from sipguard.moment import Moment
+from sipguard.policy.load import load_policy
 from sipguard.policy.rules import Policy
 from sipguard.policy.subject import Subject
 from sipguard.rates import Rates
