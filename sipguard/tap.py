@@ -40,7 +40,7 @@ Check a policy first: "sipguard check FILE", "sipguard rules FILE".
     optParameters: ClassVar = [
         ("policy", "p", None, "The policy file (required)."),
         ("state-dir", "s", STATE_DIR, "Where records and status are kept."),
-        ("queue", "q", "0", "NFQUEUE number to read, or a range FIRST:LAST."),
+        ("queue", "q", "0", "NFQUEUE number to read, or a range FIRST-LAST."),
         ("mode", "m", None, "Override the policy's mode: shadow or enforce."),
         ("json-lines", "j", None, "Also append each record to this file as one JSON line."),
         ("keep-days", None, 90, "Keep records for so many days.", int),
@@ -53,7 +53,7 @@ Check a policy first: "sipguard check FILE", "sipguard rules FILE".
         self.queues = (0, 0)
 
     def opt_interface(self, name: str) -> None:
-        """Guard only what comes in by this interface; may stand several times (default: all)."""
+        """Guard only what comes in or goes out here; may stand several times (default: all)."""
         self.interfaces.append(name)
 
     opt_i = opt_interface
@@ -64,12 +64,12 @@ Check a policy first: "sipguard check FILE", "sipguard rules FILE".
             raise usage.UsageError("--policy FILE is required; start with policies/shadow.policy")
         if self["mode"] not in (None, "shadow", "enforce"):
             raise usage.UsageError("--mode is shadow or enforce")
-        first, _, last = str(self["queue"]).partition(":")
+        first, _, last = str(self["queue"]).replace(":", "-").partition("-")
         if not first.isdecimal() or not (last or first).isdecimal():
-            raise usage.UsageError("--queue is a number from 0 to 65535, or FIRST:LAST")
+            raise usage.UsageError("--queue is a number from 0 to 65535, or FIRST-LAST")
         self.queues = (int(first), int(last or first))
         if not self.queues[0] <= self.queues[1] <= 65535 or self.queues[1] - self.queues[0] > 63:
-            raise usage.UsageError("--queue is a number from 0 to 65535, or FIRST:LAST")
+            raise usage.UsageError("--queue is a number from 0 to 65535, or FIRST-LAST")
 
 
 def makeService(options: Options) -> GuardService:

@@ -7,8 +7,8 @@ from sipguard.reason import Reason, Weight
 
 _BY_REASON = {
     Reason.NOT_KEYED: (
-        "The offer has no key for SRTP. Turn on SRTP (SDES or DTLS) at the caller; to let clear "
-        "RTP of one peer pass, put a rule above it in chain media: NAME open if src in {{ {src} }}"
+        "The offer has no key for SRTP. Turn on SRTP (SDES or DTLS) at the caller, {src}. "
+        "Clear RTP never gets a pinhole, whatever the policy says: no key, no hole."
     ),
     Reason.HOLE_REFUSED: (
         "No rule of chain media opens this stream. If it should be open, see which of keyed, "

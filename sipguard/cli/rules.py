@@ -37,7 +37,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         action="append",
         default=[],
-        help="judge only packets that come in here; may be repeated (default: all)",
+        help="guard only what comes in or goes out here; may be repeated (default: all)",
     )
     parser.add_argument(
         "--fail-open",
