@@ -314,7 +314,11 @@ class Book:
         if transaction.binds_for_s is None:
             return  # a query
         self.registrations.accepted(
-            aor_key(ids.to.uri), transaction.source, transaction.binds_for_s, now.monotonic_s
+            aor_key(ids.to.uri),
+            transaction.source,
+            transaction.binds_for_s,
+            now.monotonic_s,
+            proven=transaction.proven,
         )
 
     # --- learning and forgetting

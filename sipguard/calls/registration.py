@@ -1,8 +1,10 @@
 """Who registered which address-of-record from where (RFC 3261 section 10).
 
-Only what a registrar accepted counts. A binding that was made from one host
-and is to be changed from another, without credentials, is somebody taking
-over the name: digest would have asked, and this registrar did not.
+Only what a registrar accepted counts. A binding that was made from one host,
+without credentials, and is to be changed from another is somebody taking over
+the name: this registrar asks nobody for a password. Where the binding was
+made with credentials the registrar is asked, for it will ask the newcomer: an
+account may have two phones, and a phone may get another address.
 """
 
 from typing import Final
@@ -15,11 +17,12 @@ LONGEST_EXPIRES_S: Final = 7 * 86400
 class Binding:
     """An address-of-record and the host its phone registered from."""
 
-    __slots__ = ("expires_at_s", "source")
+    __slots__ = ("expires_at_s", "proven", "source")
 
-    def __init__(self, source: bytes, expires_at_s: float) -> None:
+    def __init__(self, source: bytes, expires_at_s: float, proven: bool) -> None:
         self.source = source
         self.expires_at_s = expires_at_s
+        self.proven = proven  # made with credentials
 
 
 class Registrations:
@@ -32,11 +35,15 @@ class Registrations:
         return len(self._table)
 
     def is_foreign(self, aor: bytes, source: bytes, now_s: float) -> bool:
-        """Whether another host holds *aor* now."""
+        """Whether another host holds *aor* now, and no password guards it."""
         binding = self._table.get(aor)
-        return binding is not None and binding.source != source and binding.expires_at_s > now_s
+        if binding is None or binding.proven:
+            return False
+        return binding.source != source and binding.expires_at_s > now_s
 
-    def accepted(self, aor: bytes, source: bytes, expires_s: int, now_s: float) -> None:
+    def accepted(
+        self, aor: bytes, source: bytes, expires_s: int, now_s: float, *, proven: bool = False
+    ) -> None:
         """Note a 2xx to a REGISTER; zero seconds means the binding was removed."""
         if expires_s == 0:
             self._table.remove(aor)
@@ -46,8 +53,9 @@ class Registrations:
         if binding is not None:
             binding.source = source
             binding.expires_at_s = now_s + life_s
+            binding.proven = proven
         else:
-            self._table.put(aor, Binding(source, now_s + life_s), now_s)
+            self._table.put(aor, Binding(source, now_s + life_s, proven), now_s)
 
     def expire(self, now_s: float) -> None:
         """Forget bindings whose time is over."""

@@ -64,6 +64,18 @@ TRANSITIONS: Final = {
 }
 
 
+def key_of(ids: Ids, method: bytes) -> TransactionKey:
+    """Return what names a transaction: its branch, or for an old sender the call's own names.
+
+    A branch without the cookie need not be unique: kamailio pings all its
+    phones with ``branch=0``, and RFC 2543 knew none at all (TXN-2).
+    """
+    branch = ids.branch
+    if branch[:7] != b"z9hG4bK":
+        branch = b"%b %b %b %d" % (branch, ids.call_id, ids.from_tag, ids.cseq)
+    return branch, ids.sent_by, method
+
+
 def event_of_status(status: int) -> TransactionEvent:
     """Return what a response of *status* (100 to 699) means to its transaction."""
     if status < 200:
@@ -89,6 +101,7 @@ class Transaction:
         "key",
         "method",
         "octets_hash",
+        "proven",
         "request_uri",
         "source",
         "source_port",
@@ -98,7 +111,7 @@ class Transaction:
     )
 
     def __init__(self, message: Message, ids: Ids, packet: Packet, from_caller: bool) -> None:
-        self.key: TransactionKey = (ids.branch, ids.sent_by, message.method)
+        self.key: TransactionKey = key_of(ids, message.method)
         self.method = message.method
         self.call_id = ids.call_id
         self.from_tag = ids.from_tag
@@ -121,8 +134,10 @@ class Transaction:
         # caller, and for how long a REGISTER binds (None: it does not).
         self.contact_hosts: tuple[bytes, ...] = ()
         self.binds_for_s: int | None = None
+        self.proven = False  # a REGISTER with credentials
         if message.method == b"REGISTER":
             self.binds_for_s = _binds_for_s(message)
+            self.proven = _has_credentials(message)
         elif message.method in DIALOG_MAKERS:
             self.contact_hosts = contact_hosts(message)
 
@@ -175,11 +190,11 @@ class Transactions:
 
     def of_request(self, ids: Ids, method: bytes) -> Transaction | None:
         """Return the transaction that a request of *method* belongs to (TXN-1)."""
-        return self._table.get((ids.branch, ids.sent_by, method))
+        return self._table.get(key_of(ids, method))
 
     def of_response(self, ids: Ids) -> Transaction | None:
         """Return the transaction that a response answers (TXN-3)."""
-        return self._table.get((ids.branch, ids.sent_by, ids.method))
+        return self._table.get(key_of(ids, ids.method))
 
     def refused_invite(self, ids: Ids) -> Transaction | None:
         """Return the refused INVITE whose ACK came under a branch of its own.
@@ -223,6 +238,11 @@ def contact_hosts(message: Message) -> tuple[bytes, ...]:
     """Return the IP addresses that a message's Contacts name literally."""
     hosts = (parse_address(contact.uri.host) for contact in message.contacts[:4])
     return tuple(host for host in hosts if host is not None)
+
+
+def _has_credentials(message: Message) -> bool:
+    names = (b"authorization", b"proxy-authorization")
+    return any(message.header(name) is not None for name in names)
 
 
 def _binds_for_s(message: Message) -> int | None:

@@ -129,7 +129,7 @@ class Requests:
         if finding is not None:
             case.add(finding)
             subject.replay = sight is Sight.REPLAY
-        if message.method == b"REGISTER" and message.header(b"authorization") is None:
+        if message.method == b"REGISTER":
             subject.registration_foreign = rooms.book.registrations.is_foreign(
                 aor_key(ids.to.uri), case.packet.src, case.now.monotonic_s
             )
