@@ -273,7 +273,7 @@ def test_a_long_capture_is_fast_and_takes_constant_memory(tmp_path: Path, policy
     assert int(ran.stderr.split()[-1]) < 200_000  # KiB
 
 
-MEASURE = """
+MEASURE = r"""
 import re, sys
 from sipguard.cli.main import main
 code = main(sys.argv[1:])
