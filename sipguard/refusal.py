@@ -6,6 +6,7 @@ is a keyed digest of the request, so the ACK to our refusal is recognized
 without a table.
 """
 
+import re
 from base64 import b32encode
 from hashlib import blake2b
 from hmac import compare_digest
@@ -19,6 +20,10 @@ from sipguard.wire.sip import Ids, Message
 TAG_OCTETS: Final = 10  # 80 bits; RFC 3261 section 19.3 asks for at least 32
 ROTATION_S: Final = 3600.0
 MAX_VIAS: Final = 16
+# Blanks may stand before the name, and what is quoted is no parameter (RFC 3261 section 25.1).
+_QUOTED_OR_RPORT: Final = re.compile(
+    rb'"(?:[^"\\]|\\.)*"|(;[ \t]*rport)(?=[ \t]*(?:;|$))', re.IGNORECASE
+)
 
 PHRASES: Final = {
     400: "Bad Request",
@@ -159,9 +164,10 @@ def _with_received(first_row: bytes, ids: Ids, packet: Packet) -> bytes:
 
 
 def _fill_rport(via: bytes, port: int) -> bytes:
-    at = via.lower().find(b";rport") + len(b";rport")
-    tail = via[at:].removeprefix(b"=")
-    return b"%b=%d%b" % (via[:at], port, tail)
+    for found in _QUOTED_OR_RPORT.finditer(via):
+        if found.group(1):
+            return b"%b=%d%b" % (via[: found.end(1)], port, via[found.end(1) :])
+    return via
 
 
 def _destination(ids: Ids, packet: Packet) -> Endpoint:
