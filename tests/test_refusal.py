@@ -136,7 +136,7 @@ def test_over_ipv6() -> None:
     assert reply.destination == Endpoint(octets(ALICE6), 5060)
 
 
-# --- destination (RSP-5)
+# --- destination: RSP-5
 
 
 @pytest.mark.parametrize(
@@ -230,7 +230,7 @@ def test_never_larger_than_the_request_and_always_to_its_source(
     assert parse_message(reply.octets).ids is not None
 
 
-# --- To tags (RSP-2, RSP-4, RSP-8)
+# --- To tags: RSP-2, RSP-4, RSP-8
 
 
 def test_the_same_request_gets_the_same_reply() -> None:
