@@ -26,6 +26,7 @@ from sipguard.calls.transaction import (
     Transactions,
     contact_hosts,
     event_of_status,
+    hosts_of,
 )
 from sipguard.moment import Moment
 from sipguard.reason import Finding, Reason
@@ -128,6 +129,8 @@ class Book:
         if transaction.final_status >= 300 and status < 300:
             return refused(Reason.STRAY_RESPONSE, "the request was already refused", transaction)
         dialog = self.dialogs.find(ids.call_id, ids.from_tag, ids.to_tag)
+        if dialog is not None and not (transaction.in_dialog or dialog.is_joined_by(transaction)):
+            return refused(Reason.RESPONSE_MISMATCH, "the tags of another call", transaction)
         return Stand(Standing.KNOWN, transaction, dialog, transaction.from_caller)
 
     # --- writing down
@@ -229,6 +232,10 @@ class Book:
             # This leg's hops speak for their ends from now on (DLG-6).
             dialog.saw_host(True, transaction.source, *transaction.contact_hosts)
             dialog.saw_host(False, transaction.destination)
+            # A proxy behind the first one may be the only one that stays on the path.
+            recorded = hosts_of(message.addresses(b"record-route"))
+            dialog.saw_host(True, *recorded)
+            dialog.saw_host(False, *recorded)
             dialog.saw_cseq(
                 transaction.from_caller,
                 transaction.source,

@@ -123,6 +123,18 @@ class Dialog:
         """Whether *source* was seen on the path of that end (DLG-6)."""
         return source in (self.caller_hosts if from_caller else self.callee_hosts)
 
+    def is_joined_by(self, transaction: Transaction) -> bool:
+        """Whether a request without a To tag may be a leg of what made this dialog.
+
+        An answer passes the leg next to its sender first. So a later leg leads
+        to where an earlier one came from, or comes from the caller himself;
+        else somebody and his accomplice use the tags of another call (DLG-6).
+        """
+        if transaction.from_tag != self.key[1]:
+            return False
+        hosts = self.caller_hosts
+        return transaction.source in hosts or transaction.destination in hosts
+
     def saw_host(self, of_caller: bool, *hosts: bytes) -> None:
         """Remember hosts that speak for one end of the dialog."""
         known = self.caller_hosts if of_caller else self.callee_hosts

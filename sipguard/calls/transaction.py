@@ -10,6 +10,7 @@ from enum import IntEnum
 from typing import Final
 
 from sipguard.calls.table import ExpiringTable
+from sipguard.wire.fields import Address
 from sipguard.wire.packet import Packet, parse_address
 from sipguard.wire.sip import Ids, Message
 
@@ -236,7 +237,12 @@ class Transactions:
 
 def contact_hosts(message: Message) -> tuple[bytes, ...]:
     """Return the IP addresses that a message's Contacts name literally."""
-    hosts = (parse_address(contact.uri.host) for contact in message.contacts[:4])
+    return hosts_of(message.contacts)
+
+
+def hosts_of(addresses: tuple[Address, ...]) -> tuple[bytes, ...]:
+    """Return the IP addresses among the hosts of the first few *addresses*."""
+    hosts = (parse_address(address.uri.host) for address in addresses[:4])
     return tuple(host for host in hosts if host is not None)
 
 

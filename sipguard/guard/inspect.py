@@ -1,6 +1,6 @@
 """``Guard.inspect``: one packet in, one decision out."""
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from sipguard.errors import HostileInput
 from sipguard.guard.conclude import Conclusion, judgement_of_findings
@@ -13,6 +13,10 @@ from sipguard.reason import Finding, Reason
 from sipguard.verdict import Action, Decision, Effect, Judgement
 from sipguard.wire.packet import Packet, parse_packet
 from sipguard.wire.sip import Kind, classify, parse_message
+from sipguard.wire.stun import is_binding
+
+# RFC 8489 section 6.1: what fits into 576 octets of IPv4 passes everywhere.
+_MAX_STUN_OCTETS: Final = 548
 
 
 class Statistics(NamedTuple):
@@ -131,6 +135,9 @@ class Guard:
             return self._drop(packet, Finding(Reason.NOT_SIP), "parse", now)
         policy, rates = self._rooms.policy, self._rooms.rates
         reason = Reason.STUN_KEEP_ALIVE if kind is Kind.STUN else Reason.KEEP_ALIVE
+        if kind is Kind.STUN and not _keeps_alive(packet.payload):
+            finding = Finding(reason, "no Binding message, or too large for one")
+            return self._drop(packet, finding, "keep-alives", now)
         if policy.keep_alives is Action.DROP:
             return self._drop(packet, Finding(reason), "keep-alives", now)
         limit, window_s = policy.keep_alive_rate
@@ -145,3 +152,8 @@ class Guard:
             Action.DROP, finding.reason, rule, detail=finding.detail, octets=finding.octets
         )
         return self._conclusion.refuse_packet(packet, None, judgement, (finding,), now)
+
+
+def _keeps_alive(payload: bytes) -> bool:
+    """Whether a STUN message is a keep-alive (RFC 5626 section 4.4.2), and carries no freight."""
+    return len(payload) <= _MAX_STUN_OCTETS and is_binding(payload)
