@@ -1,7 +1,7 @@
 """The packets of SIP calls for the parts that need no kernel, and captures made of them.
 
-The messages are those of ``messages.h``: seven a call, with Call-ID, tags, branches, users, keys
-and media ports that no other call shares.
+The messages are those of ``messages.h``: seven a call, with Call-ID, tags, branches, keys
+and media ports that no other call shares; the people who call are a few hundred, as behind any PBX.
 """
 
 import base64
@@ -15,6 +15,8 @@ from sipguard.wire.packet import Packet, build_udp
 
 KINDS: Final = ("INVITE", "100", "180", "200", "ACK", "BYE", "200 to BYE")
 HOSTS: Final = 8
+TELEPHONES: Final = 1000
+USERS: Final = 240  # telephones on each side, each with one address; as in messages.h
 _FIRST_MEDIA_PORT: Final = 16384
 _MEDIA_PORTS: Final = 24000
 _RAW_IP: Final = 101  # LINKTYPE_RAW of the capture format
@@ -25,6 +27,8 @@ class Call(NamedTuple):
     """The names that one call's messages share."""
 
     number: int
+    caller_user: str
+    callee_user: str
     caller: str
     callee: str
     caller_address: bytes
@@ -37,7 +41,8 @@ def call(number: int) -> Call:
     host = 2 + number % HOSTS
     port = _FIRST_MEDIA_PORT + 2 * (number // HOSTS % _MEDIA_PORTS)
     ends = (bytes((198, 18, 1, host)), bytes((198, 19, 1, host)))
-    return Call(number, f"198.18.1.{host}", f"198.19.1.{host}", *ends, port)
+    users = (f"+4930{number % TELEPHONES:08}", f"+4989{(number * 7 + 3) % TELEPHONES:08}")
+    return Call(number, *users, f"198.18.1.{host}", f"198.19.1.{host}", *ends, port)
 
 
 def _sdp(of: Call, address: str, side: bytes) -> bytes:
@@ -52,23 +57,23 @@ def _sdp(of: Call, address: str, side: bytes) -> bytes:
 
 
 def _message(of: Call, kind: str) -> bytes:
-    number, request = of.number, kind in {"INVITE", "ACK", "BYE"}
+    number, user, request = of.number, of.number % USERS, kind in {"INVITE", "ACK", "BYE"}
     bye = kind in {"BYE", "200 to BYE"}
     method = "BYE" if bye else "ACK" if kind == "ACK" else "INVITE"
     status = {"100": "100 Trying", "180": "180 Ringing"}.get(kind, "200 OK")
-    line = f"{method} sip:+4989{number:08}@{of.callee}:5060 SIP/2.0\r\nMax-Forwards: 70\r\n"
+    line = f"{method} sip:+4989{user:08}@{of.callee}:5060 SIP/2.0\r\nMax-Forwards: 70\r\n"
     own = of.caller if request else of.callee
     rows = [
         line if request else f"SIP/2.0 {status}\r\n",
         f"Via: SIP/2.0/UDP {of.caller}:5060;branch=z9hG4bK{number:08x}{method[0].lower()};rport\r\n"
-        f'From: "Caller" <sip:+4930{number:08}@caller.example>;tag=c{number:08x}\r\n'
-        f"To: <sip:+4989{number:08}@callee.example>",
+        f'From: "Caller" <sip:+4930{user:08}@caller.example>;tag=c{number:08x}\r\n'
+        f"To: <sip:+4989{user:08}@callee.example>",
         "" if kind in {"INVITE", "100"} else f";tag=d{number:08x}",
         f"\r\nCall-ID: {number:08x}@caller.example\r\nCSeq: {2 if bye else 1} {method}\r\n",
     ]
     if kind in {"INVITE", "180", "200"}:
-        user = f"+4930{number:08}" if request else f"+4989{number:08}"
-        rows.append(f"Contact: <sip:{user}@{own}:5060>\r\n")
+        name = f"+4930{user:08}" if request else f"+4989{user:08}"
+        rows.append(f"Contact: <sip:{name}@{own}:5060>\r\n")
     body = b""
     if kind in {"INVITE", "200"}:
         body = _sdp(of, own, b"caller" if request else b"callee")
