@@ -128,7 +128,7 @@ def _replay_figure(folder: Path, calls: int) -> Figure:
 
 def _memory_figure(dialogs: int) -> Figure:
     """Ask a process of its own what so many calls take."""
-    command = [sys.executable, "-m", "bench.memory", str(dialogs)]
+    command = [sys.executable, "-P", "-m", "bench.memory", str(dialogs)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     said = json.loads(done.stdout)
     detail = f"{said['tracked']:,} tracked, {said['holes']:,} pinholes, no service around it"

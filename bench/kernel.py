@@ -172,7 +172,7 @@ def pinholes(calls: int = 5000) -> list[Figure]:
     """Time the sets in the kernel, in a namespace whose rules nobody else uses."""
     with gateway(ROUTING, GATEWAY_CORE):  # no rules but those that the program installs
         command = within(GATEWAY, "taskset", "-c", str(GATEWAY_CORE), sys.executable)
-        said = json.loads(run(*command, "-m", "bench.pinholes", str(calls)))
+        said = json.loads(run(*command, "-P", "-m", "bench.pinholes", str(calls)))
     each = said["call_us"] / PINHOLE_CHANGES
     detail = f"{PINHOLE_CHANGES} set elements, {said['refused']} refused"
     what = "pinhole work of one call: open and close, both directions"

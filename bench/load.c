@@ -5,7 +5,7 @@
  * to time each one. Nothing is ever sent twice: one lost packet is one lost call.
  *
  * A call is INVITE (SDES offer), 100, 180, 200 (SDES answer), ACK, BYE, 200. Call-ID, tags,
- * branches, users, keys and media ports differ in each call, and each SDP names the address its
+ * branches, keys and media ports differ in each call, and each SDP names the address its
  * packet comes from, so that a gateway that opens pinholes really opens them.
  *
  *   load CALLER-NETNS CALLEE-NETNS [options]      see usage() for the options

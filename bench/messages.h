@@ -9,8 +9,9 @@
 enum kind { INVITE, TRYING, RINGING, ANSWER, ACK, BYE, BYE_OK, KINDS };
 enum side { CALLER, CALLEE };
 enum { FIRST_MEDIA_PORT = 16384, MEDIA_PORTS = 24000, MAX_ADDRESSES = 256 };
-/* Telephones on each side. Each stays behind one address where 8 addresses are in use. */
-enum { TELEPHONES = 1000 };
+/* Telephones on each side: the same people call again and again, as behind any PBX. A multiple
+ * of the addresses, so that each telephone stays behind one. */
+enum { TELEPHONES = 240 };
 
 static const char BASE64[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
@@ -55,10 +56,6 @@ static char *put_sdp(char *out, enum side side, uint32_t number, const char *add
     return put(out, "\r\na=ptime:20\r\na=sendrecv\r\n");
 }
 
-/* Telephones on each side; a multiple of the hosts, so that each has one address. The same
-   people call again and again, as behind any PBX; every call has its own identifiers. */
-#define USERS 240
-
 static char *put_via(char *out, enum kind kind, uint32_t number) {
     out = put(put(out, "Via: SIP/2.0/UDP "), address_texts[CALLER][number % address_count]);
     out = put_hex(put_hex(put(out, ":5060;branch=z9hG4bK"), salt), number);
@@ -66,9 +63,9 @@ static char *put_via(char *out, enum kind kind, uint32_t number) {
 }
 
 static char *put_parties(char *out, uint32_t number, int tagged) {
-    out = put_decimal(put(out, "From: \"Caller\" <sip:+4930"), number % USERS, 8);
+    out = put_user(put(out, "From: \"Caller\" <sip:"), CALLER, number);
     out = put_hex(put_hex(put(out, "@caller.example>;tag=c"), salt), number);
-    out = put_decimal(put(out, "\r\nTo: <sip:+4989"), number % USERS, 8);
+    out = put_user(put(out, "\r\nTo: <sip:"), CALLEE, number);
     out = put(out, tagged ? "@callee.example>;tag=d" : "@callee.example>");
     if (tagged) out = put_hex(put_hex(out, number), salt);
     out = put_hex(put(out, "\r\nCall-ID: "), number);
@@ -78,8 +75,8 @@ static char *put_parties(char *out, uint32_t number, int tagged) {
 /* One message of one call. A response carries the Via rows of its request, octet for octet. */
 static int compose(char *start, enum kind kind, uint32_t number, const char *via, int octets) {
     static const char *const LINES[KINDS] = {
-        "INVITE sip:",         "SIP/2.0 100 Trying\r\n", "SIP/2.0 180 Ringing\r\n",
-        "SIP/2.0 200 OK\r\n", "ACK sip:",          "BYE sip:",
+        "INVITE sip:",          "SIP/2.0 100 Trying\r\n", "SIP/2.0 180 Ringing\r\n",
+        "SIP/2.0 200 OK\r\n", "ACK sip:",               "BYE sip:",
         "SIP/2.0 200 OK\r\n"};
     int request = kind == INVITE || kind == ACK || kind == BYE;
     int bye = kind == BYE || kind == BYE_OK, with_sdp = kind == INVITE || kind == ANSWER;
@@ -87,14 +84,14 @@ static int compose(char *start, enum kind kind, uint32_t number, const char *via
     const char *self = request ? address_texts[CALLER][number % address_count] : callee;
     char body[700], *out = put(start, LINES[kind]), *body_end = body;
     if (request) {
-        out = put(put_decimal(out, number % USERS, 8), "@");
+        out = put(put_user(out, CALLEE, number), "@");
         out = put(put(out, callee), ":5060 SIP/2.0\r\nMax-Forwards: 70\r\n");
     }
     out = via ? (char *)mempcpy(out, via, octets) : put_via(out, bye ? BYE : kind, number);
     out = put_parties(out, number, kind != INVITE && kind != TRYING);
     out = put(out, kind == ACK ? "1 ACK\r\n" : bye ? "2 BYE\r\n" : "1 INVITE\r\n");
     if (with_sdp || kind == RINGING) {
-        out = put_decimal(put(out, request ? "Contact: <sip:+4930" : "Contact: <sip:+4989"), number % USERS, 8);
+        out = put_user(put(out, "Contact: <sip:"), request ? CALLER : CALLEE, number);
         out = put(put(put(out, "@"), self), ":5060>\r\n");
     }
     if (with_sdp) {

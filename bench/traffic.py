@@ -15,8 +15,7 @@ from sipguard.wire.packet import Packet, build_udp
 
 KINDS: Final = ("INVITE", "100", "180", "200", "ACK", "BYE", "200 to BYE")
 HOSTS: Final = 8
-TELEPHONES: Final = 1000
-USERS: Final = 240  # telephones on each side, each with one address; as in messages.h
+TELEPHONES: Final = 240  # on each side, each behind one address; as in messages.h
 _FIRST_MEDIA_PORT: Final = 16384
 _MEDIA_PORTS: Final = 24000
 _RAW_IP: Final = 101  # LINKTYPE_RAW of the capture format
@@ -57,22 +56,22 @@ def _sdp(of: Call, address: str, side: bytes) -> bytes:
 
 
 def _message(of: Call, kind: str) -> bytes:
-    number, user, request = of.number, of.number % USERS, kind in {"INVITE", "ACK", "BYE"}
+    number, request = of.number, kind in {"INVITE", "ACK", "BYE"}
     bye = kind in {"BYE", "200 to BYE"}
     method = "BYE" if bye else "ACK" if kind == "ACK" else "INVITE"
     status = {"100": "100 Trying", "180": "180 Ringing"}.get(kind, "200 OK")
-    line = f"{method} sip:+4989{user:08}@{of.callee}:5060 SIP/2.0\r\nMax-Forwards: 70\r\n"
+    line = f"{method} sip:{of.callee_user}@{of.callee}:5060 SIP/2.0\r\nMax-Forwards: 70\r\n"
     own = of.caller if request else of.callee
     rows = [
         line if request else f"SIP/2.0 {status}\r\n",
         f"Via: SIP/2.0/UDP {of.caller}:5060;branch=z9hG4bK{number:08x}{method[0].lower()};rport\r\n"
-        f'From: "Caller" <sip:+4930{user:08}@caller.example>;tag=c{number:08x}\r\n'
-        f"To: <sip:+4989{user:08}@callee.example>",
+        f'From: "Caller" <sip:{of.caller_user}@caller.example>;tag=c{number:08x}\r\n'
+        f"To: <sip:{of.callee_user}@callee.example>",
         "" if kind in {"INVITE", "100"} else f";tag=d{number:08x}",
         f"\r\nCall-ID: {number:08x}@caller.example\r\nCSeq: {2 if bye else 1} {method}\r\n",
     ]
     if kind in {"INVITE", "180", "200"}:
-        name = f"+4930{user:08}" if request else f"+4989{user:08}"
+        name = of.caller_user if request else of.callee_user
         rows.append(f"Contact: <sip:{name}@{own}:5060>\r\n")
     body = b""
     if kind in {"INVITE", "200"}:
