@@ -348,6 +348,14 @@ def test_without_record_route_the_contacts_speak_directly() -> None:
     assert desk.ask(CALL.inside("BYE", by_callee=True), BOB, ALICE) is KNOWN
 
 
+def test_a_second_proxy_that_records_its_route_may_speak() -> None:
+    """RFC 3261 section 12.1: the route set may skip the proxy that the INVITE came through."""
+    desk = Desk()
+    desk.see(CALL.invite(), ALICE, BOB)
+    desk.see(CALL.answer(200, headers=f"Record-Route: <sip:{PROXY};lr>"), BOB, ALICE)
+    assert desk.ask(CALL.inside("BYE", by_callee=True), PROXY, ALICE) is KNOWN
+
+
 def test_a_target_refresh_brings_a_new_host() -> None:
     """DLG-3: the Contact of a re-INVITE or UPDATE that passed may speak from then on."""
     for method in ("INVITE", "UPDATE"):

@@ -26,6 +26,15 @@ def test_zero_seconds_remove_a_binding() -> None:
     assert len(bindings) == 0
 
 
+def test_a_binding_made_with_credentials_is_the_registrars_to_guard() -> None:
+    """It will ask the newcomer; only where nobody was asked the first one keeps the name."""
+    bindings = Registrations(10)
+    bindings.accepted(AOR, HOME, 60, 0.0, proven=True)
+    assert not bindings.is_foreign(AOR, ELSEWHERE, 1.0)
+    bindings.accepted(AOR, HOME, 60, 2.0, proven=False)
+    assert bindings.is_foreign(AOR, ELSEWHERE, 3.0)
+
+
 def test_the_last_accepted_host_holds_the_name() -> None:
     """The registrar let it move (with credentials), so we follow."""
     bindings = Registrations(10)

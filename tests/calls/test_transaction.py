@@ -104,6 +104,22 @@ def test_branch_sent_by_and_method_name_a_transaction() -> None:
     assert found(request("MESSAGE", branch="x")) is None
 
 
+def test_an_old_sender_is_matched_by_its_call() -> None:
+    """TXN-2: a branch without the cookie need not be unique; a proxy pings with branch=0."""
+    table = Transactions(10)
+    raws = [
+        request("OPTIONS", branch="0", call_id=call_id).replace(b"z9hG4bK-0", b"0")
+        for call_id in ("one", "two")
+    ]
+    for raw in raws:
+        table.add(made(raw), 0.0)
+    assert len(table) == 2
+    _, ids = read(raws[0])
+    found = table.of_request(ids, b"OPTIONS")
+    assert found is not None
+    assert found.call_id == b"one"
+
+
 def test_the_same_octets_from_the_same_host_to_the_same_host() -> None:
     """TXN-12: a retransmission is all of that, nothing less."""
     raw = CALL.invite()
