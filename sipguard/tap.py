@@ -25,9 +25,10 @@ class Options(usage.Options):
 Judges the SIP that this gateway forwards, opens pinholes for negotiated SRTP, and explains every
 block. Needs root, or CAP_NET_ADMIN and CAP_NET_RAW. Run it in the foreground with "twistd -n
 sipguard ...". SIGHUP, or a change of the policy file, reloads the policy; a policy that cannot be
-loaded leaves the last good one in force. Exit status: 0 after SIGTERM, 1 if it cannot start. See
-what it does: "sipguard status", "sipguard blocked", "sipguard explain ID", "sipguard tail".
-Check a policy first: "sipguard check FILE", "sipguard rules FILE".
+loaded leaves the last good one in force. SIGTERM ends it in order; exit status 1 means that it
+could not start, and the last line says why. See what it does: "sipguard status", "sipguard
+blocked", "sipguard explain ID", "sipguard tail". Check a policy first: "sipguard check FILE",
+"sipguard rules FILE".
 """
     optFlags: ClassVar = [
         (

@@ -7,6 +7,7 @@ whatever merely looks like them.
 
 from collections.abc import Iterator
 from enum import IntEnum
+from functools import lru_cache
 from typing import Final
 
 from sipguard.calls.table import ExpiringTable
@@ -242,8 +243,15 @@ def contact_hosts(message: Message) -> tuple[bytes, ...]:
 
 def hosts_of(addresses: tuple[Address, ...]) -> tuple[bytes, ...]:
     """Return the IP addresses among the hosts of the first few *addresses*."""
-    hosts = (parse_address(address.uri.host) for address in addresses[:4])
-    return tuple(host for host in hosts if host is not None)
+    if len(addresses) == 1:  # nearly always
+        return _literal(addresses[0].uri.host)
+    return tuple([host for address in addresses[:4] for host in _literal(address.uri.host)])
+
+
+@lru_cache(maxsize=2048)
+def _literal(host: bytes) -> tuple[bytes, ...]:
+    address = parse_address(host) if len(host) <= 45 else None
+    return () if address is None else (address,)
 
 
 def _has_credentials(message: Message) -> bool:

@@ -140,6 +140,8 @@ def _forward_chains(plan: Plan, queue_by_nft: bool) -> Iterator[_Chain]:
         [
             *scope,
             *_stream_rules(plan),
+            # RTP runs over these as well (RFC 3828, RFC 5762); no pinhole ever asks for it.
+            f"meta l4proto {{ dccp, udplite }} counter name media_denied{_refusal(plan, ' drop')}",
             "meta l4proto != udp return",
             *_both_ends(plan.sip_ports, "goto sip"),
             *_pinhole_rules(plan),
@@ -232,7 +234,11 @@ def _stream_rules(plan: Plan) -> list[str]:
         return []
     ports = _braces(sorted({*plan.sip_ports, *plan.stream_ports}))
     verdict = "counter name stream_refused" + _refusal(plan, " reject with tcp reset")
-    return [f"tcp {end} {ports} {verdict}" for end in ("dport", "sport")]
+    sctp = "counter name stream_refused" + _refusal(plan, " reject")  # RFC 4168
+    return [
+        *(f"tcp {end} {ports} {verdict}" for end in ("dport", "sport")),
+        *(f"sctp {end} {ports} {sctp}" for end in ("dport", "sport")),
+    ]
 
 
 def _pinhole_rules(plan: Plan) -> list[str]:

@@ -17,13 +17,14 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from sipguard.edge import policy_file
-from sipguard.edge.control import INTERVAL_S, RuleHits, StatusReport, write_status
+from sipguard.edge.control import INTERVAL_S, StatusReport, write_status
 from sipguard.edge.from_policy import plan_of
 from sipguard.edge.netfilter import Netfilter
 from sipguard.edge.nfqueue import MAX_PACKETS, Queue, QueuedPacket
 from sipguard.edge.plan import Plan
 from sipguard.edge.policy_file import LoadedPolicy
 from sipguard.edge.reply import ReplySender
+from sipguard.edge.report import count_kernel, count_tables, rule_hits
 from sipguard.edge.store import Store
 from sipguard.errors import EdgeError, PolicyError
 from sipguard.guard import Guard
@@ -37,6 +38,8 @@ TICK_S: Final = 1.0
 JOURNAL_S: Final = 0.5
 OVERLOAD_S: Final = 0.25
 WATCH_S: Final = 2.0
+COLLECT_S: Final = 60.0
+QUIET_PACKETS: Final = 50  # in one tick
 OVERLOADED_AT: Final = MAX_PACKETS // 2
 MAX_OBSERVATIONS: Final = 10_000
 OBSERVATIONS_A_TURN: Final = 100  # a record costs about half a millisecond
@@ -95,7 +98,8 @@ class GuardService(Service):
         self._last_reload = ""
         self._by_verdict: Counter[str] = Counter()
         self._by_reason: Counter[str] = Counter()
-        self._packets = 0
+        self._packets = self._packets_at_tick = 0
+        self._collected_at_s = 0.0
         self._errors = 0
         self._loops: list[LoopingCall] = []
 
@@ -155,10 +159,11 @@ class GuardService(Service):
             loop.start(seconds)
             self._loops.append(loop)
         signal.signal(signal.SIGHUP, self._on_hangup)
-        # What exists now lives as long as we do; the collector need not look at it again.
+        # What exists now lives as long as we do. What a call leaves goes by its last
+        # reference; the collector would only stall the calls, so it waits for a quiet second.
         gc.collect()
         gc.freeze()
-        gc.set_threshold(50_000, 20, 50)
+        gc.disable()
         policy = self._loaded.policy
         self.log.info(
             "sipguard is guarding: {mode}, {rules} rules of {file}, queue {queue}",
@@ -251,6 +256,16 @@ class GuardService(Service):
         effects = self._guard.tick(_now())
         if effects:
             self._apply(effects)
+        self._collect_garbage()
+
+    def _collect_garbage(self) -> None:
+        """Look for cycles while next to nothing happens, at most once a minute."""
+        quiet = self._packets - self._packets_at_tick < QUIET_PACKETS
+        self._packets_at_tick = self._packets
+        now_s = time.monotonic()
+        if quiet and now_s - self._collected_at_s > COLLECT_S:
+            self._collected_at_s = now_s
+            gc.collect()
 
     def _write_journal(self) -> None:
         records: list[Record] = []
@@ -342,7 +357,6 @@ class GuardService(Service):
         """Gather what ``sipguard status`` shows."""
         policy = self._loaded.policy
         now_s = time.time()
-        offset_s = now_s - time.monotonic()
         report = StatusReport(os.getpid(), now_s, self._started_s)
         report.mode = policy.mode
         report.policy_file = policy.file
@@ -356,41 +370,12 @@ class GuardService(Service):
         report.lost_records = self._store.all_lost + self._lost_observations
         report.store_error = self._store.last_error
         report.errors = self._errors + sum(queue.counts().failures for queue in self._queues)
-        report.rules = [
-            RuleHits(
-                rule.chain,
-                rule.name,
-                rule.place,
-                rule.hits,
-                rule.last_hit.monotonic_s + offset_s if rule.last_hit else 0.0,
-            )
-            for rule in policy.rules
-        ]
-        self._count(report)
-        return report
-
-    def _count(self, report: StatusReport) -> None:
-        if self._guard is not None:
-            statistics = self._guard.statistics()
-            report.dialogs = statistics.dialogs
-            report.transactions = statistics.transactions
-            report.pinholes = statistics.holes
-            report.replay_entries = statistics.replay_entries
-            report.counters["forgotten"] = statistics.forgotten
-        for queue in self._queues:
-            status = queue.status()
-            if status is not None:
-                report.queue_drops += status.dropped_full + status.dropped_unread
-            report.counters["overruns"] = queue.counts().overruns
-        totals = self._netfilter.totals()
-        report.counters["pinholes_opened"] = totals.opened
-        report.counters["pinholes_closed"] = totals.closed
-        report.counters["pinholes_refused"] = totals.refused
-        if self._queues:
-            for name, counter in self._netfilter.counters().items():
-                report.counters[name] = counter.packets
+        report.rules = rule_hits(policy, now_s - time.monotonic())
+        count_tables(report, self._guard)
+        count_kernel(report, self._queues, self._netfilter)
         if self._replies is not None:
             report.counters["replies_sent"] = self._replies.sent
+        return report
 
 
 def _now() -> Moment:

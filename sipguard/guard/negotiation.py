@@ -33,6 +33,8 @@ class Negotiator:
 
     def __init__(self, sessions: Sessions) -> None:
         self.sessions = sessions
+        self._policy: Policy | None = None
+        self._subject: Subject | None = None
 
     def refusal_of_offer(self, policy: Policy, step: Step, subject: Subject) -> Refusal | None:
         """Say whether the policy refuses every stream that a request offers."""
@@ -47,15 +49,19 @@ class Negotiator:
 
     def observe(self, policy: Policy, step: Step, subject: Subject, now: Moment) -> Outcome:
         """Advance the call's offer/answer with an accepted message."""
+        self._policy, self._subject = policy, subject
+        return self.sessions.observe(step, self._judge, now)
 
-        def judge(stream: Stream) -> Opened:
-            subject.stream = stream
-            ruling = policy.judge("media", subject)
-            if ruling is None or ruling.action != "open":
-                return _REFUSE
-            return Opened(Opening.OPEN, ruling.rule.idle_s or policy.media_idle_s)
-
-        return self.sessions.observe(step, judge, now)
+    def _judge(self, stream: Stream) -> Opened:
+        """Ask the media chain about one stream (a method: a closure would be a cycle each time)."""
+        subject, policy = self._subject, self._policy
+        if subject is None or policy is None:
+            return _REFUSE
+        subject.stream = stream
+        ruling = policy.judge("media", subject)
+        if ruling is None or ruling.action != "open":
+            return _REFUSE
+        return Opened(Opening.OPEN, ruling.rule.idle_s or policy.media_idle_s)
 
     def close(self, ended: list[Ended], now: Moment) -> tuple[Effect, ...]:
         """Close the holes of dialogs that are over."""

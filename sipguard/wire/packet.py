@@ -65,8 +65,9 @@ _new_tuple = tuple.__new__
 def parse_packet(octets: bytes, interface: str = "") -> Packet:
     """Read one whole IP packet that carries UDP.
 
-    Octets behind the UDP length are cut off, as every receiver does (RFC 768);
-    octets behind the IP length are refused, since the kernel never shows any.
+    Octets behind the UDP length are refused: receivers ignore them (RFC 768), so
+    they would be a tunnel past every rule. Octets behind the IP length are refused
+    as well, since the kernel never shows any.
 
     Raises:
         HostileInput: ``IP_FRAGMENT``, ``NOT_UDP``, or ``MALFORMED_PACKET`` for
@@ -79,15 +80,15 @@ def parse_packet(octets: bytes, interface: str = "") -> Packet:
                 octets
             )
             if protocol == UDP and total == size and not fragment & _MORE_OR_OFFSET:
-                if 8 <= length <= size - 20:
-                    payload = octets[28 : 20 + length]
+                if length == size - 20:
+                    payload = octets[28:]
                     return _new_tuple(Packet, (src, dst, sport, dport, payload, "udp", interface))
                 raise _malformed("the UDP length does not fit the packet")
         elif size >= 48 and octets[6] == UDP and octets[0] >> 4 == 6:
             _, total, _, src, dst, sport, dport, length = _IPV6_UDP.unpack_from(octets)
             if total == size - 40:
-                if 8 <= length <= total:
-                    payload = octets[48 : 40 + length]
+                if length == total:
+                    payload = octets[48:]
                     return _new_tuple(Packet, (src, dst, sport, dport, payload, "udp", interface))
                 raise _malformed("the UDP length does not fit the packet")
     return _parse_slowly(octets, interface)
@@ -131,9 +132,9 @@ def _parse_slowly(octets: bytes, interface: str) -> Packet:
     if len(octets) - start < 8:
         raise _malformed("the UDP header is cut off")
     sport, dport, length = _UDP.unpack_from(octets, start)
-    if not 8 <= length <= len(octets) - start:
+    if length != len(octets) - start:
         raise _malformed("the UDP length does not fit the packet")
-    return Packet(src, dst, sport, dport, octets[start + 8 : start + length], "udp", interface)
+    return Packet(src, dst, sport, dport, octets[start + 8 :], "udp", interface)
 
 
 def _parse_ipv4(octets: bytes) -> IpHeader:

@@ -1,0 +1,52 @@
+"""What the parts of the running service can tell, put into one status report."""
+
+from collections.abc import Sequence
+
+from sipguard.edge.control import RuleHits, StatusReport
+from sipguard.edge.netfilter import Netfilter
+from sipguard.edge.nfqueue import Queue
+from sipguard.guard import Guard
+from sipguard.policy.rules import Policy
+
+
+def rule_hits(policy: Policy, offset_s: float) -> list[RuleHits]:
+    """Return every rule's count; *offset_s* turns monotonic into POSIX time."""
+    return [
+        RuleHits(
+            rule.chain,
+            rule.name,
+            rule.place,
+            rule.hits,
+            rule.last_hit.monotonic_s + offset_s if rule.last_hit else 0.0,
+        )
+        for rule in policy.rules
+    ]
+
+
+def count_tables(report: StatusReport, guard: Guard | None) -> None:
+    """Add how full the guard's tables are."""
+    if guard is None:
+        return
+    statistics = guard.statistics()
+    report.dialogs = statistics.dialogs
+    report.transactions = statistics.transactions
+    report.pinholes = statistics.holes
+    report.replay_entries = statistics.replay_entries
+    report.counters["forgotten"] = statistics.forgotten
+
+
+def count_kernel(report: StatusReport, queues: Sequence[Queue], netfilter: Netfilter) -> None:
+    """Add what queues and rules count; nothing from a kernel side that is not up."""
+    for queue in queues:
+        status = queue.status()
+        if status is not None:
+            report.queue_drops += status.dropped_full + status.dropped_unread
+        overruns = report.counters.get("overruns", 0)
+        report.counters["overruns"] = overruns + queue.counts().overruns
+    totals = netfilter.totals()
+    report.counters["pinholes_opened"] = totals.opened
+    report.counters["pinholes_closed"] = totals.closed
+    report.counters["pinholes_refused"] = totals.refused
+    if queues:
+        for name, counter in netfilter.counters().items():
+            report.counters[name] = counter.packets
