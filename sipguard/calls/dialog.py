@@ -79,6 +79,7 @@ class Dialog:
         "ladder",
         "learned",
         "reliable",
+        "requests",
         "session_expires_s",
         "started_at_s",
         "state",
@@ -98,6 +99,7 @@ class Dialog:
         self.ladder: list[LadderStep] = []
         self.unacknowledged: tuple[Transaction, ...] = ()  # INVITEs with a 2xx and no ACK yet
         self.learned = False
+        self.requests = 0  # passed inside it, ACKs included
         self.session_expires_s = 0
         self.started_at_s = now_s
         self.expires_at_s = now_s + INVITE_PENDING_S
@@ -191,16 +193,19 @@ class Dialogs:
         # Early dialogs may take an eighth: a flood of unanswered INVITEs must
         # not push out calls that people are speaking on.
         self._early: ExpiringTable[DialogKey, Dialog] = ExpiringTable(max(capacity // 8, 64))
+        # What waits for a first NOTIFY has no callee's tag, and room of its own: phones
+        # subscribe far oftener than they call.
+        self._expected: ExpiringTable[DialogKey, Dialog] = ExpiringTable(max(capacity // 8, 64))
         self._session_limit_s = session_limit_s
-        self._index: dict[DialogKey, Dialog] = {}  # of both tables: one look-up, not two
+        self._index: dict[DialogKey, Dialog] = {}  # of all tables: one look-up, not three
 
     def __len__(self) -> int:
-        return len(self._confirmed) + len(self._early)
+        return len(self._confirmed) + len(self._early) + len(self._expected)
 
     @property
     def forgotten(self) -> int:
         """How many were dropped because the table was full."""
-        return self._confirmed.forgotten + self._early.forgotten
+        return self._confirmed.forgotten + self._early.forgotten + self._expected.forgotten
 
     def find(self, call_id: bytes, from_tag: bytes, to_tag: bytes) -> Dialog | None:
         """Return the dialog that a message of either direction belongs to (DLG-1)."""
@@ -213,7 +218,11 @@ class Dialogs:
         """Return a new early dialog, and the one that had to go for it."""
         dialog = Dialog(key, now_s)
         self._index[key] = dialog
-        return dialog, self._evicted(self._early.put(key, dialog, now_s))
+        table = self._early
+        if not key[2]:
+            table = self._expected
+            dialog.expires_at_s = now_s + LINGER_S  # timer N of RFC 6665 section 4.1.2.4
+        return dialog, self._evicted(table.put(key, dialog, now_s))
 
     def confirm(self, dialog: Dialog, now_s: float) -> Dialog | None:
         """Keep an answered dialog for as long as its call lasts; return one that had to go."""
@@ -242,7 +251,7 @@ class Dialogs:
 
     def expire(self, now_s: float) -> Iterator[Dialog]:
         """Remove and yield dialogs that ended, or whose timers ran out."""
-        for table in (self._early, self._confirmed):
+        for table in (self._early, self._expected, self._confirmed):
             for dialog in table.expire(now_s):
                 self._evicted(dialog)
                 yield dialog

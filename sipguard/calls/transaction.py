@@ -89,6 +89,7 @@ class Transaction:
     """One accepted request and what became of it. Mutable; owned by :class:`Transactions`."""
 
     __slots__ = (
+        "answers",
         "binds_for_s",
         "call_id",
         "contact_hosts",
@@ -130,6 +131,7 @@ class Transaction:
         self.final_status = 0
         self.final_to_tag = b""
         self.copies = 0  # retransmissions seen
+        self.answers = 0  # responses, and ACKs to a refusal
         self.to_tags: tuple[bytes, ...] = ()
         self.expires_at_s = 0.0
         # What only some methods need later: the hosts that may speak for the

@@ -82,6 +82,11 @@ class Requests:
     def _judge_known(self, case: Case) -> Decision:
         """The short way of a running call, unless the policy speaks of known dialogs."""
         judgement = PASS
+        if self._is_flood(case):
+            finding = Finding(Reason.RATE_EXCEEDED, "more than one call needs")
+            case.add(finding)
+            judgement = Judgement(_DROP, finding.reason, "calls", detail=finding.detail)
+            return self._conclusion.refuse(case, judgement)
         if case.stand.dialog is not None:
             ruling = self._rooms.policy.judge("dialog", case.subject)
             if ruling is not None:
@@ -89,6 +94,16 @@ class Requests:
                 if judgement.action is not _ACCEPT:
                     return self._conclusion.refuse(case, judgement)
         return self._let_pass(case, judgement)
+
+    def _is_flood(self, case: Case) -> bool:
+        dialog, transaction = case.stand.dialog, case.stand.transaction
+        if dialog is not None:
+            dialog.requests += 1
+            return self._rooms.is_flooded(dialog.requests, case.ids, case.packet.src)
+        if transaction is None:
+            return False
+        transaction.answers += 1
+        return self._rooms.is_flooded(transaction.answers, case.ids, case.packet.src)
 
     def _judge_refused(self, case: Case) -> Decision:
         """What claims to belong and does not is dropped; a rule of the policy may name it."""

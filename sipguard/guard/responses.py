@@ -40,6 +40,11 @@ class Responses:
             return refused
         if stand.standing is not Standing.KNOWN:
             return self._judge_stray(case)
+        if self._is_flood(case):
+            finding = Finding(Reason.RATE_EXCEEDED, "more answers than one request needs")
+            case.add(finding)
+            judgement = Judgement(_DROP, finding.reason, "calls", detail=finding.detail)
+            return self._conclusion.refuse(case, judgement)
         judgement = PASS
         ruling = rooms.policy.judge("response", subject)
         if ruling is not None:
@@ -47,6 +52,13 @@ class Responses:
             if judgement.action is not _ACCEPT:
                 return self._conclusion.refuse(case, judgement)
         return self._let_pass(case, judgement)
+
+    def _is_flood(self, case: Case) -> bool:
+        transaction = case.stand.transaction
+        if transaction is None:
+            return False
+        transaction.answers += 1
+        return self._rooms.is_flooded(transaction.answers, case.ids, case.packet.src)
 
     def _judge_stray(self, case: Case) -> Decision:
         finding = case.stand.finding or _STRAY

@@ -20,6 +20,8 @@ from sipguard.wire.packet import Packet
 from sipguard.wire.sip import Ids, Message
 
 MAX_TRANSACTIONS = 400_000
+UNCOUNTED = 64  # messages of a call, or answers to a request, before is_flooded counts
+BUSIEST_CALL = 100  # messages a second: keys pressed fast, both ways, over two legs, is 40
 
 _ACTIONS = {"accept": Action.ACCEPT, "drop": Action.DROP, "reject": Action.REJECT}
 
@@ -54,6 +56,20 @@ class Rooms:
         if self.started_at_s < 0:
             self.started_at_s = now.monotonic_s
         self.rates.at(now.monotonic_s)
+
+    def is_flooded(self, seen: int, ids: Ids, source: bytes) -> bool:
+        """Whether one end of a call sends more in a second than a call needs.
+
+        Rules count what begins something new. What belongs to a call passes
+        without them, and a flood could hide there. Counted for each end, so that
+        no end can drown the BYE of the other. Most calls
+        are over before they are counted.
+        """
+        if seen <= UNCOUNTED:
+            return False
+        key = ids.call_id + source
+        self.rates.add("call", key, b"*", 1)
+        return self.rates.count("call", key, b"*", 1) > BUSIEST_CALL
 
     def learns(self, now: Moment) -> bool:
         """Whether calls from before the start may still be taken for known."""
