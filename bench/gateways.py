@@ -100,9 +100,12 @@ class Running:
 
 def _is_ready(variant: Variant, process: int) -> bool:
     network = Path(f"/proc/{process}/net")
-    if variant.queue:
-        return bool((network / "netfilter/nfnetlink_queue").read_text().strip())
-    return ":13C4 " in (network / "udp").read_text()  # port 5060
+    try:
+        if variant.queue:
+            return bool((network / "netfilter/nfnetlink_queue").read_text().strip())
+        return ":13C4 " in (network / "udp").read_text()  # port 5060
+    except OSError:
+        return False  # it ended meanwhile
 
 
 def _clear() -> None:

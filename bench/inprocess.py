@@ -22,6 +22,7 @@ from sipguard.policy.rules import Policy
 from sipguard.policy.subject import Subject
 from sipguard.rates import Rates
 from sipguard.verdict import Action
+from sipguard.wire import sip
 from sipguard.wire.packet import Packet
 from sipguard.wire.sdp import parse_sdp
 from sipguard.wire.sip import parse_message
@@ -32,6 +33,11 @@ DIALOGS: Final = 100_000
 _Item = TypeVar("_Item")
 _GROUP: Final = 64  # calls in flight at a time
 _START: Final = Moment(1000.0, 1_700_000_000.0)
+
+
+def is_compiled() -> bool:
+    """Tell whether the message parser that runs here is compiled (as a wheel installs it)."""
+    return not (sip.__file__ or "").endswith(".py")
 
 
 def bench_policy() -> Policy:
@@ -126,8 +132,10 @@ def _replay_figure(folder: Path, calls: int) -> Figure:
     return Figure("sipguard replay --json", rate, "messages/s", above=REPLAY_LIMIT, detail=detail)
 
 
-def _memory_figure(dialogs: int) -> Figure:
-    """Ask a process of its own what so many calls take."""
+def memory(quick: bool) -> Figure:
+    """Ask a process of its own what a guard takes that tracks many calls."""
+    dialogs = DIALOGS // 10 if quick else DIALOGS
+    progress(f"memory of {dialogs:,} dialogs")
     command = [sys.executable, "-P", "-m", "bench.memory", str(dialogs)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     said = json.loads(done.stdout)
@@ -147,7 +155,4 @@ def measure(folder: Path, quick: bool) -> list[Figure]:
     figures.append(_guard_figure(policy, calls))
     progress("replay of a capture")
     figures.append(_replay_figure(folder, 2_000 if quick else 20_000))
-    dialogs = DIALOGS // 10 if quick else DIALOGS
-    progress(f"memory of {dialogs:,} dialogs")
-    figures.append(_memory_figure(dialogs))
     return figures

@@ -28,7 +28,7 @@
 
 #include "messages.h"
 
-enum { BATCH = 32, MESSAGE_OCTETS = 2048, RING = 1 << 18, SAMPLES = 1 << 21, SIP_PORT = 5060 };
+enum { BATCH = 32, MESSAGE_OCTETS = 2048, ROWS_OCTETS = 512, RING = 1 << 18, SAMPLES = 1 << 21, SIP_PORT = 5060 };
 
 static const char *const KIND_NAMES[KINDS] = {"invite", "trying", "ringing", "answer",
                                               "ack",    "bye",    "bye-ok"};
@@ -39,6 +39,7 @@ struct call {
     uint32_t number;
     uint8_t live, arrived;
     double started_s, sent_s[KINDS];
+    char routes[ROWS_OCTETS]; /* the way through the proxies, if they want to stay on it */
 };
 
 /* Messages on their way out of one socket. */
@@ -110,13 +111,12 @@ static void flush(struct outbox *box) {
     box->count = 0;
 }
 
-static void post(enum kind kind, uint32_t number, const struct sockaddr_in *to, const char *via,
-                 int via_octets) {
+static void post(enum kind kind, uint32_t number, const struct sockaddr_in *to, const char *rows) {
     enum side side = kind == INVITE || kind == ACK || kind == BYE ? CALLER : CALLEE;
     struct outbox *box = &outboxes[side];
     int i = box->count;
     box->octets[i].iov_base = box->message[i];
-    box->octets[i].iov_len = compose(box->message[i], kind, number, via, via_octets);
+    box->octets[i].iov_len = compose(box->message[i], kind, number, rows);
     box->to[i] = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(SIP_PORT)};
     if (to) box->to[i] = *to;
     else if (side == CALLEE) box->to[i].sin_addr = address_of(CALLER, number);
@@ -139,9 +139,11 @@ static void post(enum kind kind, uint32_t number, const struct sockaddr_in *to, 
 
 static void begin(double at_s) {
     uint32_t number = next_number++;
-    calls[number % RING] = (struct call){.number = number, .live = 1, .started_s = at_s};
+    struct call *call = &calls[number % RING];
+    call->number = number, call->live = 1, call->arrived = 0;
+    call->started_s = at_s, call->routes[0] = 0;
     begun++;
-    post(INVITE, number, NULL, NULL, 0);
+    post(INVITE, number, NULL, NULL);
 }
 
 static void finish(struct call *call) {
@@ -174,20 +176,30 @@ static int read_kind(const char *message, int octets) {
     return KINDS;
 }
 
-static const char *find_vias(const char *message, int octets, int *length) {
-    const char *first = memmem(message, octets, "\r\nVia: ", 7), *end = first;
-    if (!first) return NULL;
-    while (!memcmp(end, "\r\nVia: ", 7)) {
-        end = memmem(end + 2, message + octets - end - 2, "\r\n", 2);
-        if (!end) return NULL;
+/* Append the rows of that name to *out*, each as *as*; in reverse order, if wanted. */
+static void copy_rows(char *out, const char *message, const char *name, const char *as,
+                      int backwards) {
+    char found[ROWS_OCTETS];
+    size_t used = 0, name_octets = strlen(name);
+    for (const char *end, *row = strstr(message, "\r\n"); row; row = end) {
+        end = strstr(row + 2, "\r\n");
+        if (!end || end == row + 2) break;
+        size_t octets = end - row - 2 - name_octets;
+        if (strncmp(row + 2, name, name_octets)) continue;
+        if (used + octets + strlen(as) + 3 > sizeof found) break;
+        char one[ROWS_OCTETS];
+        int length = sprintf(one, "%s%.*s\r\n", as, (int)octets, row + 2 + name_octets);
+        if (backwards) memmove(found + length, found, used);
+        memcpy(backwards ? found : found + used, one, length);
+        used += length;
     }
-    *length = end - first; /* from the first "Via" to the CRLF of the last row */
-    return first + 2;
+    found[used] = 0;
+    if (strlen(out) + used < ROWS_OCTETS) strcat(out, found);
 }
 
 static void take(const char *message, int octets, const struct sockaddr_in *from, double at_s) {
     received_messages++;
-    int kind = read_kind(message, octets), length = 0;
+    int kind = read_kind(message, octets);
     const char *call_id = memmem(message, octets, "\r\nCall-ID: ", 11);
     if (kind == KINDS || !call_id) return;
     uint32_t number = strtoul(call_id + 11, NULL, 16);
@@ -196,13 +208,19 @@ static void take(const char *message, int octets, const struct sockaddr_in *from
     call->arrived |= 1 << kind;
     if (set.stamp && sample_count[kind] < SAMPLES)
         samples[kind][sample_count[kind]++] = (at_s - call->sent_s[kind]) * 1e6;
-    const char *vias = kind == INVITE || kind == BYE ? find_vias(message, octets, &length) : NULL;
-    if (kind == INVITE && vias)
-        for (int answer = TRYING; answer <= ANSWER; answer++) post(answer, number, from, vias, length);
-    else if (kind == ANSWER) post(ACK, number, NULL, NULL, 0);
-    else if (kind == ACK && !set.hold) post(BYE, number, NULL, NULL, 0);
+    char rows[ROWS_OCTETS] = "";
+    if (kind == INVITE || kind == BYE) copy_rows(rows, message, "Via:", "Via:", 0);
+    if (kind == INVITE) {
+        post(TRYING, number, from, rows);
+        copy_rows(rows, message, "Record-Route:", "Record-Route:", 0);
+        post(RINGING, number, from, rows);
+        post(ANSWER, number, from, rows);
+    } else if (kind == ANSWER) {
+        copy_rows(call->routes, message, "Record-Route:", "Route:", 1);
+        post(ACK, number, NULL, call->routes);
+    } else if (kind == ACK && !set.hold) post(BYE, number, NULL, call->routes);
+    else if (kind == BYE) post(BYE_OK, number, from, rows);
     else if (kind == ACK || kind == BYE_OK) finish(call);
-    else if (kind == BYE && vias) post(BYE_OK, number, from, vias, length);
 }
 
 static void drain(int descriptor) {

@@ -72,8 +72,9 @@ static char *put_parties(char *out, uint32_t number, int tagged) {
     return put(put_hex(put(out, "-"), salt), "@caller.example\r\nCSeq: ");
 }
 
-/* One message of one call. A response carries the Via rows of its request, octet for octet. */
-static int compose(char *start, enum kind kind, uint32_t number, const char *via, int octets) {
+/* One message of one call. *rows* are those that a proxy on the way has a say in: of a response
+ * all Via and Record-Route rows, octet for octet, of a request its Route rows, if it has some. */
+static int compose(char *start, enum kind kind, uint32_t number, const char *rows) {
     static const char *const LINES[KINDS] = {
         "INVITE sip:",          "SIP/2.0 100 Trying\r\n", "SIP/2.0 180 Ringing\r\n",
         "SIP/2.0 200 OK\r\n", "ACK sip:",               "BYE sip:",
@@ -87,7 +88,8 @@ static int compose(char *start, enum kind kind, uint32_t number, const char *via
         out = put(put_user(out, CALLEE, number), "@");
         out = put(put(out, callee), ":5060 SIP/2.0\r\nMax-Forwards: 70\r\n");
     }
-    out = via ? (char *)mempcpy(out, via, octets) : put_via(out, bye ? BYE : kind, number);
+    if (request || !rows) out = put_via(out, bye ? BYE : kind, number);
+    if (rows) out = put(out, rows);
     out = put_parties(out, number, kind != INVITE && kind != TRYING);
     out = put(out, kind == ACK ? "1 ACK\r\n" : bye ? "2 BYE\r\n" : "1 INVITE\r\n");
     if (with_sdp || kind == RINGING) {
