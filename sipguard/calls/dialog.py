@@ -196,16 +196,22 @@ class Dialogs:
         # What waits for a first NOTIFY has no callee's tag, and room of its own: phones
         # subscribe far oftener than they call.
         self._expected: ExpiringTable[DialogKey, Dialog] = ExpiringTable(max(capacity // 8, 64))
+        # Nor may subscriptions push out calls: they cost their maker nothing.
+        self._subscribed: ExpiringTable[DialogKey, Dialog] = ExpiringTable(capacity)
         self._session_limit_s = session_limit_s
-        self._index: dict[DialogKey, Dialog] = {}  # of all tables: one look-up, not three
+        self._index: dict[DialogKey, Dialog] = {}  # of all tables: one look-up, not four
 
     def __len__(self) -> int:
-        return len(self._confirmed) + len(self._early) + len(self._expected)
+        return sum(len(table) for table in self._tables)
 
     @property
     def forgotten(self) -> int:
         """How many were dropped because the table was full."""
-        return self._confirmed.forgotten + self._early.forgotten + self._expected.forgotten
+        return sum(table.forgotten for table in self._tables)
+
+    @property
+    def _tables(self) -> tuple[ExpiringTable[DialogKey, Dialog], ...]:
+        return self._early, self._expected, self._confirmed, self._subscribed
 
     def find(self, call_id: bytes, from_tag: bytes, to_tag: bytes) -> Dialog | None:
         """Return the dialog that a message of either direction belongs to (DLG-1)."""
@@ -229,7 +235,9 @@ class Dialogs:
         self.refresh(dialog, now_s)
         if self._early.remove(dialog.key) is None:
             return None
-        return self._evicted(self._confirmed.put(dialog.key, dialog, now_s))
+        is_call = dialog.invites or dialog.learned
+        table = self._confirmed if is_call else self._subscribed
+        return self._evicted(table.put(dialog.key, dialog, now_s))
 
     def refresh(self, dialog: Dialog, now_s: float) -> None:
         """Start the session timer anew (RFC 4028; PIN-15), never past the session limit."""
@@ -246,12 +254,13 @@ class Dialogs:
     def linger(self, dialog: Dialog, now_s: float) -> None:
         """Leave a dialog that is ending just long enough for retransmissions."""
         dialog.expires_at_s = min(dialog.expires_at_s, now_s + LINGER_S)
-        table = self._confirmed if self._confirmed.get(dialog.key) is dialog else self._early
-        table.hasten(dialog.key, dialog, now_s)
+        for table in self._tables:
+            if table.get(dialog.key) is dialog:
+                table.hasten(dialog.key, dialog, now_s)
 
     def expire(self, now_s: float) -> Iterator[Dialog]:
         """Remove and yield dialogs that ended, or whose timers ran out."""
-        for table in (self._early, self._expected, self._confirmed):
+        for table in self._tables:
             for dialog in table.expire(now_s):
                 self._evicted(dialog)
                 yield dialog

@@ -1,5 +1,7 @@
 """What a thief or a vandal sends does not pass the strict policy, whatever he has sniffed."""
 
+from dataclasses import replace
+
 import pytest
 from exchange import (
     ACCOMPLICE,
@@ -15,6 +17,7 @@ from exchange import (
     SUITE,
     Call,
     Exchange,
+    policy_of,
     sdp,
 )
 
@@ -339,6 +342,18 @@ class TestFloods:
             request = spam.request("SUBSCRIBE", in_dialog=False, extra=["Event: x"])
             exchange.send(request, MALLORY, BOB)
         assert exchange.send(call.request("UPDATE"), ALICE, BOB), exchange.why()
+
+    def test_of_answered_subscriptions_does_not_forget_calls(self) -> None:
+        """Nor does it when an accomplice accepts every one of them."""
+        exchange = Exchange(replace(policy_of("strict.policy"), max_dialogs=100))
+        call = Call(exchange)
+        call.establish()
+        for _ in range(200):
+            spam = Call(exchange, MALLORY, ACCOMPLICE)
+            spam.ask("SUBSCRIBE", in_dialog=False, extra=["Event: x"])
+        exchange.wait(2)
+        assert call.has_media
+        call.hang_up()
 
 
 class TestDescriptions:
