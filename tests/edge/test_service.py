@@ -1,0 +1,323 @@
+"""The running gateway without a kernel: packets, records, reload, faults of our own."""
+
+import gc
+import signal
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from phones import ALICE, ANSWER, BOB, OFFER, octets
+
+from sipguard.edge import service as room
+from sipguard.edge.plan import Plan
+from sipguard.edge.policy_file import load
+from sipguard.edge.service import GuardService, Settings
+from sipguard.edge.store import Store
+from sipguard.errors import EdgeError
+from sipguard.verdict import ClosePinhole, Effect, OpenPinhole, Reply
+
+GOOD = "default drop\nchain request\n  all accept\nchain media\n  keyed open if keyed idle 60s\n"
+
+
+class Packet:
+    """One packet in the kernel's hands."""
+
+    def __init__(self, log: list[str]) -> None:
+        self.verdict = ""
+        self._log = log
+
+    def accept(self) -> None:
+        self.verdict = "accept"
+        self._log.append("accept")
+
+    def drop(self) -> None:
+        self.verdict = "drop"
+        self._log.append("drop")
+
+
+class Kernel:
+    """What Netfilter, Queue and ReplySender would have done."""
+
+    def __init__(self) -> None:
+        self.log: list[str] = []
+        self.plans: list[Plan] = []
+        self.refuses = False
+        self.judge: Callable[[bytes, str, Packet], None] = lambda *_: None
+        self.waiting = 0
+        self.removed: list[bool] = []
+
+
+class FakeNetfilter:
+    kernel: Kernel
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+
+    def install(self) -> None:
+        if self.kernel.refuses:
+            raise EdgeError("no permission")
+        self.kernel.plans.append(self.plan)
+
+    def reinstall(self, plan: Plan) -> None:
+        if self.kernel.refuses:
+            raise EdgeError("the kernel said no")
+        self.plan = plan
+        self.kernel.plans.append(plan)
+
+    def remove(self, *, keep: bool) -> None:
+        self.kernel.removed.append(keep)
+
+    def pinholes(self) -> list[object]:
+        return []
+
+    def forget_silent(self) -> int:
+        return 0
+
+    def apply(self, effects: Sequence[Effect]) -> tuple[Effect, ...]:
+        for effect in effects:
+            self.kernel.log.append("open" if isinstance(effect, OpenPinhole) else "close")
+            assert isinstance(effect, OpenPinhole | ClosePinhole)
+        return ()
+
+    def totals(self) -> object:
+        return type("T", (), {"opened": 0, "closed": 0, "refused": 0})()
+
+    def counters(self) -> dict[str, object]:
+        return {}
+
+
+class FakeQueue:
+    kernel: Kernel
+
+    def __init__(
+        self, number: int, judge: Callable[[bytes, str, Packet], None], **_: object
+    ) -> None:
+        self.number = number
+        self.kernel.judge = judge
+        self.closed = False
+
+    def status(self) -> object:
+        values = {"waiting": self.kernel.waiting, "dropped_full": 0, "dropped_unread": 0}
+        return type("S", (), values)()
+
+    def counts(self) -> object:
+        return type("C", (), {"failures": 0, "overruns": 0})()
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class FakeReplies:
+    kernel: Kernel
+    sent = 0
+
+    def __init__(self, mark: int) -> None:
+        self.mark = mark
+
+    def send(self, reply: Reply) -> bool:
+        self.kernel.log.append("reply")
+        return True
+
+    def close(self) -> None:
+        self.kernel.log.append("replies closed")
+
+
+class FakeReactor:
+    def addReader(self, reader: object) -> None:  # noqa: N802
+        pass
+
+    def removeReader(self, reader: object) -> None:  # noqa: N802
+        pass
+
+    def callFromThread(self, work: Callable[..., None], *arguments: object) -> None:  # noqa: N802
+        work(*arguments)
+
+
+class Gateway:
+    """A service on a fake kernel."""
+
+    def __init__(self, directory: Path, kernel: Kernel, text: str = GOOD) -> None:
+        self.kernel = kernel
+        self.policy = directory / "p"
+        self.policy.write_text(text)
+        self.store = Store(directory)
+        settings = Settings(str(self.policy), directory)
+        loaded = load(str(self.policy), "", 0.0)
+        self.service = GuardService(settings, loaded, self.store, FakeReactor())
+
+    def send(self, payload: bytes, source: str = ALICE, destination: str = BOB) -> str:
+        udp = struct.pack("!HHHH", 5060, 5060, 8 + len(payload), 0) + payload
+        head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(udp), 0, 0, 64, 17, 0)
+        packet = Packet(self.kernel.log)
+        self.kernel.judge(head + octets(source) + octets(destination) + udp, "lan0", packet)
+        return packet.verdict
+
+
+@pytest.fixture
+def kernel(monkeypatch: pytest.MonkeyPatch) -> Kernel:
+    made = Kernel()
+    for fake in (FakeNetfilter, FakeQueue, FakeReplies):
+        monkeypatch.setattr(fake, "kernel", made, raising=False)
+    monkeypatch.setattr(room, "Netfilter", FakeNetfilter)
+    monkeypatch.setattr(room, "Queue", FakeQueue)
+    monkeypatch.setattr(room, "ReplySender", FakeReplies)
+    return made
+
+
+@pytest.fixture
+def gateway(tmp_path: Path, kernel: Kernel) -> Iterator[Gateway]:
+    made = Gateway(tmp_path, kernel)
+    made.service.privilegedStartService()
+    yield made
+    made.store.close()
+
+
+INVITE = (
+    f"INVITE sip:bob@example.com SIP/2.0\r\nVia: SIP/2.0/UDP {ALICE}:5060;branch=z9hG4bK-1\r\n"
+    "Max-Forwards: 70\r\nFrom: <sip:a@example.com>;tag=a\r\nTo: <sip:b@example.com>\r\n"
+    f"Call-ID: c1\r\nCSeq: 1 INVITE\r\nContact: <sip:a@{ALICE}>\r\n"
+    f"Content-Type: application/sdp\r\nContent-Length: {len(OFFER.raw)}\r\n\r\n"
+).encode() + OFFER.raw
+ANSWERED = (
+    f"SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP {ALICE}:5060;branch=z9hG4bK-1\r\n"
+    "From: <sip:a@example.com>;tag=a\r\nTo: <sip:b@example.com>;tag=b\r\n"
+    f"Call-ID: c1\r\nCSeq: 1 INVITE\r\nContact: <sip:b@{BOB}>\r\n"
+    f"Content-Type: application/sdp\r\nContent-Length: {len(ANSWER.raw)}\r\n\r\n"
+).encode() + ANSWER.raw
+
+
+def test_holes_open_before_the_answer_goes_on(gateway: Gateway) -> None:
+    """Media must not outrun its hole."""
+    assert gateway.send(INVITE) == "accept"
+    gateway.kernel.log.clear()
+    assert gateway.send(ANSWERED, BOB, ALICE) == "accept"
+    assert gateway.kernel.log == ["open"] * 4 + ["accept"]
+
+
+def test_what_was_done_is_counted_and_recorded(gateway: Gateway) -> None:
+    """Verdicts, reasons and records reach the status and the store."""
+    gateway.send(INVITE)
+    gateway.send(ANSWERED.replace(b"z9hG4bK-1", b"z9hG4bK-2"), BOB, ALICE)
+    gateway.service._write_all_records()
+    report = gateway.service.report()
+    assert report.packets == 2
+    assert report.by_verdict == {"accept": 1, "drop": 1}
+    assert report.by_reason["stray-response"] == 1
+    assert (report.records, report.lost_records) == (1, 0)
+
+
+def test_a_refusal_is_dropped_first_and_then_answered(tmp_path: Path, kernel: Kernel) -> None:
+    """The packet's fate waits for no socket."""
+    made = Gateway(tmp_path, kernel, "default reject 403\n")
+    made.service.privilegedStartService()
+    made.send(INVITE)
+    assert kernel.log == ["drop", "reply"]
+    made.store.close()
+
+
+def test_a_good_policy_replaces_the_old_one(gateway: Gateway) -> None:
+    """And the kernel's rules only when they change."""
+    gateway.policy.write_text("default drop\n")
+    gateway.service.reload()
+    assert gateway.send(INVITE) == "drop"
+    assert gateway.service.report().last_reload == "ok"
+    gateway.policy.write_text("default drop\nsip-ports 5060 5062\n")
+    gateway.service.reload()
+    assert gateway.kernel.plans[-1].sip_ports == (5060, 5062)
+
+
+def test_a_bad_policy_leaves_the_last_good_one(gateway: Gateway) -> None:
+    """Whole; and the same bad file is not tried every two seconds."""
+    before = gateway.service.report().policy_hash
+    gateway.policy.write_text("nonsense\n")
+    gateway.service.reload()
+    report = gateway.service.report()
+    assert report.last_reload.startswith("refused: ")
+    assert report.policy_hash == before
+    assert gateway.send(INVITE) == "accept"
+    gateway.policy.write_text(GOOD)
+    gateway.service._look_at_the_policy()
+    assert gateway.service.report().last_reload == "ok"
+
+
+def test_a_kernel_that_refuses_leaves_the_last_good_policy(gateway: Gateway) -> None:
+    """Rules and policy never disagree."""
+    gateway.kernel.refuses = True
+    gateway.policy.write_text("default drop\nsip-ports 5062\n")
+    gateway.service.reload()
+    assert "the kernel said no" in gateway.service.report().last_reload
+    assert gateway.send(INVITE) == "accept"
+
+
+def test_a_start_that_fails_says_so_in_one_sentence(tmp_path: Path, kernel: Kernel) -> None:
+    """And lets go of everything."""
+    kernel.refuses = True
+    made = Gateway(tmp_path, kernel)
+    with pytest.raises(SystemExit, match="sipguard: no permission"):
+        made.service.privilegedStartService()
+    assert kernel.log == ["replies closed"]
+
+
+def test_a_fault_in_a_turn_does_not_end_the_loop(gateway: Gateway) -> None:
+    """It is counted, logged, and the next turn comes."""
+
+    def broken() -> None:
+        raise RuntimeError("ours")
+
+    gateway.service._guarded(broken)
+    assert gateway.service.report().errors == 1
+
+
+def test_a_long_queue_is_an_overload_and_a_short_one_is_not(gateway: Gateway) -> None:
+    """on-overload keep-dialogs: a new call gets 503."""
+    gateway.kernel.waiting = room.OVERLOADED_AT
+    gateway.service._look_at_the_queue()
+    assert gateway.send(INVITE) == "drop"
+    gateway.kernel.waiting = 0
+    gateway.service._look_at_the_queue()
+    assert gateway.send(INVITE) == "accept"
+
+
+def test_records_beyond_the_room_are_counted_as_lost(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A flood of refusals costs records, never memory."""
+    monkeypatch.setattr(room, "MAX_OBSERVATIONS", 3)
+    for _ in range(5):
+        gateway.send(b"GET / HTTP/1.1\r\n\r\n")
+    assert gateway.service.report().lost_records == 2
+
+
+def test_an_exception_of_the_guard_reaches_the_queue(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The queue gives the verdict then, fail closed or open (tests/edge/test_nfqueue.py)."""
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("ours")
+
+    monkeypatch.setattr(gateway.service._guard, "inspect", broken)
+    with pytest.raises(RuntimeError):
+        gateway.send(INVITE)
+
+
+def test_starting_and_stopping(tmp_path: Path, kernel: Kernel) -> None:
+    """on-exit keep leaves the rules; every record is written; signals work meanwhile."""
+    made = Gateway(tmp_path, kernel)
+    hangup, thresholds = signal.getsignal(signal.SIGHUP), gc.get_threshold()
+    try:
+        made.service.privilegedStartService()
+        made.service.startService()
+        made.send(ANSWERED, BOB, ALICE)
+        made.policy.write_text("default drop\n")
+        signal.raise_signal(signal.SIGHUP)
+        assert made.send(INVITE) == "drop"
+        made.service.stopService()
+    finally:
+        signal.signal(signal.SIGHUP, hangup)
+        gc.unfreeze()
+        gc.set_threshold(*thresholds)
+    assert kernel.removed == [True]
+    assert made.store.written >= 1
+    assert (tmp_path / "status.json").exists()
