@@ -50,9 +50,6 @@ class Reason(Enum):
     KEEP_ALIVE = "keep-alive", "SIP-3", _N, 0, "A keep-alive of CRLF or NUL octets."
     STUN_KEEP_ALIVE = "stun", "SIP-1", _N, 0, "A STUN message on a SIP port."
     RETRANSMISSION = "retransmission", "TXN-12", _N, 0, "The same octets again, in time: a retransmission."
-    TOLERATED = "tolerated", "GEN-1", _N, 0, "A fault that the policy tolerates from this peer."
-    SHADOW = "shadow", "", _N, 0, "Only noted: the policy is in shadow mode."
-    FAIL_OPEN = "fail-open", "", _N, 0, "Our own code failed on it; fail-open lets it pass."
     INTERNAL_ERROR = "internal-error", "", _U, 0, "Our own code failed on it; the packet was not judged."
     OVERLOAD = "overload", "", _N, 503, "The queue is full; the policy's on-overload applies."
 

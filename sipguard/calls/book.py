@@ -35,6 +35,7 @@ from sipguard.wire.sip import Ids, Message
 from sipguard.wire.uri import aor_key
 
 TARGET_REFRESHERS: Final = frozenset({b"INVITE", b"UPDATE", b"SUBSCRIBE", b"NOTIFY"})
+_RENEWERS: Final = (b"INVITE", b"UPDATE")
 CHALLENGES: Final = frozenset({401, 407, 422, 491})
 
 
@@ -223,7 +224,7 @@ class Book:
         ended: list[Ended] = []
         dialog = stand.dialog
         if dialog is None:
-            key = (ids.call_id, ids.from_tag, ids.to_tag)
+            key = (transaction.call_id, transaction.from_tag, ids.to_tag)
             dialog, evicted = self.dialogs.open(key, now.monotonic_s)
             ended += forgotten(evicted)
         if not transaction.in_dialog:
@@ -244,7 +245,7 @@ class Book:
             )
             if transaction.method == b"INVITE":
                 dialog.saw_invite(True, transaction.cseq)
-            if not dialog.ladder:
+            if not dialog.times:
                 dialog.note(now.utc_s, transaction.method, True)
         from_caller = not transaction.from_caller
         dialog.note(now.utc_s, message_label(message.status, transaction.method), from_caller)
@@ -279,8 +280,8 @@ class Book:
     def _refresh(self, dialog: Dialog, from_caller: bool, message: Message, now: Moment) -> None:
         """A 2xx to INVITE or UPDATE refreshes target and session timer (DLG-3, RFC 4028)."""
         dialog.saw_host(from_caller, *contact_hosts(message))
-        if dialog.state is not DialogState.CONFIRMED:
-            return
+        if dialog.state is not DialogState.CONFIRMED or message.method not in _RENEWERS:
+            return  # a REFER inside a call, say, renews nothing
         dialog.session_expires_s = max(message.session_expires or 0, 0)
         self.dialogs.refresh(dialog, now.monotonic_s)
 

@@ -7,6 +7,7 @@ up: the packets' own addresses and the addresses in Contact (DLG-6).
 
 from collections.abc import Iterator
 from enum import IntEnum
+from functools import lru_cache
 from typing import Final
 
 from sipguard.calls.table import ExpiringTable
@@ -15,6 +16,7 @@ from sipguard.calls.transaction import (
     LINGER_S,
     Transaction,
     TransactionEvent,
+    shared,
 )
 
 LADDER_STEPS: Final = 10  # how many messages of a call the record can show
@@ -22,6 +24,7 @@ HOSTS: Final = 8  # hosts remembered for one end of a dialog
 INVITES: Final = 4  # CSeq numbers of INVITEs whose ACK may still come
 
 DialogKey = tuple[bytes, bytes, bytes]
+HopCSeq = tuple[int, bytes, bytes, bool]  # CSeq, source, destination, from the caller
 LadderStep = tuple[float, bytes, bool]  # POSIX seconds, what, from the caller
 
 
@@ -76,13 +79,14 @@ class Dialog:
         "highest_cseqs",
         "invites",
         "key",
-        "ladder",
+        "labels",
         "learned",
         "reliable",
         "requests",
         "session_expires_s",
         "started_at_s",
         "state",
+        "times",
         "unacknowledged",
     )
 
@@ -93,10 +97,12 @@ class Dialog:
         self.callee_hosts: tuple[bytes, ...] = ()
         # The highest CSeq of each end, for each hop it was seen on: a proxy
         # makes the same request cross the gateway twice.
-        self.highest_cseqs: dict[tuple[bool, bytes, bytes], int] = {}
+        self.highest_cseqs: tuple[HopCSeq, ...] = ()
         self.invites: tuple[tuple[bool, int], ...] = ()
         self.reliable: tuple[tuple[int, int], ...] = ()  # (RSeq, CSeq) not yet acknowledged
-        self.ladder: list[LadderStep] = []
+        # 100,000 dialogs: two tuples cost half of a list of triples.
+        self.times: tuple[float, ...] = ()
+        self.labels: tuple[tuple[bytes, bool], ...] = ()
         self.unacknowledged: tuple[Transaction, ...] = ()  # INVITEs with a 2xx and no ACK yet
         self.learned = False
         self.requests = 0  # passed inside it, ACKs included
@@ -140,7 +146,7 @@ class Dialog:
     def saw_host(self, of_caller: bool, *hosts: bytes) -> None:
         """Remember hosts that speak for one end of the dialog."""
         known = self.caller_hosts if of_caller else self.callee_hosts
-        new = tuple(host for host in hosts if host and host not in known)
+        new = tuple([shared(host) for host in hosts if host and host not in known])
         if not new or len(known) + len(new) > HOSTS:
             return
         if of_caller:
@@ -150,13 +156,17 @@ class Dialog:
 
     def is_new_cseq(self, from_caller: bool, source: bytes, destination: bytes, cseq: int) -> bool:
         """Whether *cseq* is higher than the last from that end on that hop (DLG-2)."""
-        return cseq > self.highest_cseqs.get((from_caller, source, destination), -1)
+        for hop in self.highest_cseqs:
+            if hop[1:] == (source, destination, from_caller):
+                return cseq > hop[0]
+        return True
 
     def saw_cseq(self, from_caller: bool, source: bytes, destination: bytes, cseq: int) -> None:
         """Remember the CSeq of an accepted request."""
-        key = (from_caller, source, destination)
-        if key in self.highest_cseqs or len(self.highest_cseqs) < 2 * HOSTS:
-            self.highest_cseqs[key] = cseq
+        way = (shared(source), shared(destination), from_caller)
+        others = tuple([hop for hop in self.highest_cseqs if hop[1:] != way])
+        if len(others) < 2 * HOSTS:
+            self.highest_cseqs = (*others, (cseq, *way))
 
     def saw_invite(self, from_caller: bool, cseq: int) -> None:
         """Remember an INVITE whose ACK will carry the same number (TXN-7)."""
@@ -181,8 +191,23 @@ class Dialog:
 
     def note(self, utc_s: float, label: bytes, from_caller: bool) -> None:
         """Add a rung to the ladder that a record shows."""
-        if len(self.ladder) < LADDER_STEPS:
-            self.ladder.append((utc_s, label, from_caller))
+        if len(self.times) < LADDER_STEPS:
+            self.times = (*self.times, utc_s)
+            self.labels = (*self.labels, rung(label, from_caller))
+
+    @property
+    def ladder(self) -> list[LadderStep]:
+        """Return the call's messages so far, for the record."""
+        return [
+            (utc_s, label, from_caller)
+            for utc_s, (label, from_caller) in zip(self.times, self.labels, strict=True)
+        ]
+
+
+@lru_cache(maxsize=2048)
+def rung(label: bytes, from_caller: bool) -> tuple[bytes, bool]:
+    """Return what stands beside the time; all dialogs share it."""
+    return label, from_caller
 
 
 class Dialogs:

@@ -21,7 +21,6 @@ from sipguard.edge.netlink import (
     NetlinkRefused,
     NftSocket,
     Operation,
-    concatenated,
 )
 from sipguard.edge.plan import Plan, StreamTransports
 from sipguard.edge.rules import nft_script, purge_chains, render_rules
@@ -219,13 +218,15 @@ class Netfilter:
         except NetlinkRefused:
             # One bad element undid its neighbors: find it, so that it alone pays.
             refused += [effect for effect in wanted if not self._apply_alone(effect)]
-        for effect in final.values():
-            if effect in refused:
-                self._refused += 1
-            elif isinstance(effect, OpenPinhole):
-                self._opened += 1
-            else:
-                self._closed += 1
+        done = (
+            [effect for effect in final.values() if effect not in refused]
+            if refused
+            else final.values()
+        )
+        opened = sum([isinstance(effect, OpenPinhole) for effect in done])
+        self._opened += opened
+        self._closed += len(done) - opened
+        self._refused += len(refused)
         return tuple(refused)
 
     def forget_silent(self) -> int:
@@ -376,7 +377,8 @@ def _is_possible(hole: Hole) -> bool:
 
 
 def _key(hole: Hole) -> bytes:
-    return concatenated(hole.source, hole.destination, hole.port.to_bytes(_PORT_OCTETS, "big"))
+    # Both addresses fill whole words; the port is padded to one (see netlink.concatenated).
+    return hole.source + hole.destination + (hole.port << 16).to_bytes(4, "big")
 
 
 def _hole(key: bytes, octets: int) -> Hole:

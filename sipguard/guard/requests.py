@@ -120,9 +120,7 @@ class Requests:
     def _judge_unknown_dialog(self, case: Case) -> Decision:
         rooms = self._rooms
         if rooms.learns(case.now):
-            self._learn(case)
-            case.subject.dialog_known = True
-            return self._judge_known(case)
+            return self._judge_learned(case)
         finding = case.stand.finding or _UNKNOWN
         case.add(finding)
         judgement = self._ruled(rooms.policy.judge("request", case.subject), finding)
@@ -132,6 +130,15 @@ class Requests:
             return self._conclusion.refuse(case, judgement)
         self._learn(case)
         return self._let_pass(case, judgement)
+
+    def _judge_learned(self, case: Case) -> Decision:
+        """Take the call for known, unless a rule refuses what even a known call may not do."""
+        case.subject.dialog_known = True
+        ruling = self._rooms.policy.judge("request", case.subject)
+        if ruling is not None and ruling.action != "accept":
+            return self._conclusion.refuse(case, judgement_of(ruling))
+        self._learn(case)
+        return self._let_pass(case, PASS)
 
     def _learn(self, case: Case) -> None:
         case.stand = self._rooms.book.learn_dialog(case.message, case.ids, case.packet, case.now)
@@ -148,8 +155,12 @@ class Requests:
             subject.registration_foreign = rooms.book.registrations.is_foreign(
                 aor_key(ids.to.uri), case.packet.src, case.now.monotonic_s
             )
+            if subject.registration_foreign and finding is None:
+                finding = Finding(Reason.REGISTER_HIJACK)
+                case.add(finding)
         ruling = rooms.policy.judge("request", subject)
-        judgement = self._ruled(ruling, finding if subject.replay else None)
+        telling = subject.replay or subject.registration_foreign
+        judgement = self._ruled(ruling, finding if telling else None)
         if rooms.overloaded and judgement.action is _ACCEPT:
             judgement = self._overload_judgement(judgement)
         if judgement.action is not _ACCEPT:

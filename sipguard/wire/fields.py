@@ -152,8 +152,9 @@ def parse_routes(value: bytes) -> tuple[Address, ...]:
 
 
 def _checked_list(value: bytes, reason: Reason) -> list[bytes]:
-    pieces = split_list(value)
-    if len(pieces) > MAX_LIST:
+    # Quoted commas are few; without this look, 60 KB of commas cost 18 ms to cut.
+    pieces = split_list(value) if value.count(b",") <= 8 * MAX_LIST else []
+    if not 0 < len(pieces) <= MAX_LIST:
         raise HostileInput(Reason.TOO_MANY_HEADERS, "a list longer than sipguard reads")
     if not all(pieces):
         raise HostileInput(reason, "an empty place in a list", value)
