@@ -100,6 +100,7 @@ class GuardService(Service):
         self._by_reason: Counter[str] = Counter()
         self._packets = self._packets_at_tick = 0
         self._collected_at_s = 0.0
+        self._unjudged = 0  # SIP packets that met our rules without a verdict of ours
         self._errors = 0
         self._loops: list[LoopingCall] = []
 
@@ -154,6 +155,7 @@ class GuardService(Service):
             (INTERVAL_S, self._write_status),
             (OVERLOAD_S, self._look_at_the_queue),
             (WATCH_S, self._look_at_the_policy),
+            (WATCH_S, self._look_at_the_rules),
         ):
             loop = LoopingCall(self._guarded, work)
             loop.start(seconds)
@@ -182,12 +184,12 @@ class GuardService(Service):
         for queue in self._queues:
             self._reactor.removeReader(queue)
         keep = self._loaded.policy.on_exit == "keep"
+        self._write_all_records()
+        self._write_status()
         try:
             self._netfilter.remove(keep=keep)
         except EdgeError as error:
             self.log.error("{error}", error=error)
-        self._write_all_records()
-        self._write_status()
         self._let_go()
         self.log.info(
             "sipguard stops; {what}",
@@ -305,6 +307,21 @@ class GuardService(Service):
     def _look_at_the_policy(self) -> None:
         if policy_file.has_changed(self._loaded):
             self.reload()
+
+    def _look_at_the_rules(self) -> None:
+        """Put our rules back where somebody flushed them: without them SIP passes unjudged."""
+        counters = self._netfilter.counters()
+        unjudged = counters["sip_unjudged"].packets if counters else 0
+        bypassed = unjudged > self._unjudged and not self._netfilter.plan.lets_pass
+        self._unjudged = unjudged
+        if counters and not bypassed:
+            return
+        self._netfilter.install()
+        self._unjudged = max(unjudged, self._netfilter.counters()["sip_unjudged"].packets)
+        if self._guard is not None:
+            idle_s = self._loaded.policy.media_idle_s
+            self._apply([OpenPinhole(hole, "", idle_s, b"") for hole in self._guard.open_holes()])
+        self.log.error("our kernel rules were gone or passed by; they are in force again")
 
     # --- reloading
 

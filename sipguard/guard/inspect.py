@@ -10,7 +10,7 @@ from sipguard.guard.rooms import Recorder, Rooms
 from sipguard.moment import Moment
 from sipguard.policy.rules import Policy
 from sipguard.reason import Finding, Reason
-from sipguard.verdict import Action, Decision, Effect, Judgement
+from sipguard.verdict import Action, Decision, Effect, Hole, Judgement
 from sipguard.wire.packet import Packet, parse_packet
 from sipguard.wire.sip import Kind, classify, parse_message
 from sipguard.wire.stun import is_binding
@@ -107,6 +107,10 @@ class Guard:
         ended = rooms.book.expire(now)
         rooms.memory.expire(now)
         return rooms.negotiator.close(ended, now) + rooms.negotiator.sessions.expire(now)
+
+    def open_holes(self) -> list[Hole]:
+        """Return every pinhole that is open now, for a kernel that lost them."""
+        return self._rooms.negotiator.sessions.holes()
 
     def statistics(self) -> Statistics:
         """Count what is remembered."""

@@ -149,7 +149,7 @@ SETTINGS: Final[dict[str, Known]] = {
         "When packets come faster than they can be judged: keep-dialogs lets running calls pass and answers new requests with 503.",
         lambda p, v: replace(p, on_overload=v.choice("keep-dialogs", "drop-all", "accept-all"))),
     "on-unknown-dialog": Known("accept|drop|learn for DURATION", "drop",
-        "In-dialog requests of calls that began before the start: learn takes them for known for so long after the start.",
+        "In-dialog requests of calls that began before the start: for so long after a start that finds earlier pinholes, learn passes those that no rule refuses.",
         _on_unknown_dialog),
     "on-exit": Known("keep|remove", "keep",
         "What stays in the kernel when sipguard ends: keep leaves rules and pinholes, so that running calls keep their media and nothing new gets in.",

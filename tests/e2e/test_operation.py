@@ -262,3 +262,15 @@ def test_shadow_mode_drops_nothing_and_says_what_it_would(serve: Serve) -> None:
     gateway = keeper_of(stage)
     assert until(lambda: bool(gateway.blocked_records()), 8)
     assert gateway.blocked_records()[0]["mode"] == "shadow"
+
+
+def test_flushed_rules_come_back(serve: Serve) -> None:
+    """`nft flush ruleset` opens the gateway for seconds, not until somebody notices."""
+    stage = serve(POLICY)
+    gateway = keeper_of(stage)
+    with running_call(stage):
+        before = {hole[:3] for hole in gateway.holes()}
+        finished(["nft", "flush", "ruleset"], namespace=stage.network.gateway)
+        assert until(lambda: "they are in force again" in gateway.text(), 10.0)
+        assert {hole[:3] for hole in gateway.holes()} == before
+        assert media_flows(stage)
