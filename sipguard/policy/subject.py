@@ -8,7 +8,7 @@ from urllib.parse import unquote_to_bytes
 from sipguard.moment import Moment
 from sipguard.reason import Finding, Reason
 from sipguard.verdict import Endpoint
-from sipguard.wire.packet import Packet
+from sipguard.wire.packet import Packet, network_of
 from sipguard.wire.sip import Message
 from sipguard.wire.uri import Uri, aor_key
 
@@ -161,11 +161,11 @@ class Subject:
         return contacts[0].uri if contacts else _NO_URI
 
     def rate_key(self, kind: str) -> bytes:
-        """Return whose counter of this *kind* the message counts for."""
+        """Return whose counter of this *kind* the message counts for; IPv6 counts by /64."""
         if kind == "src":
-            return self.src
+            return network_of(self.src)
         account = aor_key(self.from_uri)
-        return account if kind == "from.aor" else self.src + account
+        return account if kind == "from.aor" else network_of(self.src) + account
 
     def rate(self, kind: str, method: bytes, window_s: int) -> int:
         """Return what the counters say about this message's sender."""

@@ -253,6 +253,14 @@ def _complement_sum(octets: bytes) -> int:
     return (0xFFFF - int.from_bytes(padded, "big") % 0xFFFF) % 0xFFFF
 
 
+def network_of(address: bytes) -> bytes:
+    """Return what one subscriber has: an IPv4 address, or the /64 of an IPv6 address.
+
+    A host has 2**64 IPv6 addresses of its own; counted one by one, no flood would be one.
+    """
+    return address if len(address) == 4 else address[:8]
+
+
 @lru_cache(maxsize=8192)
 def show_address(address: bytes) -> str:
     """Return an address as text (RFC 5952); octets that are none come back as hex digits."""

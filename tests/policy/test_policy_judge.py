@@ -139,6 +139,14 @@ def test_rates_are_read_for_the_message_in_hand() -> None:
         assert counts.asked == [("src", octets(PHONE), b"INVITE", 1)]
 
 
+def test_an_ipv6_source_is_its_network() -> None:
+    """A host has 2**64 addresses of its own: a flood from all of them is one flood."""
+    one, other = (made(src=f"2001:db8:5::{end}").rate_key("src") for end in ("1", "ffff:2"))
+    assert one == other == octets("2001:db8:5::")[:8]
+    assert made(src="2001:db8:6::1").rate_key("src") != one
+    assert made(src=STRANGER).rate_key("src") == octets(STRANGER)
+
+
 def test_at_least_a_rate() -> None:
     """``>=`` takes the limit in."""
     policy = load("chain request\n  flood drop if rate(src, *) >= 10/min\n")
