@@ -294,10 +294,11 @@ def test_an_exception_of_the_guard_reaches_the_queue(
 ) -> None:
     """The queue gives the verdict then, fail closed or open (tests/edge/test_nfqueue.py)."""
 
-    def broken(*_: object) -> None:
-        raise RuntimeError("ours")
+    class Broken:
+        def inspect(self, *_: object) -> None:
+            raise RuntimeError("ours")
 
-    monkeypatch.setattr(gateway.service._guard, "inspect", broken)
+    monkeypatch.setattr(gateway.service, "_guard", Broken())
     with pytest.raises(RuntimeError):
         gateway.send(INVITE)
 
