@@ -19,8 +19,8 @@ _MAX_DEPTH: Final = 2  # base64 inside base64
 
 # A value runs to the first line end that no blank follows (folding, RFC 3261
 # section 7.3.1). Hostile text also ends lines with a bare LF or CR.
-_FOLDED: Final = rb"([^\r\n]*+(?:(?:\r\n|\n|\r)[ \t][^\r\n]*+)*+)"
-_FOLD: Final = rb"(?:[ \t]*+(?:(?:\r\n|\n|\r)[ \t]++)?+)"
+_FOLDED: Final = rb"([^\r\n]*+(?:(?:\r\n|\n|\r)[ \t][^\r\n]*+)*)"
+_FOLD: Final = rb"(?:[ \t]*+(?:(?:\r\n|\n|\r)[ \t]++)?)"
 
 # --- SDP
 _CRYPTO_LINE: Final = re.compile(rb"(?i)(crypto[ \t]*+:)" + _FOLDED)
@@ -50,7 +50,7 @@ _SECRET_WORD: Final = re.compile(
     + _FOLD
     + rb"(?:=|%3d)"
     + _FOLD
-    + rb")(\"(?:[^\"\\]|\\.)*+\"?|[^\s,;&<>]++)"
+    + rb")(\"(?:[^\"\\]++|\\.)*\"?|[^\s,;&<>]++)"
 )
 _PARAMETER: Final = re.compile(
     rb"\s*([A-Za-z-]{1,32})\s*=\s*(\"[^\"\\]*+\"|[^\s\"\\,;=]++)\s*(?:,|\Z)"
@@ -71,7 +71,7 @@ _HOST_PORT: Final = re.compile(
 
 # --- encodings that hide text
 _BASE64_RUN: Final = re.compile(
-    rb"[A-Za-z0-9+/]{16,}+(?:(?:\r\n|\n|\r)[ \t]*+[A-Za-z0-9+/]++)*+={0,2}"
+    rb"[A-Za-z0-9+/]{16,}+(?:(?:\r\n|\n|\r)[ \t]*+[A-Za-z0-9+/]++)*={0,2}"
 )
 _NOT_BASE64: Final = re.compile(rb"[^A-Za-z0-9+/]+")
 _LONG_WORD: Final = re.compile(rb"[A-Za-z0-9+/_-]{24,}+={0,2}")

@@ -26,10 +26,10 @@ MAX_PARAMS = 128  # parameters of one value
 
 # Possessive throughout: an unterminated quote or bracket takes the rest in one step, so
 # that ten thousand of them stay linear.
-_LIST_PIECE: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"?+|<[^>]*+>?+|[^",<]++|,', re.DOTALL)
-_PARAM_PIECE: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"?+|[^";]++|;', re.DOTALL)
-_QUOTED: Final = re.compile(rb'"(?:[^"\\]++|\\[\x00-\x09\x0b\x0c\x0e-\x7f])*+"')
-_MAYBE_QUOTED: Final = re.compile(rb'"(?:[^"\\]++|\\[\x00-\x09\x0b\x0c\x0e-\x7f])*+("?+)')
+_LIST_PIECE: Final = re.compile(rb'"(?:[^"\\]++|\\.)*"?|<[^>]*+>?|[^",<]++|,', re.DOTALL)
+_PARAM_PIECE: Final = re.compile(rb'"(?:[^"\\]++|\\.)*"?|[^";]++|;', re.DOTALL)
+_QUOTED: Final = re.compile(rb'"(?:[^"\\]++|\\[\x00-\x09\x0b\x0c\x0e-\x7f])*"')
+_MAYBE_QUOTED: Final = re.compile(rb'"(?:[^"\\]++|\\[\x00-\x09\x0b\x0c\x0e-\x7f])*("?)')
 _QUOTED_PAIR: Final = re.compile(rb"\\[\x00-\x09\x0b\x0c\x0e-\x7f]")
 
 

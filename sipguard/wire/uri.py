@@ -18,19 +18,21 @@ MAX_CACHED_OCTETS = 128  # longer URIs are parsed each time, which bounds the ca
 _ESCAPED: Final = rb"%[0-9A-Fa-f]{2}"
 _UNRESERVED: Final = rb"A-Za-z0-9\-_.!~*'()"
 # Every loop is possessive: where a piece fails it fails at once, so matching is linear.
+# Possessive sets, but no possessive groups: those are broken before Python 3.11.5 (Debian 12
+# has 3.11.2). The sets make every group match in one way only, so it stays linear.
 _SIP: Final = re.compile(
-    rb"(?:((?:[" + _UNRESERVED + rb"&=+$,;?/]|" + _ESCAPED + rb")++)"
-    rb"(?::((?:[" + _UNRESERVED + rb"&=+$,]|" + _ESCAPED + rb")*+))?+@)?+"
-    rb"(\[[0-9A-Fa-f:.]++\]|[A-Za-z0-9.\-]++)(?::([0-9]{1,5}+))?+"
-    rb"((?:;(?:[" + _UNRESERVED + rb"\[\]/:&+$]|" + _ESCAPED + rb")++"
-    rb"(?:=(?:[" + _UNRESERVED + rb"\[\]/:&+$]|" + _ESCAPED + rb")++)?+)*+)"
-    rb"(?:\?((?:[" + _UNRESERVED + rb"\[\]/?:+$=&]|" + _ESCAPED + rb")++))?+"
+    rb"(?:((?:[" + _UNRESERVED + rb"&=+$,;?/]++|" + _ESCAPED + rb")+)"
+    rb"(?::((?:[" + _UNRESERVED + rb"&=+$,]++|" + _ESCAPED + rb")*))?@)?"
+    rb"(\[[0-9A-Fa-f:.]++\]|[A-Za-z0-9.\-]++)(?::([0-9]{1,5}))?"
+    rb"((?:;(?:[" + _UNRESERVED + rb"\[\]/:&+$]++|" + _ESCAPED + rb")+"
+    rb"(?:=(?:[" + _UNRESERVED + rb"\[\]/:&+$]++|" + _ESCAPED + rb")+)?)*)"
+    rb"(?:\?((?:[" + _UNRESERVED + rb"\[\]/?:+$=&]++|" + _ESCAPED + rb")+))?"
 )
 _TEL: Final = re.compile(
     rb"(\+[0-9\-.()]++|[0-9A-Fa-f*#\-.()]++)"
-    rb"((?:;[A-Za-z0-9\-]++(?:=(?:[" + _UNRESERVED + rb"\[\]/:&+$]|" + _ESCAPED + rb")++)?+)*+)"
+    rb"((?:;[A-Za-z0-9\-]++(?:=(?:[" + _UNRESERVED + rb"\[\]/:&+$]++|" + _ESCAPED + rb")+)?)*)"
 )
-_ABSOLUTE: Final = re.compile(rb"(?:[" + _UNRESERVED + rb";/?:@&=+$,]|" + _ESCAPED + rb")++")
+_ABSOLUTE: Final = re.compile(rb"(?:[" + _UNRESERVED + rb";/?:@&=+$,]++|" + _ESCAPED + rb")+")
 _SCHEME: Final = re.compile(rb"[A-Za-z][A-Za-z0-9+.\-]*+")
 _HEADER: Final = re.compile(rb"[^=&]++=[^=&]*+")
 # The top label starts with a letter, which keeps "1.2.3" and "127.1" from being names.
