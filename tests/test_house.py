@@ -189,3 +189,20 @@ def test_every_shipped_policy_loads(path: Path) -> None:
 def test_twistd_finds_the_plugin() -> None:
     """It is installed with the package."""
     assert "sipguard" in {plugin.tapname for plugin in getPlugins(IServiceMaker)}
+
+
+def test_no_possessive_groups() -> None:
+    """`(...)?+` gives up what it tried before Python 3.11.5, and Debian 12 has 3.11.2."""
+    wrong = [
+        f"{path.relative_to(ROOT)}: {node.value!r}"
+        for path in PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str | bytes)
+        and re.search(r"\)[?*+]\+", _text(node.value))
+    ]
+    assert wrong == []
+
+
+def _text(value: str | bytes) -> str:
+    return value if isinstance(value, str) else value.decode("latin-1")

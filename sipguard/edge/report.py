@@ -50,3 +50,9 @@ def count_kernel(report: StatusReport, queues: Sequence[Queue], netfilter: Netfi
     if queues:
         for name, counter in netfilter.counters().items():
             report.counters[name] = counter.packets
+
+
+def count_unjudged(netfilter: Netfilter) -> int | None:
+    """Return how often SIP met our rules without a verdict; None if the rules are not there."""
+    counter = netfilter.counters().get("sip_unjudged")
+    return None if counter is None else counter.packets

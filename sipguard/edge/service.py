@@ -24,7 +24,7 @@ from sipguard.edge.nfqueue import MAX_PACKETS, Queue, QueuedPacket
 from sipguard.edge.plan import Plan
 from sipguard.edge.policy_file import LoadedPolicy
 from sipguard.edge.reply import ReplySender
-from sipguard.edge.report import count_kernel, count_tables, rule_hits
+from sipguard.edge.report import count_kernel, count_tables, count_unjudged, rule_hits
 from sipguard.edge.store import Store
 from sipguard.errors import EdgeError, PolicyError
 from sipguard.guard import Guard
@@ -125,6 +125,7 @@ class GuardService(Service):
                 self._queues.append(queue)
             self._replies = ReplySender(plan.mark)
             self._netfilter.install()
+            self._unjudged = count_unjudged(self._netfilter) or 0
         except EdgeError as error:
             self._let_go()
             raise SystemExit(f"sipguard: {error}") from None
@@ -310,14 +311,12 @@ class GuardService(Service):
 
     def _look_at_the_rules(self) -> None:
         """Put our rules back where somebody flushed them: without them SIP passes unjudged."""
-        counters = self._netfilter.counters()
-        unjudged = counters["sip_unjudged"].packets if counters else 0
-        bypassed = unjudged > self._unjudged and not self._netfilter.plan.lets_pass
-        self._unjudged = unjudged
-        if counters and not bypassed:
+        unjudged = count_unjudged(self._netfilter)
+        before, self._unjudged = self._unjudged, unjudged or 0
+        if unjudged is not None and (unjudged <= before or self._netfilter.plan.lets_pass):
             return
         self._netfilter.install()
-        self._unjudged = max(unjudged, self._netfilter.counters()["sip_unjudged"].packets)
+        self._unjudged = count_unjudged(self._netfilter) or 0
         if self._guard is not None:
             idle_s = self._loaded.policy.media_idle_s
             self._apply([OpenPinhole(hole, "", idle_s, b"") for hole in self._guard.open_holes()])
