@@ -1,17 +1,9 @@
 """How often something happened lately, per source or account, in bounded memory."""
 
 from collections import OrderedDict
-from typing import Final, NamedTuple
+from typing import Final
 
 CAPACITY: Final = 100_000
-
-
-class RateKey(NamedTuple):
-    """What is counted: a kind of key (``src``, ``from.aor``), a method or ``*``, a window."""
-
-    kind: str
-    method: bytes
-    window_s: int
 
 
 class Rates:

@@ -73,7 +73,6 @@ class Dialog:
 
     __slots__ = (
         "callee_hosts",
-        "callee_tag",
         "caller_hosts",
         "expires_at_s",
         "highest_cseqs",
