@@ -211,8 +211,10 @@ class Netfilter:
                 final[effect.hole] = effect
         if not final:
             return ()
-        wanted = [effect for effect in final.values() if _is_possible(effect.hole)]
-        refused = [effect for effect in final.values() if not _is_possible(effect.hole)]
+        wanted: list[OpenPinhole | ClosePinhole] = []
+        refused: list[OpenPinhole | ClosePinhole] = []
+        for effect in final.values():
+            (wanted if _is_possible(effect.hole) else refused).append(effect)
         try:
             self._commit(self._changes(wanted))
         except NetlinkRefused:
@@ -377,7 +379,7 @@ def _is_possible(hole: Hole) -> bool:
 
 
 def _key(hole: Hole) -> bytes:
-    # Both addresses fill whole words; the port is padded to one (see netlink.concatenated).
+    # Each field of a key starts on a four-octet boundary, so the port is padded to one.
     return hole.source + hole.destination + (hole.port << 16).to_bytes(4, "big")
 
 

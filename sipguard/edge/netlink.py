@@ -103,11 +103,6 @@ def attribute(kind: int, content: bytes) -> bytes:
     return _ATTRIBUTE.pack(4 + len(content), kind) + content + b"\0" * (-len(content) % 4)
 
 
-def concatenated(*fields: bytes) -> bytes:
-    """Return a set key of several fields: each one starts on a four-octet boundary."""
-    return b"".join(field + b"\0" * (-len(field) % 4) for field in fields)
-
-
 class Encoder:
     """Writes messages for the sets of one table; the fixed octets of each set are kept."""
 

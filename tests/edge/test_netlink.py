@@ -11,11 +11,10 @@ from sipguard.edge.netlink import (
     Operation,
     attribute,
     attributes,
-    concatenated,
     read_element,
 )
 
-KEY = concatenated(bytes([192, 0, 2, 1]), bytes([198, 51, 100, 7]), (4000).to_bytes(2, "big"))
+KEY = bytes([192, 0, 2, 1, 198, 51, 100, 7]) + (4000).to_bytes(2, "big") + bytes(2)
 
 # Taken apart by hand against nf_tables.h: batch begin; NEWSETELEM with table,
 # set and one element of key and timeout 30,000 ms, acknowledged; batch end.
