@@ -8,7 +8,7 @@ the line that the answer picks decides (SDE-5).
 import re
 from binascii import Error as Base64Error
 from binascii import a2b_base64
-from typing import Final, NamedTuple
+from typing import Final, final
 
 from sipguard.reason import Reason
 
@@ -46,17 +46,33 @@ _PLAIN: Final = re.compile(rb"([1-9][0-9]{0,8}) ([A-Z0-9_]+) inline:([A-Za-z0-9+
 _BASE64: Final = re.compile(rb"[A-Za-z0-9+/]{1,128}={0,2}")
 
 
-class Crypto(NamedTuple):
+@final
+class Crypto:
     """One ``a=crypto`` line; usable only where ``problem`` is ``None``.
 
     ``keys`` are decoded master key || salt and must never be logged.
     """
 
-    tag: int
-    suite: bytes
-    keys: tuple[bytes, ...]
-    params: tuple[bytes, ...]
-    problem: Reason | None
+    __slots__ = ("keys", "params", "problem", "suite", "tag")
+
+    def __init__(
+        self,
+        tag: int,
+        suite: bytes,
+        keys: tuple[bytes, ...],
+        params: tuple[bytes, ...],
+        problem: Reason | None,
+    ) -> None:
+        """Keep what the line says."""
+        self.tag: Final = tag
+        self.suite: Final = suite
+        self.keys: Final = keys
+        self.params: Final = params
+        self.problem: Final = problem
+
+    def spoiled(self) -> "Crypto":
+        """Return the same line as one that cannot be used."""
+        return Crypto(self.tag, self.suite, self.keys, self.params, Reason.BAD_CRYPTO)
 
 
 def parse_crypto(value: bytes) -> Crypto:

@@ -108,7 +108,7 @@ def parse_address(value: bytes) -> Address:
 def _parse_addr_spec(value: bytes) -> Address:
     raw_uri, semicolon, params = value.partition(b";")
     raw_uri = raw_uri.strip(BLANKS)
-    if b"?" in raw_uri or b"," in raw_uri:
+    if raw_uri.find(b"?") >= 0 or raw_uri.find(b",") >= 0:
         raise HostileInput(Reason.BAD_ADDRESS, "a URI that must stand in angle brackets", value)
     return _finish_address(b"", raw_uri, semicolon + params, value)
 
@@ -139,14 +139,14 @@ def parse_name_addr(value: bytes, reason: Reason = Reason.BAD_ROUTE) -> Address:
 
 def parse_addresses(value: bytes) -> tuple[Address, ...]:
     """Return the addresses of a comma list, at least one."""
-    if b"," not in value:
+    if value.find(b",") < 0:
         return (parse_address(value),)
     return tuple([parse_address(piece) for piece in _checked_list(value, Reason.BAD_ADDRESS)])
 
 
 def parse_routes(value: bytes) -> tuple[Address, ...]:
     """Return the addresses of a Route-like comma list, all of them in angle brackets."""
-    if b"," not in value:
+    if value.find(b",") < 0:
         return (parse_name_addr(value),)
     return tuple([parse_name_addr(piece) for piece in _checked_list(value, Reason.BAD_ROUTE)])
 
@@ -167,7 +167,7 @@ def parse_vias(value: bytes) -> tuple[Via, ...]:
     Raises:
         HostileInput: ``BAD_VIA``, ``DUPLICATE_PARAMETER``, ``TOO_MANY_HEADERS``.
     """
-    if b"," not in value:
+    if value.find(b",") < 0:
         return (parse_via(value),)
     return tuple([parse_via(piece) for piece in _checked_list(value, Reason.BAD_VIA)])
 
@@ -209,7 +209,7 @@ def _parse_hop(head: bytes) -> tuple[bytes, bytes, int, bytes]:
         raise HostileInput(Reason.BAD_VIA, "no transport before the sent-by", head)
     transport = transport.upper()
     host, port = _read_sent_by(sent_by.strip(BLANKS), head)
-    shown = b"[" + host + b"]" if b":" in host else host
+    shown = b"[" + host + b"]" if host.find(b":") >= 0 else host
     default = _DEFAULT_PORTS.get(transport, b"5060")
     return transport, host, port, shown + b":" + (b"%d" % port if port else default)
 

@@ -88,7 +88,9 @@ def read_params(text: bytes, reason: Reason) -> Params:
         HostileInput: *reason* if the grammar of ``generic-param`` does not hold,
             ``DUPLICATE_PARAMETER`` if a name stands twice (SIP-14).
     """
-    pieces = text.split(b";", MAX_PARAMS) if b'"' not in text else _split(_PARAM_PIECE, text, b";")
+    pieces = (
+        text.split(b";", MAX_PARAMS) if text.find(b'"') < 0 else _split(_PARAM_PIECE, text, b";")
+    )
     if len(pieces) > MAX_PARAMS:
         raise HostileInput(reason, "more parameters than sipguard reads")
     params = []
