@@ -9,7 +9,7 @@ another place, or with other headers.
 
 from enum import Enum
 from itertools import islice
-from typing import Final, NamedTuple
+from typing import Final, final
 
 from sipguard.moment import Moment
 from sipguard.reason import Finding, Reason
@@ -33,15 +33,31 @@ class Sight(Enum):
     REPLAY = "replay"
 
 
-class Leg(NamedTuple):
+@final
+class Leg:
     """One way on which an accepted request crossed the gateway."""
 
-    branch: bytes
-    tail: tuple[bytes, ...]  # branches of the lower Vias
-    source: bytes
-    destination: bytes
+    __slots__ = ("branch", "destination", "source", "tail")
+
+    def __init__(
+        self, branch: bytes, tail: tuple[bytes, ...], source: bytes, destination: bytes
+    ) -> None:
+        self.branch = branch
+        self.tail = tail  # branches of the lower Vias
+        self.source = source
+        self.destination = destination
+
+    def is_same(self, other: "Leg") -> bool:
+        """Whether both are one way."""
+        return (
+            self.branch == other.branch
+            and self.tail == other.tail
+            and self.source == other.source
+            and self.destination == other.destination
+        )
 
 
+@final
 class Memory:
     """What was accepted, bounded in number and time.
 
@@ -65,9 +81,9 @@ class Memory:
         entry = self._entries.get(_key_of(ids))
         if entry is None or entry.expires_at_s <= now.monotonic_s:
             return Sight.FRESH, None
-        if entry.from_tag != ids.from_tag or entry.content != _content_of(message, ids):
+        if entry.content != _content_of(message, ids):
             # A back-to-back user agent may keep the Call-ID on its other leg.
-            if entry.is_pending and any(leg.destination == packet.src for leg in entry.legs):
+            if any(leg.destination == packet.src for leg in entry.legs):
                 return Sight.FRESH, None
             detail = "same Call-ID, CSeq and method, other From, To, Contact, Date or body"
             return Sight.REPLAY, Finding(Reason.REPLAY, detail)
@@ -78,8 +94,8 @@ class Memory:
         key = _key_of(ids)
         entry = self._entries.get(key)
         leg = Leg(ids.branch, _tail_of(message), packet.src, packet.dst)
-        if entry is not None and entry.is_pending:
-            if len(entry.legs) < LEGS and leg not in entry.legs:
+        if entry is not None and entry.legs:
+            if len(entry.legs) < LEGS and not any(leg.is_same(known) for known in entry.legs):
                 entry.legs = (*entry.legs, leg)
             return
         if entry is not None:
@@ -88,7 +104,7 @@ class Memory:
             del self._entries[next(iter(self._entries))]
             self.forgotten += 1
         self._entries[key] = _Entry(
-            ids.from_tag, _content_of(message, ids), leg, now.monotonic_s + self._window_s
+            _content_of(message, ids), leg, now.monotonic_s + self._window_s
         )
 
     def answered(self, ids: Ids, status: int, now: Moment) -> None:
@@ -97,35 +113,38 @@ class Memory:
         if entry is None:
             return
         if status < 300:
-            entry.is_pending = False
             entry.legs = ()  # only pending entries need them; this is most of an entry's size
         elif status in RETRY_STATUSES:
             entry.retry_until_s = now.monotonic_s + RETRY_WINDOW_S
 
     def expire(self, now: Moment, limit: int = 2000) -> None:
         """Forget at most *limit* entries that are too old, so that no call waits for it."""
-        for key in list(islice(self._entries, limit)):
-            if self._entries[key].expires_at_s > now.monotonic_s:
-                return
+        due = []
+        for key, entry in islice(self._entries.items(), limit):
+            if entry.expires_at_s > now.monotonic_s:
+                break
+            due.append(key)
+        for key in due:
             del self._entries[key]
 
 
+@final
 class _Entry:
-    __slots__ = ("content", "expires_at_s", "from_tag", "is_pending", "legs", "retry_until_s")
+    """One request; pending while it has legs, answered when it has none any more."""
 
-    def __init__(self, from_tag: bytes, content: int, leg: Leg, expires_at_s: float) -> None:
-        self.from_tag = from_tag
+    __slots__ = ("content", "expires_at_s", "legs", "retry_until_s")
+
+    def __init__(self, content: int, leg: Leg, expires_at_s: float) -> None:
         self.content = content
         self.legs: tuple[Leg, ...] = (leg,)
         self.expires_at_s = expires_at_s
-        self.is_pending = True
         self.retry_until_s = 0.0
 
     def sight_of_copy(
         self, message: Message, ids: Ids, packet: Packet, now: Moment
     ) -> tuple[Sight, Finding | None]:
         """Judge a copy whose identity-relevant content is the same (RPL-3)."""
-        if not self.is_pending:
+        if not self.legs:
             detail = "it was answered already, and comes again under another branch"
             return Sight.REPLAY, Finding(Reason.REPLAY_AFTER_END, detail)
         tail = _tail_of(message)
@@ -151,17 +170,23 @@ def _key_of(ids: Ids) -> int:
 
 
 def _content_of(message: Message, ids: Ids) -> int:
-    """Digest what no honest hop changes (RFC 3261 section 23.4.1.1 lists what may change)."""
-    return hash(
-        (
-            ids.from_.uri.raw,
-            ids.to.uri.raw,
-            message.header(b"contact"),
-            message.header(b"date"),
-            message.body,
-        )
+    """Digest what no honest hop changes (RFC 3261 section 23.4.1.1 lists what may change).
+
+    Without its last bit a hash needs no object of its own in a compiled class.
+    """
+    content = (
+        ids.from_tag,
+        ids.from_.uri.raw,
+        ids.to.uri.raw,
+        message.header(b"contact"),
+        message.header(b"date"),
+        message.body,
     )
+    return hash(content) >> 1
 
 
 def _tail_of(message: Message) -> tuple[bytes, ...]:
-    return tuple(via.branch for via in message.vias[1 : LEGS + 1])
+    vias = message.vias
+    if len(vias) == 1:  # nearly always
+        return ()
+    return tuple([via.branch for via in vias[1 : LEGS + 1]])

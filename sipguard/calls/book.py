@@ -7,11 +7,12 @@ leaves no trace in it.
 """
 
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, final
 
 from sipguard.calls.dialog import Dialog, DialogEvent, Dialogs, DialogState
 from sipguard.calls.registration import Registrations
 from sipguard.calls.standing import (
+    KNOWN,
     NEW,
     Stand,
     Standing,
@@ -37,6 +38,10 @@ from sipguard.wire.uri import aor_key
 TARGET_REFRESHERS: Final = frozenset({b"INVITE", b"UPDATE", b"SUBSCRIBE", b"NOTIFY"})
 _RENEWERS: Final = (b"INVITE", b"UPDATE")
 CHALLENGES: Final = frozenset({401, 407, 422, 491})
+_ACKNOWLEDGED: Final = TransactionEvent.ACK
+_PROVISIONAL: Final = DialogEvent.PROVISIONAL
+_SUCCESS: Final = DialogEvent.SUCCESS
+_CONFIRMED: Final = DialogState.CONFIRMED
 
 
 class Ended(NamedTuple):
@@ -47,6 +52,7 @@ class Ended(NamedTuple):
     reason: Reason
 
 
+@final
 class Book:
     """Transactions, dialogs and registrations of everything that was let through."""
 
@@ -85,7 +91,7 @@ class Book:
         if transaction is not None and transaction.final_status >= 300:
             if transaction.source != packet.src or transaction.cseq != ids.cseq:
                 return refused(Reason.STRAY_ACK, "from another source than the INVITE's")
-            return Stand(Standing.KNOWN, transaction)
+            return Stand(KNOWN, transaction)
         dialog = self.dialogs.find(ids.call_id, ids.from_tag, ids.to_tag)
         if dialog is None:
             if transaction is not None:
@@ -94,9 +100,9 @@ class Book:
         from_caller = dialog.is_from_caller(ids.from_tag)
         if not dialog.may_speak(from_caller, packet.src):
             return refused(Reason.FORGED_IN_DIALOG, "ACK", dialog=dialog)
-        if (from_caller, ids.cseq) not in dialog.invites and not dialog.learned:
+        if not dialog.is_invite(from_caller, ids.cseq) and not dialog.learned:
             return refused(Reason.STRAY_ACK, "no INVITE has this CSeq number", dialog=dialog)
-        return Stand(Standing.KNOWN, transaction, dialog, from_caller)
+        return Stand(KNOWN, transaction, dialog, from_caller)
 
     def _stand_of_cancel(self, message: Message, ids: Ids, packet: Packet) -> Stand:
         target = self.transactions.of_request(ids, b"INVITE")
@@ -108,7 +114,7 @@ class Book:
             return refused(Reason.STRAY_CANCEL, "its identifiers differ", target)
         if target.final_status:
             return refused(Reason.CANCEL_TOO_LATE, transaction=target)
-        return Stand(Standing.KNOWN, target)
+        return Stand(KNOWN, target)
 
     def _pending_subscription(self, ids: Ids) -> Dialog | None:
         """A NOTIFY may overtake the 2xx to the SUBSCRIBE or REFER (RFC 6665 section 4.4.1)."""
@@ -132,7 +138,7 @@ class Book:
         dialog = self.dialogs.find(ids.call_id, ids.from_tag, ids.to_tag)
         if dialog is not None and not (transaction.in_dialog or dialog.is_joined_by(transaction)):
             return refused(Reason.RESPONSE_MISMATCH, "the tags of another call", transaction)
-        return Stand(Standing.KNOWN, transaction, dialog, transaction.from_caller)
+        return Stand(KNOWN, transaction, dialog, transaction.from_caller)
 
     # --- writing down
 
@@ -144,7 +150,7 @@ class Book:
         dialog = stand.dialog
         if method == b"ACK":
             if stand.transaction is not None:
-                stand.transaction.step(TransactionEvent.ACK)
+                stand.transaction.step(_ACKNOWLEDGED)
             if dialog is not None:
                 dialog.acknowledge(ids.cseq)
                 dialog.note(now.utc_s, b"ACK", stand.from_caller)
@@ -158,11 +164,10 @@ class Book:
             self._expect_notify(message, ids, packet, now)
 
     def _expect_notify(self, message: Message, ids: Ids, packet: Packet, now: Moment) -> None:
-        key = (ids.call_id, ids.from_tag, b"")
-        dialog, evicted = self.dialogs.open(key, now.monotonic_s)
+        dialog, evicted = self.dialogs.open(ids.call_id, ids.from_tag, b"", now.monotonic_s)
         self._forgotten += forgotten(evicted)
-        dialog.saw_host(True, packet.src, *contact_hosts(message))
-        dialog.saw_host(False, packet.dst)
+        dialog.saw_hosts(True, (packet.src, *contact_hosts(message)))
+        dialog.saw_hosts(False, (packet.dst,))
 
     def _accept_in_dialog(
         self,
@@ -179,7 +184,7 @@ class Book:
         if method == b"INVITE":
             dialog.saw_invite(from_caller, ids.cseq)
         if method in TARGET_REFRESHERS:  # DLG-3
-            dialog.saw_host(from_caller, *contact_hosts(message))
+            dialog.saw_hosts(from_caller, contact_hosts(message))
         elif method == b"BYE":
             dialog.step(DialogEvent.BYE)
             self.dialogs.linger(dialog, now.monotonic_s)
@@ -224,45 +229,53 @@ class Book:
         ended: list[Ended] = []
         dialog = stand.dialog
         if dialog is None:
-            key = (transaction.call_id, transaction.from_tag, ids.to_tag)
-            dialog, evicted = self.dialogs.open(key, now.monotonic_s)
-            ended += forgotten(evicted)
-        if not transaction.in_dialog:
-            if len(transaction.to_tags) < 16 and ids.to_tag not in transaction.to_tags:
-                transaction.to_tags = (*transaction.to_tags, ids.to_tag)
-            # This leg's hops speak for their ends from now on (DLG-6).
-            dialog.saw_host(True, transaction.source, *transaction.contact_hosts)
-            dialog.saw_host(False, transaction.destination)
-            # A proxy behind the first one may be the only one that stays on the path.
-            recorded = hosts_of(message.addresses(b"record-route"))
-            dialog.saw_host(True, *recorded)
-            dialog.saw_host(False, *recorded)
-            dialog.saw_cseq(
-                transaction.from_caller,
-                transaction.source,
-                transaction.destination,
-                transaction.cseq,
+            dialog, evicted = self.dialogs.open(
+                transaction.call_id, transaction.from_tag, ids.to_tag, now.monotonic_s
             )
-            if transaction.method == b"INVITE":
-                dialog.saw_invite(True, transaction.cseq)
-            if not dialog.times:
-                dialog.note(now.utc_s, transaction.method, True)
+            ended = forgotten(evicted)
+        if not transaction.in_dialog:
+            self._join(dialog, transaction, message, ids, now)
         from_caller = not transaction.from_caller
         dialog.note(now.utc_s, message_label(message.status, transaction.method), from_caller)
-        if message.rseq is not None and b"100rel" in message.require:
-            dialog.saw_reliable(message.rseq, transaction.cseq)
+        rseq = message.rseq
+        if rseq is not None and b"100rel" in message.require:
+            dialog.saw_reliable(rseq, transaction.cseq)
         if message.status >= 200:
-            if transaction.method == b"INVITE" and transaction not in dialog.unacknowledged:
-                dialog.unacknowledged = (*dialog.unacknowledged[-7:], transaction)
-            ended += self._confirm(dialog, now)
+            if transaction.method == b"INVITE":
+                dialog.awaits_ack(transaction)
+            dialog.step(_SUCCESS)
+            gone = self.dialogs.confirm(dialog, now.monotonic_s)
+            if gone is not None:
+                ended += forgotten(gone)
             self._refresh(dialog, from_caller, message, now)
-            self._hurry_forks(transaction, ids.to_tag, now)
+            if transaction.other_to_tags:
+                self._hurry_forks(transaction, ids.to_tag, now)
         else:
-            dialog.step(DialogEvent.PROVISIONAL)
-            dialog.saw_host(from_caller, *contact_hosts(message))
+            dialog.step(_PROVISIONAL)
+            dialog.saw_hosts(from_caller, contact_hosts(message))
             if not transaction.final_status:
                 self.dialogs.ring(dialog, now.monotonic_s)
         return ended
+
+    def _join(
+        self, dialog: Dialog, transaction: Transaction, message: Message, ids: Ids, now: Moment
+    ) -> None:
+        """This leg's hops speak for their ends from now on (DLG-6)."""
+        transaction.saw_to_tag(ids.to_tag)
+        dialog.saw_hosts(True, transaction.hosts)
+        dialog.saw_host(False, transaction.destination)
+        # A proxy behind the first one may be the only one that stays on the path.
+        recorded = hosts_of(message.addresses(b"record-route"))
+        if recorded:
+            dialog.saw_hosts(True, recorded)
+            dialog.saw_hosts(False, recorded)
+        dialog.saw_cseq(
+            transaction.from_caller, transaction.source, transaction.destination, transaction.cseq
+        )
+        if transaction.method == b"INVITE":
+            dialog.saw_invite(True, transaction.cseq)
+        if not dialog.times:
+            dialog.note(now.utc_s, transaction.method, True)
 
     def _hurry_forks(self, transaction: Transaction, answered: bytes, now: Moment) -> None:
         """After a 2xx the INVITE's other early dialogs have 64*T1 left (DLG-5)."""
@@ -273,14 +286,10 @@ class Book:
             if fork is not None and fork.state is DialogState.EARLY:
                 self.dialogs.linger(fork, now.monotonic_s)
 
-    def _confirm(self, dialog: Dialog, now: Moment) -> list[Ended]:
-        dialog.step(DialogEvent.SUCCESS)
-        return forgotten(self.dialogs.confirm(dialog, now.monotonic_s))
-
     def _refresh(self, dialog: Dialog, from_caller: bool, message: Message, now: Moment) -> None:
         """A 2xx to INVITE or UPDATE refreshes target and session timer (DLG-3, RFC 4028)."""
-        dialog.saw_host(from_caller, *contact_hosts(message))
-        if dialog.state is not DialogState.CONFIRMED or message.method not in _RENEWERS:
+        dialog.saw_hosts(from_caller, contact_hosts(message))
+        if dialog.state is not _CONFIRMED or message.method not in _RENEWERS:
             return  # a REFER inside a call, say, renews nothing
         dialog.session_expires_s = max(message.session_expires or 0, 0)
         self.dialogs.refresh(dialog, now.monotonic_s)
@@ -333,13 +342,12 @@ class Book:
 
     def learn_dialog(self, message: Message, ids: Ids, packet: Packet, now: Moment) -> Stand:
         """Take an in-dialog request of a call from before our time as that call's beginning."""
-        key = (ids.call_id, ids.from_tag, ids.to_tag)
-        dialog, evicted = self.dialogs.open(key, now.monotonic_s)
+        dialog, evicted = self.dialogs.open(ids.call_id, ids.from_tag, ids.to_tag, now.monotonic_s)
         self._forgotten += forgotten(evicted)
         dialog.learned = True
         dialog.step(DialogEvent.SUCCESS)
-        dialog.saw_host(True, packet.src, *contact_hosts(message))
-        dialog.saw_host(False, packet.dst)
+        dialog.saw_hosts(True, (packet.src, *contact_hosts(message)))
+        dialog.saw_hosts(False, (packet.dst,))
         self._forgotten += forgotten(self.dialogs.confirm(dialog, now.monotonic_s))
         finding = Finding(Reason.LEARNED_DIALOG)
         return Stand(Standing.KNOWN, None, dialog, from_caller=True, finding=finding)
@@ -351,7 +359,7 @@ class Book:
         self.registrations.expire(now.monotonic_s)
         ended, self._forgotten = self._forgotten, []
         for dialog in self.dialogs.expire(now.monotonic_s):
-            if dialog.state is not DialogState.ENDED and dialog.key[2]:
+            if dialog.state is not DialogState.ENDED and dialog.callee_tag:
                 reason = (
                     Reason.CALL_ENDED if dialog.state is DialogState.ENDING else Reason.CALL_EXPIRED
                 )
@@ -361,8 +369,7 @@ class Book:
 
 def ended_of(dialog: Dialog, reason: Reason) -> Ended:
     """Name a dialog that is over, for the media room."""
-    call_id, caller_tag, callee_tag = dialog.key
-    return Ended((call_id, caller_tag), callee_tag, reason)
+    return Ended((dialog.call_id, dialog.caller_tag), dialog.callee_tag, reason)
 
 
 def forgotten(evicted: Dialog | None) -> list[Ended]:
@@ -371,7 +378,7 @@ def forgotten(evicted: Dialog | None) -> list[Ended]:
     What stood for a subscription without its notifier has no callee's tag: to the
     media room that would be a whole call, and perhaps somebody else's.
     """
-    if evicted is None or not evicted.key[2]:
+    if evicted is None or not evicted.callee_tag:
         return []
     return [ended_of(evicted, Reason.FORGOTTEN)]
 

@@ -7,25 +7,25 @@ up: the packets' own addresses and the addresses in Contact (DLG-6).
 
 from collections.abc import Iterator
 from enum import IntEnum
-from functools import lru_cache
-from typing import Final
+from typing import Final, final
 
+from sipguard.calls.ladder import START, LadderStep, Rungs, ladder_of, pack_time
 from sipguard.calls.table import ExpiringTable
 from sipguard.calls.transaction import (
     INVITE_PENDING_S,
     LINGER_S,
     Transaction,
     TransactionEvent,
+    joined,
     shared,
 )
 
-LADDER_STEPS: Final = 10  # how many messages of a call the record can show
 HOSTS: Final = 8  # hosts remembered for one end of a dialog
 INVITES: Final = 4  # CSeq numbers of INVITEs whose ACK may still come
 
 DialogKey = tuple[bytes, bytes, bytes]
 HopCSeq = tuple[int, bytes, bytes, bool]  # CSeq, source, destination, from the caller
-LadderStep = tuple[float, bytes, bool]  # POSIX seconds, what, from the caller
+Place = object  # where a dialog stands in the tables; see place_of
 
 
 class DialogState(IntEnum):
@@ -68,20 +68,43 @@ TRANSITIONS: Final = {
 }
 
 
+# The same as two look-ups, which is cheaper than making a pair.
+_AFTER: Final = {
+    state: {event: after for (before, event), after in TRANSITIONS.items() if before is state}
+    for state in DialogState
+}
+_EARLY: Final = DialogState.EARLY
+_ENDED: Final = DialogState.ENDED
+_ACK: Final = TransactionEvent.ACK
+
+
+@final
 class Dialog:
-    """One dialog. Mutable; owned by :class:`Dialogs`."""
+    """One dialog. Mutable; owned by :class:`Dialogs`.
+
+    There are 100,000 of them: what most calls have once stands in a field of
+    its own, the rest of it in a tuple that most calls do not need.
+    """
 
     __slots__ = (
+        "call_id",
         "callee_hosts",
+        "callee_tag",
         "caller_hosts",
+        "caller_tag",
         "expires_at_s",
-        "highest_cseqs",
-        "invites",
-        "key",
-        "labels",
+        "hop_cseq",
+        "hop_destination",
+        "hop_from_caller",
+        "hop_source",
+        "invite",
         "learned",
+        "older_invites",
+        "other_hops",
+        "place",
         "reliable",
         "requests",
+        "rungs",
         "session_expires_s",
         "started_at_s",
         "state",
@@ -89,34 +112,60 @@ class Dialog:
         "unacknowledged",
     )
 
-    def __init__(self, key: DialogKey, now_s: float) -> None:
-        self.key = key
-        self.state = DialogState.EARLY
+    def __init__(self, call_id: bytes, caller_tag: bytes, callee_tag: bytes, now_s: float) -> None:
+        self.call_id = call_id
+        self.caller_tag = caller_tag
+        self.callee_tag = callee_tag
+        self.place = place_of(call_id, caller_tag, callee_tag)
+        self.state = _EARLY
         self.caller_hosts: tuple[bytes, ...] = ()
         self.callee_hosts: tuple[bytes, ...] = ()
         # The highest CSeq of each end, for each hop it was seen on: a proxy
         # makes the same request cross the gateway twice.
-        self.highest_cseqs: tuple[HopCSeq, ...] = ()
-        self.invites: tuple[tuple[bool, int], ...] = ()
+        self.hop_cseq = -1
+        self.hop_source = b""
+        self.hop_destination = b""
+        self.other_hops: tuple[HopCSeq, ...] = ()
+        self.invite = -1  # the last one's number, as :func:`_invite_of` makes it
+        self.older_invites: tuple[int, ...] = ()
         self.reliable: tuple[tuple[int, int], ...] = ()  # (RSeq, CSeq) not yet acknowledged
-        # 100,000 dialogs: two tuples cost half of a list of triples.
-        self.times: tuple[float, ...] = ()
-        self.labels: tuple[tuple[bytes, bool], ...] = ()
+        self.times = b""  # of the ladder's rungs, packed: an object for each costs thrice as much
+        self.rungs: Rungs = START
         self.unacknowledged: tuple[Transaction, ...] = ()  # INVITEs with a 2xx and no ACK yet
-        self.learned = False
         self.requests = 0  # passed inside it, ACKs included
         self.session_expires_s = 0
         self.started_at_s = now_s
         self.expires_at_s = now_s + INVITE_PENDING_S
+        self.hop_from_caller = False
+        self.learned = False
+
+    @property
+    def key(self) -> DialogKey:
+        """What names it: Call-ID, the caller's tag, the callee's."""
+        return self.call_id, self.caller_tag, self.callee_tag
+
+    @property
+    def invites(self) -> tuple[tuple[bool, int], ...]:
+        """The INVITEs whose ACK may still come: from the caller or not, and the CSeq number."""
+        known = (*self.older_invites, self.invite) if self.invite >= 0 else ()
+        return tuple([(number % 2 == 1, number // 2) for number in known])
+
+    @property
+    def highest_cseqs(self) -> tuple[HopCSeq, ...]:
+        """The highest CSeq number of each end on each hop."""
+        if self.hop_cseq < 0:
+            return ()
+        first = (self.hop_cseq, self.hop_source, self.hop_destination, self.hop_from_caller)
+        return (first, *self.other_hops)
 
     @property
     def is_alive(self) -> bool:
         """Whether in-dialog requests still make sense."""
-        return self.state is not DialogState.ENDED
+        return self.state is not _ENDED
 
     def step(self, event: DialogEvent) -> bool:
         """Move on; return whether *event* may happen in the state it was in."""
-        after = TRANSITIONS.get((self.state, event))
+        after = _AFTER[self.state].get(event)
         if after is None:
             return False
         self.state = after
@@ -124,7 +173,7 @@ class Dialog:
 
     def is_from_caller(self, from_tag: bytes) -> bool:
         """Which end a request comes from, by its From tag."""
-        return self.key[1] == from_tag
+        return self.caller_tag == from_tag
 
     def may_speak(self, from_caller: bool, source: bytes) -> bool:
         """Whether *source* was seen on the path of that end (DLG-6)."""
@@ -137,50 +186,95 @@ class Dialog:
         to where an earlier one came from, or comes from the caller himself;
         else somebody and his accomplice use the tags of another call (DLG-6).
         """
-        if transaction.from_tag != self.key[1]:
+        if transaction.from_tag != self.caller_tag:
             return False
         hosts = self.caller_hosts
         return transaction.source in hosts or transaction.destination in hosts
 
-    def saw_host(self, of_caller: bool, *hosts: bytes) -> None:
-        """Remember hosts that speak for one end of the dialog."""
+    def saw_hosts(self, of_caller: bool, hosts: tuple[bytes, ...]) -> None:
+        """Remember hosts that speak for one end of the dialog; all of them, or none."""
         known = self.caller_hosts if of_caller else self.callee_hosts
+        if hosts is known:
+            return
+        for host in hosts:
+            if host not in known:
+                break
+        else:
+            return
         new = tuple([shared(host) for host in hosts if host and host not in known])
         if not new or len(known) + len(new) > HOSTS:
             return
         if of_caller:
-            self.caller_hosts = known + new
+            self.caller_hosts = joined(known, new)
         else:
-            self.callee_hosts = known + new
+            self.callee_hosts = joined(known, new)
+
+    def saw_host(self, of_caller: bool, host: bytes) -> None:
+        """Remember one host that speaks for one end of the dialog."""
+        if host not in (self.caller_hosts if of_caller else self.callee_hosts):
+            self.saw_hosts(of_caller, (host,))
+
+    def _is_first_hop(self, from_caller: bool, source: bytes, destination: bytes) -> bool:
+        return (
+            self.hop_source == source
+            and self.hop_destination == destination
+            and self.hop_from_caller is from_caller
+        )
 
     def is_new_cseq(self, from_caller: bool, source: bytes, destination: bytes, cseq: int) -> bool:
         """Whether *cseq* is higher than the last from that end on that hop (DLG-2)."""
-        for hop in self.highest_cseqs:
+        if self._is_first_hop(from_caller, source, destination):
+            return cseq > self.hop_cseq
+        for hop in self.other_hops:
             if hop[1:] == (source, destination, from_caller):
                 return cseq > hop[0]
         return True
 
     def saw_cseq(self, from_caller: bool, source: bytes, destination: bytes, cseq: int) -> None:
         """Remember the CSeq of an accepted request."""
+        if self._is_first_hop(from_caller, source, destination):
+            self.hop_cseq = cseq
+            return
+        if self.hop_cseq < 0:
+            self.hop_cseq = cseq
+            self.hop_source = shared(source)
+            self.hop_destination = shared(destination)
+            self.hop_from_caller = from_caller
+            return
         way = (shared(source), shared(destination), from_caller)
-        others = tuple([hop for hop in self.highest_cseqs if hop[1:] != way])
-        if len(others) < 2 * HOSTS:
-            self.highest_cseqs = (*others, (cseq, *way))
+        others = tuple([hop for hop in self.other_hops if hop[1:] != way])
+        if len(others) < 2 * HOSTS - 1:
+            self.other_hops = (*others, (cseq, *way))
 
     def saw_invite(self, from_caller: bool, cseq: int) -> None:
         """Remember an INVITE whose ACK will carry the same number (TXN-7)."""
-        entry = (from_caller, cseq)
-        if entry not in self.invites:
-            self.invites = (*self.invites[-INVITES + 1 :], entry)
+        invite = _invite_of(from_caller, cseq)
+        if invite == self.invite or invite in self.older_invites:
+            return
+        if self.invite >= 0:
+            self.older_invites = (*self.older_invites[-INVITES + 2 :], self.invite)
+        self.invite = invite
+
+    def is_invite(self, from_caller: bool, cseq: int) -> bool:
+        """Whether that end sent one of the last INVITEs under this number (TXN-7)."""
+        invite = _invite_of(from_caller, cseq)
+        return invite == self.invite or invite in self.older_invites
+
+    def awaits_ack(self, transaction: Transaction) -> None:
+        """Remember that an INVITE has a 2xx and no ACK yet."""
+        waiting = self.unacknowledged
+        if transaction not in waiting:
+            self.unacknowledged = (*waiting[-7:], transaction) if waiting else (transaction,)
 
     def acknowledge(self, cseq: int) -> None:
         """Note the ACK to a 2xx: every leg of that INVITE is done with (TXN-7)."""
-        if not self.unacknowledged:
+        waiting = self.unacknowledged
+        if not waiting:
             return
-        for transaction in self.unacknowledged:
+        for transaction in waiting:
             if transaction.cseq == cseq:
-                transaction.step(TransactionEvent.ACK)
-        self.unacknowledged = tuple(t for t in self.unacknowledged if t.cseq != cseq)
+                transaction.step(_ACK)
+        self.unacknowledged = tuple([t for t in waiting if t.cseq != cseq])
 
     def saw_reliable(self, rseq: int, cseq: int) -> None:
         """Remember a reliable provisional response that a PRACK may name (TXN-15)."""
@@ -190,40 +284,47 @@ class Dialog:
 
     def note(self, utc_s: float, label: bytes, from_caller: bool) -> None:
         """Add a rung to the ladder that a record shows."""
-        if len(self.times) < LADDER_STEPS:
-            self.times = (*self.times, utc_s)
-            self.labels = (*self.labels, rung(label, from_caller))
+        rungs = self.rungs.and_then(label, from_caller)
+        if rungs is not None:
+            self.rungs = rungs
+            self.times = self.times + pack_time(utc_s)
 
     @property
     def ladder(self) -> list[LadderStep]:
         """Return the call's messages so far, for the record."""
-        return [
-            (utc_s, label, from_caller)
-            for utc_s, (label, from_caller) in zip(self.times, self.labels, strict=True)
-        ]
+        return ladder_of(self.times, self.rungs)
 
 
-@lru_cache(maxsize=2048)
-def rung(label: bytes, from_caller: bool) -> tuple[bytes, bool]:
-    """Return what stands beside the time; all dialogs share it."""
-    return label, from_caller
+def _invite_of(from_caller: bool, cseq: int) -> int:
+    return cseq * 2 + 1 if from_caller else cseq * 2
 
 
+def place_of(call_id: bytes, tag: bytes, other_tag: bytes) -> Place:
+    """Return what stands for a dialog in the tables, the same for both directions (DLG-1).
+
+    64 bits keyed by the interpreter's random seed: nobody outside can aim for a
+    collision, and 100,000 dialogs meet by chance once in 10^9 runs.
+    """
+    if tag < other_tag:
+        return hash((call_id, tag, other_tag))
+    return hash((call_id, other_tag, tag))
+
+
+@final
 class Dialogs:
     """The bounded table of dialogs; the oldest unanswered go first when it is full."""
 
     def __init__(self, capacity: int, session_limit_s: float) -> None:
-        self._confirmed: ExpiringTable[DialogKey, Dialog] = ExpiringTable(capacity)
+        self._confirmed: ExpiringTable[Place, Dialog] = ExpiringTable(capacity)
         # Early dialogs may take an eighth: a flood of unanswered INVITEs must
         # not push out calls that people are speaking on.
-        self._early: ExpiringTable[DialogKey, Dialog] = ExpiringTable(max(capacity // 8, 64))
+        self._early: ExpiringTable[Place, Dialog] = ExpiringTable(max(capacity // 8, 64))
         # What waits for a first NOTIFY has no callee's tag, and room of its own: phones
         # subscribe far oftener than they call.
-        self._expected: ExpiringTable[DialogKey, Dialog] = ExpiringTable(max(capacity // 8, 64))
+        self._expected: ExpiringTable[Place, Dialog] = ExpiringTable(max(capacity // 8, 64))
         # Nor may subscriptions push out calls: they cost their maker nothing.
-        self._subscribed: ExpiringTable[DialogKey, Dialog] = ExpiringTable(capacity)
+        self._subscribed: ExpiringTable[Place, Dialog] = ExpiringTable(capacity)
         self._session_limit_s = session_limit_s
-        self._index: dict[DialogKey, Dialog] = {}  # of all tables: one look-up, not four
 
     def __len__(self) -> int:
         return sum(len(table) for table in self._tables)
@@ -234,34 +335,44 @@ class Dialogs:
         return sum(table.forgotten for table in self._tables)
 
     @property
-    def _tables(self) -> tuple[ExpiringTable[DialogKey, Dialog], ...]:
+    def _tables(self) -> tuple[ExpiringTable[Place, Dialog], ...]:
         return self._early, self._expected, self._confirmed, self._subscribed
 
     def find(self, call_id: bytes, from_tag: bytes, to_tag: bytes) -> Dialog | None:
         """Return the dialog that a message of either direction belongs to (DLG-1)."""
-        dialog = self._index.get((call_id, from_tag, to_tag))
+        place = place_of(call_id, from_tag, to_tag)
+        if not to_tag:
+            dialog = self._expected.get(place)
+            if dialog is not None:
+                return dialog
+        dialog = self._confirmed.get(place)
         if dialog is None:
-            dialog = self._index.get((call_id, to_tag, from_tag))
+            dialog = self._early.get(place)
+        if dialog is None:
+            dialog = self._subscribed.get(place)
+        if dialog is None and not from_tag:
+            dialog = self._expected.get(place)
         return dialog
 
-    def open(self, key: DialogKey, now_s: float) -> tuple[Dialog, Dialog | None]:
+    def open(
+        self, call_id: bytes, caller_tag: bytes, callee_tag: bytes, now_s: float
+    ) -> tuple[Dialog, Dialog | None]:
         """Return a new early dialog, and the one that had to go for it."""
-        dialog = Dialog(key, now_s)
-        self._index[key] = dialog
+        dialog = Dialog(call_id, caller_tag, callee_tag, now_s)
         table = self._early
-        if not key[2]:
+        if not callee_tag:
             table = self._expected
             dialog.expires_at_s = now_s + LINGER_S  # timer N of RFC 6665 section 4.1.2.4
-        return dialog, self._evicted(table.put(key, dialog, now_s))
+        return dialog, table.put(dialog.place, dialog, now_s)
 
     def confirm(self, dialog: Dialog, now_s: float) -> Dialog | None:
         """Keep an answered dialog for as long as its call lasts; return one that had to go."""
         self.refresh(dialog, now_s)
-        if self._early.remove(dialog.key) is None:
+        if self._early.remove(dialog.place) is None:
             return None
-        is_call = dialog.invites or dialog.learned
+        is_call = dialog.invite >= 0 or dialog.learned
         table = self._confirmed if is_call else self._subscribed
-        return self._evicted(table.put(dialog.key, dialog, now_s))
+        return table.put(dialog.place, dialog, now_s)
 
     def refresh(self, dialog: Dialog, now_s: float) -> None:
         """Start the session timer anew (RFC 4028; PIN-15), never past the session limit."""
@@ -272,24 +383,17 @@ class Dialogs:
 
     def ring(self, dialog: Dialog, now_s: float) -> None:
         """Keep an early dialog as long as its INVITE (RFC 3261 sections 13.3.1.1 and 16.7)."""
-        if dialog.state is DialogState.EARLY:
+        if dialog.state is _EARLY:
             dialog.expires_at_s = now_s + INVITE_PENDING_S
 
     def linger(self, dialog: Dialog, now_s: float) -> None:
         """Leave a dialog that is ending just long enough for retransmissions."""
         dialog.expires_at_s = min(dialog.expires_at_s, now_s + LINGER_S)
         for table in self._tables:
-            if table.get(dialog.key) is dialog:
-                table.hasten(dialog.key, dialog, now_s)
+            if table.get(dialog.place) is dialog:
+                table.hasten(dialog.place, dialog, now_s)
 
     def expire(self, now_s: float) -> Iterator[Dialog]:
         """Remove and yield dialogs that ended, or whose timers ran out."""
         for table in self._tables:
-            for dialog in table.expire(now_s):
-                self._evicted(dialog)
-                yield dialog
-
-    def _evicted(self, dialog: Dialog | None) -> Dialog | None:
-        if dialog is not None and self._index.get(dialog.key) is dialog:
-            del self._index[dialog.key]
-        return dialog
+            yield from table.expire(now_s)

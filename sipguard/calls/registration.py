@@ -7,13 +7,14 @@ made with credentials the registrar is asked, for it will ask the newcomer: an
 account may have two phones, and a phone may get another address.
 """
 
-from typing import Final
+from typing import Final, final
 
 from sipguard.calls.table import ExpiringTable
 
 LONGEST_EXPIRES_S: Final = 7 * 86400
 
 
+@final
 class Binding:
     """An address-of-record and the host its phone registered from."""
 
@@ -25,6 +26,7 @@ class Binding:
         self.proven = proven  # made with credentials
 
 
+@final
 class Registrations:
     """The bounded table of accepted bindings."""
 

@@ -1,7 +1,7 @@
 """Where one message stands among what was seen, and why it may not claim to."""
 
 from enum import Enum
-from typing import Final, NamedTuple
+from typing import Final, final
 
 from sipguard.calls.dialog import Dialog
 from sipguard.calls.transaction import Transaction, TransactionState
@@ -20,17 +20,30 @@ class Standing(Enum):
     REFUSED = "refused"  # claims to belong, and does not
 
 
-class Stand(NamedTuple):
+@final
+class Stand:
     """A standing with its evidence."""
 
-    standing: Standing
-    transaction: Transaction | None = None
-    dialog: Dialog | None = None
-    from_caller: bool = True
-    finding: Finding | None = None
+    __slots__ = ("dialog", "finding", "from_caller", "standing", "transaction")
+
+    def __init__(
+        self,
+        standing: Standing,
+        transaction: Transaction | None = None,
+        dialog: Dialog | None = None,
+        from_caller: bool = True,
+        finding: Finding | None = None,
+    ) -> None:
+        self.standing = standing
+        self.transaction = transaction
+        self.dialog = dialog
+        self.from_caller = from_caller
+        self.finding = finding
 
 
 NEW: Final = Stand(Standing.NEW)
+KNOWN: Final = Standing.KNOWN  # looked up once, not for every message
+_RETRANSMISSION: Final = Finding(Reason.RETRANSMISSION)
 
 
 def refused(
@@ -54,7 +67,7 @@ def stand_of_repetition(transaction: Transaction, message: Message, packet: Pack
     if transaction.method == b"INVITE" and transaction.state is TransactionState.CONFIRMED:
         # Who acknowledged the answer has no reason to ask again.
         return refused(Reason.REPLAY_AFTER_END, "the INVITE was acknowledged", transaction)
-    return Stand(Standing.RETRANSMISSION, transaction, finding=Finding(Reason.RETRANSMISSION))
+    return Stand(Standing.RETRANSMISSION, transaction, finding=_RETRANSMISSION)
 
 
 def stand_in_dialog(dialog: Dialog, ids: Ids, packet: Packet, message: Message) -> Stand:
@@ -70,4 +83,4 @@ def stand_in_dialog(dialog: Dialog, ids: Ids, packet: Packet, message: Message) 
         rack = message.rack
         if rack is None or (rack[0], rack[1]) not in dialog.reliable:
             return refused(Reason.STRAY_PRACK, dialog=dialog)
-    return Stand(Standing.KNOWN, None, dialog, from_caller)
+    return Stand(KNOWN, None, dialog, from_caller)

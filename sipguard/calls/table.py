@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from heapq import heappop, heappush
-from typing import Final, Generic, Protocol, TypeVar
+from typing import Final, Generic, Protocol, TypeVar, final
 
 SLOT_S: Final = 1.0
 HORIZON_S: Final = (
@@ -20,22 +20,24 @@ K = TypeVar("K")
 V = TypeVar("V", bound=Expiring)
 
 
+@final
 class ExpiringTable(Generic[K, V]):
     """At most *capacity* entries, in order of arrival.
 
-    Each entry stands in one slot of a calendar, the second in which it is
+    Each key stands in one slot of a calendar, the second in which its entry is
     next to be looked at. A slot that comes up is emptied: what is really due goes, what was
     prolonged meanwhile moves to its new slot. So neither a look-up nor a
-    prolongation touches the calendar.
+    prolongation touches the calendar. It holds the keys alone: what is taken
+    out is gone, and a key that stands in two slots is only looked at twice.
     """
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, horizon_s: float = HORIZON_S) -> None:
         self._capacity = capacity
+        self._horizon_s = horizon_s
         self._entries: dict[K, V] = {}
-        self._calendar: dict[int, list[tuple[K, V]]] = {}
+        self._calendar: dict[int, list[K]] = {}
         self._slots: list[int] = []  # a heap of the calendar's keys
         self.forgotten = 0
-        self.get = self._entries.get  # the hot path: one call, not two
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -43,14 +45,19 @@ class ExpiringTable(Generic[K, V]):
     def __iter__(self) -> Iterator[V]:
         return iter(self._entries.values())
 
+    def get(self, key: K) -> V | None:
+        """Return the entry of that key."""
+        return self._entries.get(key)
+
     def put(self, key: K, entry: V, now_s: float) -> V | None:
         """Add *entry*; return the one that had to go for it, if any."""
         evicted = None
-        if key not in self._entries and len(self._entries) >= self._capacity:
-            evicted = self._entries.pop(next(iter(self._entries)))
+        entries = self._entries
+        if len(entries) >= self._capacity and key not in entries:
+            evicted = entries.pop(next(iter(entries)))
             self.forgotten += 1
-        self._entries[key] = entry
-        self._schedule(key, entry, now_s)
+        entries[key] = entry
+        self._schedule(key, entry.expires_at_s, now_s)
         return evicted
 
     def remove(self, key: K) -> V | None:
@@ -59,27 +66,32 @@ class ExpiringTable(Generic[K, V]):
 
     def hasten(self, key: K, entry: V, now_s: float) -> None:
         """Look at *entry* again at its new, earlier end."""
-        self._schedule(key, entry, now_s)
+        self._schedule(key, entry.expires_at_s, now_s)
 
     def expire(self, now_s: float) -> Iterator[V]:
         """Remove and yield the entries that are due at *now_s*."""
         now_slot = int(now_s // SLOT_S)
         while self._slots and self._slots[0] < now_slot:
-            for key, entry in self._calendar.pop(heappop(self._slots)):
-                if self._entries.get(key) is not entry:
-                    continue  # removed or replaced since
+            # What was put or hastened often stands in one slot often.
+            for key in dict.fromkeys(self._calendar.pop(heappop(self._slots))):
+                entry = self._entries.get(key)
+                if entry is None:
+                    continue  # removed since
                 if entry.expires_at_s > now_s:
-                    self._schedule(key, entry, now_s)
+                    self._schedule(key, entry.expires_at_s, now_s)
                     continue
                 del self._entries[key]
                 yield entry
 
-    def _schedule(self, key: K, entry: V, now_s: float) -> None:
-        due_s = min(max(entry.expires_at_s, now_s), now_s + HORIZON_S)
+    def _schedule(self, key: K, due_s: float, now_s: float) -> None:
+        if due_s > now_s + self._horizon_s:
+            due_s = now_s + self._horizon_s
+        elif due_s < now_s:
+            due_s = now_s
         slot = int(due_s // SLOT_S)
         bucket = self._calendar.get(slot)
         if bucket is None:
-            self._calendar[slot] = [(key, entry)]
+            self._calendar[slot] = [key]
             heappush(self._slots, slot)
         else:
-            bucket.append((key, entry))
+            bucket.append(key)

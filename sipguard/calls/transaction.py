@@ -8,12 +8,13 @@ whatever merely looks like them.
 from collections.abc import Iterator
 from enum import IntEnum
 from functools import lru_cache
-from typing import Final
+from typing import Final, final
 
 from sipguard.calls.table import ExpiringTable
 from sipguard.wire.fields import Address
 from sipguard.wire.packet import Packet, parse_address
 from sipguard.wire.sip import Ids, Message
+from sipguard.wire.start import METHODS
 
 T1_S: Final = 0.5
 LINGER_S: Final = 64 * T1_S  # timers B, F, H, J, L and M (TXN-5)
@@ -22,8 +23,15 @@ INVITE_PENDING_S: Final = 200.0  # timer C is more than 3 minutes, and a margin
 DIALOG_MAKERS: Final = frozenset({b"INVITE", b"SUBSCRIBE", b"REFER"})
 DEFAULT_EXPIRES_S: Final = 3600  # RFC 3261 section 10.2.1.1; SIP-32
 
-TransactionKey = tuple[bytes, bytes, bytes]  # branch, sent-by, method
+TO_TAGS: Final = 16  # forks of one INVITE that are told apart
+
+# A hash of branch, sent-by and method. 64 bits keyed by the interpreter's random seed:
+# nobody outside can aim for a collision, and 400,000 entries meet by chance once in 10^8 runs.
+TransactionKey = object
 InviteKey = tuple[bytes, bytes, int]  # Call-ID, From tag, CSeq
+
+_METHODS: Final = {method: method for method in METHODS}
+_COOKIE: Final = b"z9hG4bK"
 
 
 class TransactionState(IntEnum):
@@ -64,6 +72,15 @@ TRANSITIONS: Final = {
     (_S.CONFIRMED, _E.FAILURE): _S.CONFIRMED,
     (_S.CONFIRMED, _E.ACK): _S.CONFIRMED,
 }
+# The same as two look-ups, which is cheaper than making a pair.
+_AFTER: Final = {
+    state: {event: after for (before, event), after in TRANSITIONS.items() if before is state}
+    for state in TransactionState
+}
+_TRYING: Final = TransactionState.TRYING
+_PROVISIONAL: Final = TransactionEvent.PROVISIONAL
+_SUCCESS: Final = TransactionEvent.SUCCESS
+_FAILURE: Final = TransactionEvent.FAILURE
 
 
 def key_of(ids: Ids, method: bytes) -> TransactionKey:
@@ -73,18 +90,19 @@ def key_of(ids: Ids, method: bytes) -> TransactionKey:
     phones with ``branch=0``, and RFC 2543 knew none at all (TXN-2).
     """
     branch = ids.branch
-    if branch[:7] != b"z9hG4bK":
+    if not branch.startswith(_COOKIE):
         branch = b"%b %b %b %d" % (branch, ids.call_id, ids.from_tag, ids.cseq)
-    return branch, ids.sent_by, method
+    return hash((branch, ids.sent_by, method))
 
 
 def event_of_status(status: int) -> TransactionEvent:
     """Return what a response of *status* (100 to 699) means to its transaction."""
     if status < 200:
-        return TransactionEvent.PROVISIONAL
-    return TransactionEvent.SUCCESS if status < 300 else TransactionEvent.FAILURE
+        return _PROVISIONAL
+    return _SUCCESS if status < 300 else _FAILURE
 
 
+@final
 class Transaction:
     """One accepted request and what became of it. Mutable; owned by :class:`Transactions`."""
 
@@ -92,68 +110,86 @@ class Transaction:
         "answers",
         "binds_for_s",
         "call_id",
-        "contact_hosts",
         "copies",
         "cseq",
         "destination",
         "expires_at_s",
         "final_status",
         "final_to_tag",
+        "first_to_tag",
         "from_caller",
         "from_tag",
+        "hosts",
         "key",
         "method",
         "octets_hash",
+        "other_to_tags",
         "proven",
-        "request_uri",
         "source",
         "source_port",
         "state",
         "to_tag",
-        "to_tags",
+        "uri_hash",
     )
 
     def __init__(self, message: Message, ids: Ids, packet: Packet, from_caller: bool) -> None:
-        self.key: TransactionKey = key_of(ids, message.method)
-        self.method = message.method
+        method = message.method
+        self.key: TransactionKey = key_of(ids, method)
+        self.method = _METHODS.get(method, method)  # one object for all
         self.call_id = ids.call_id
         self.from_tag = ids.from_tag
         self.to_tag = ids.to_tag
         self.cseq = ids.cseq
-        self.request_uri = message.uri
         self.source = shared(packet.src)
         self.source_port = packet.sport
         self.destination = shared(packet.dst)
         # Keyed by the interpreter's random seed, so nobody outside can aim for a collision.
-        self.octets_hash = hash(message.raw)
-        self.from_caller = from_caller
-        self.state = TransactionState.TRYING
+        # Without its last bit a hash needs no object of its own in a compiled class.
+        self.octets_hash = hash(message.raw) >> 1
+        self.uri_hash = hash(message.uri) >> 1
+        self.state = _TRYING
         self.final_status = 0
         self.final_to_tag = b""
         self.copies = 0  # retransmissions seen
         self.answers = 0  # responses, and ACKs to a refusal
-        self.to_tags: tuple[bytes, ...] = ()
+        self.first_to_tag = b""  # of its early dialogs and its answers
+        self.other_to_tags: tuple[bytes, ...] = ()
         self.expires_at_s = 0.0
-        # What only some methods need later: the hosts that may speak for the
-        # caller, and for how long a REGISTER binds (None: it does not).
-        self.contact_hosts: tuple[bytes, ...] = ()
+        # What only some requests need later: the hosts that may speak for the
+        # caller of a new dialog, and for how long a REGISTER binds (None: it does not).
+        self.hosts: tuple[bytes, ...] = ()
         self.binds_for_s: int | None = None
+        self.from_caller = from_caller
         self.proven = False  # a REGISTER with credentials
-        if message.method == b"REGISTER":
+        if method == b"REGISTER":
             self.binds_for_s = _binds_for_s(message)
             self.proven = _has_credentials(message)
-        elif message.method in DIALOG_MAKERS:
-            self.contact_hosts = contact_hosts(message)
+        elif not ids.to_tag and method in DIALOG_MAKERS:
+            self.hosts = joined((self.source,), contact_hosts(message))
 
     @property
     def in_dialog(self) -> bool:
         """Whether the request carried a To tag."""
         return self.to_tag != b""
 
+    @property
+    def to_tags(self) -> tuple[bytes, ...]:
+        """The To tags of its answers, one for each fork."""
+        return (self.first_to_tag, *self.other_to_tags) if self.first_to_tag else ()
+
+    def saw_to_tag(self, to_tag: bytes) -> None:
+        """Remember one more fork."""
+        if to_tag == self.first_to_tag:
+            return
+        if not self.first_to_tag:
+            self.first_to_tag = to_tag
+        elif len(self.other_to_tags) < TO_TAGS - 1 and to_tag not in self.other_to_tags:
+            self.other_to_tags = (*self.other_to_tags, to_tag)
+
     def same_octets(self, message: Message, packet: Packet) -> bool:
         """Whether *message* is this request again, from the host that sent it (TXN-12)."""
         return (
-            self.octets_hash == hash(message.raw)
+            self.octets_hash == hash(message.raw) >> 1
             and self.source == packet.src
             and self.destination == packet.dst
         )
@@ -165,23 +201,27 @@ class Transaction:
             and self.from_tag == ids.from_tag
             and self.to_tag == ids.to_tag
             and self.cseq == ids.cseq
-            and self.request_uri == message.uri
+            and self.uri_hash == hash(message.uri) >> 1
         )
 
     def step(self, event: TransactionEvent) -> bool:
         """Move on; return whether *event* may happen in the state it was in."""
-        after = TRANSITIONS.get((self.state, event))
+        after = _AFTER[self.state].get(event)
         if after is None:
             return False
         self.state = after
         return True
 
 
+@final
 class Transactions:
     """The bounded table of transactions; the oldest go first when it is full."""
 
     def __init__(self, capacity: int) -> None:
-        self._table: ExpiringTable[TransactionKey, Transaction] = ExpiringTable(capacity)
+        # Looked at as soon as an answered one may be due, and no entry waits much longer.
+        self._table: ExpiringTable[TransactionKey, Transaction] = ExpiringTable(
+            capacity, horizon_s=LINGER_S
+        )
         self._refused: ExpiringTable[InviteKey, Transaction] = ExpiringTable(capacity)
 
     def __len__(self) -> int:
@@ -245,6 +285,8 @@ def contact_hosts(message: Message) -> tuple[bytes, ...]:
 
 def hosts_of(addresses: tuple[Address, ...]) -> tuple[bytes, ...]:
     """Return the IP addresses among the hosts of the first few *addresses*."""
+    if not addresses:
+        return ()
     if len(addresses) == 1:  # nearly always
         return _literal(addresses[0].uri.host)
     return tuple([host for address in addresses[:4] for host in _literal(address.uri.host)])
@@ -270,6 +312,12 @@ def _binds_for_s(message: Message) -> int | None:
             if name == b"expires" and value.isdigit() and len(value) <= 10:
                 return int(value)
     return DEFAULT_EXPIRES_S if expires_s is None else expires_s
+
+
+@lru_cache(maxsize=8192)
+def joined(hosts: tuple[bytes, ...], more: tuple[bytes, ...]) -> tuple[bytes, ...]:
+    """Return one tuple of both; few pairs of hosts make 100,000 calls, and share it."""
+    return hosts + more
 
 
 @lru_cache(maxsize=8192)

@@ -7,13 +7,13 @@ import pytest
 from sipguard.calls.dialog import (
     HOSTS,
     INVITES,
-    LADDER_STEPS,
     TRANSITIONS,
     Dialog,
     DialogEvent,
     Dialogs,
     DialogState,
 )
+from sipguard.calls.ladder import LADDER_STEPS
 from sipguard.calls.transaction import INVITE_PENDING_S, LINGER_S
 
 _S, _E = DialogState, DialogEvent
@@ -37,7 +37,7 @@ def test_nothing_revives_what_has_ended() -> None:
 @pytest.mark.parametrize(("state", "event"), list(product(_S, _E)))
 def test_the_whole_table(state: DialogState, event: DialogEvent) -> None:
     """A step either follows the table or changes nothing and says so."""
-    dialog = Dialog(KEY, 0.0)
+    dialog = Dialog(*KEY, 0.0)
     dialog.state = state
     after = TRANSITIONS.get((state, event))
     assert dialog.step(event) is (after is not None)
@@ -51,8 +51,8 @@ def test_a_failure_ends_no_answered_call() -> None:
 
 def test_only_hosts_seen_on_an_end_may_speak_for_it() -> None:
     """DLG-6: neither a stranger nor the other end."""
-    dialog = Dialog(KEY, 0.0)
-    dialog.saw_host(True, A, P)
+    dialog = Dialog(*KEY, 0.0)
+    dialog.saw_hosts(True, (A, P))
     dialog.saw_host(False, B)
     assert dialog.may_speak(True, A)
     assert dialog.may_speak(True, P)
@@ -63,7 +63,7 @@ def test_only_hosts_seen_on_an_end_may_speak_for_it() -> None:
 
 def test_hosts_are_few_and_the_first_ones_stay() -> None:
     """Contacts without end cannot grow the list, nor push the real phone out."""
-    dialog = Dialog(KEY, 0.0)
+    dialog = Dialog(*KEY, 0.0)
     for number in range(50):
         dialog.saw_host(True, bytes([10, 0, 0, number]))
     assert len(dialog.caller_hosts) == HOSTS
@@ -72,7 +72,7 @@ def test_hosts_are_few_and_the_first_ones_stay() -> None:
 
 def test_cseq_counts_for_each_end_and_each_hop() -> None:
     """DLG-2: a proxy makes one request cross twice; each end counts for itself."""
-    dialog = Dialog(KEY, 0.0)
+    dialog = Dialog(*KEY, 0.0)
     dialog.saw_cseq(True, A, P, 2)
     assert not dialog.is_new_cseq(True, A, P, 2)
     assert not dialog.is_new_cseq(True, A, P, 1)
@@ -84,12 +84,12 @@ def test_cseq_counts_for_each_end_and_each_hop() -> None:
 
 def test_cseq_zero_is_a_number() -> None:
     """RFC 3261 section 8.1.1.5 allows it; the first request is never old."""
-    assert Dialog(KEY, 0.0).is_new_cseq(True, A, B, 0)
+    assert Dialog(*KEY, 0.0).is_new_cseq(True, A, B, 0)
 
 
 def test_lists_inside_a_dialog_are_bounded() -> None:
     """A call of a million re-INVITEs costs what a call costs."""
-    dialog = Dialog(KEY, 0.0)
+    dialog = Dialog(*KEY, 0.0)
     for number in range(100):
         dialog.saw_invite(True, number)
         dialog.saw_reliable(number, 1)
@@ -108,7 +108,7 @@ def test_lists_inside_a_dialog_are_bounded() -> None:
 def test_both_directions_find_the_same_dialog() -> None:
     """DLG-1: local and remote tag change places with the direction."""
     dialogs = Dialogs(10, 1000.0)
-    dialog, _ = dialogs.open(KEY, 0.0)
+    dialog, _ = dialogs.open(*KEY, 0.0)
     assert dialogs.find(b"call-1", b"a", b"b") is dialog
     assert dialogs.find(b"call-1", b"b", b"a") is dialog
     dialogs.confirm(dialog, 0.0)
@@ -121,10 +121,10 @@ def test_both_directions_find_the_same_dialog() -> None:
 def test_early_dialogs_go_first_and_calls_survive() -> None:
     """Nobody ends a conversation by ringing a thousand phones."""
     dialogs = Dialogs(80, 1000.0)
-    talking = [dialogs.open((b"t%d" % n, b"a", b"b"), 0.0)[0] for n in range(10)]
+    talking = [dialogs.open(b"t%d" % n, b"a", b"b", 0.0)[0] for n in range(10)]
     for dialog in talking:
         assert dialogs.confirm(dialog, 0.0) is None
-    evicted = [dialogs.open((b"e%d" % n, b"a", b"b"), 0.0)[1] for n in range(500)]
+    evicted = [dialogs.open(b"e%d" % n, b"a", b"b", 0.0)[1] for n in range(500)]
     assert sum(dialog is not None for dialog in evicted) == 500 - 64
     assert dialogs.forgotten == 500 - 64
     assert all(dialogs.find(b"t%d" % n, b"a", b"b") for n in range(10))
@@ -135,7 +135,7 @@ def test_confirmed_calls_are_bounded_too() -> None:
     dialogs = Dialogs(3, 1000.0)
     gone = []
     for number in range(5):
-        dialog, _ = dialogs.open((b"c%d" % number, b"a", b"b"), 0.0)
+        dialog, _ = dialogs.open(b"c%d" % number, b"a", b"b", 0.0)
         gone.append(dialogs.confirm(dialog, 0.0))
     assert [dialog.key[0] for dialog in gone if dialog is not None] == [b"c0", b"c1"]
 
@@ -143,7 +143,7 @@ def test_confirmed_calls_are_bounded_too() -> None:
 def test_an_early_dialog_ends_with_timer_c() -> None:
     """An INVITE nobody answers does not keep its dialog."""
     dialogs = Dialogs(10, 100_000.0)
-    dialog, _ = dialogs.open(KEY, 0.0)
+    dialog, _ = dialogs.open(*KEY, 0.0)
     assert list(dialogs.expire(INVITE_PENDING_S - 1)) == []
     assert list(dialogs.expire(INVITE_PENDING_S + 1)) == [dialog]
 
@@ -151,7 +151,7 @@ def test_an_early_dialog_ends_with_timer_c() -> None:
 def test_the_session_timer_and_its_limit() -> None:
     """RFC 4028: a call without refresh ends; no refresh reaches past the session limit."""
     dialogs = Dialogs(10, 1000.0)
-    dialog, _ = dialogs.open(KEY, 0.0)
+    dialog, _ = dialogs.open(*KEY, 0.0)
     dialogs.confirm(dialog, 0.0)
     assert dialog.expires_at_s == 1000.0
     dialog.session_expires_s = 90
@@ -165,7 +165,7 @@ def test_an_ending_dialog_lingers_and_no_longer() -> None:
     """64*T1 for retransmissions, from the confirmed table and from the early one."""
     for answered in (True, False):
         dialogs = Dialogs(10, 100_000.0)
-        dialog, _ = dialogs.open(KEY, 0.0)
+        dialog, _ = dialogs.open(*KEY, 0.0)
         if answered:
             dialogs.confirm(dialog, 0.0)
         dialogs.linger(dialog, 5.0)
