@@ -12,6 +12,7 @@ from itertools import islice
 from typing import Final, final
 
 from sipguard.moment import Moment
+from sipguard.native import mypyc_attr
 from sipguard.reason import Finding, Reason
 from sipguard.wire.packet import Packet
 from sipguard.wire.sip import Ids, Message
@@ -34,6 +35,7 @@ class Sight(Enum):
 
 
 @final
+@mypyc_attr(acyclic=True)
 class Leg:
     """One way on which an accepted request crossed the gateway."""
 
@@ -129,6 +131,7 @@ class Memory:
 
 
 @final
+@mypyc_attr(acyclic=True)
 class _Entry:
     """One request; pending while it has legs, answered when it has none any more."""
 

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "sipguard"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = [
-    {"reason", "moment"},
+    {"reason", "moment", "native"},
     {"errors", "verdict"},
     {"wire", "journal"},
     {"policy", "identity", "calls", "media", "replay", "rates", "refusal", "streams"},

@@ -6,11 +6,12 @@ accepted messages change the book: what an attacker sends and the policy drops
 leaves no trace in it.
 """
 
-from functools import lru_cache
 from typing import Final, NamedTuple, final
 
-from sipguard.calls.dialog import Dialog, DialogEvent, Dialogs, DialogState
+from sipguard.calls.dialog import Dialog, DialogEvent, DialogState
+from sipguard.calls.dialogs import Dialogs
 from sipguard.calls.registration import Registrations
+from sipguard.calls.shared import label_of
 from sipguard.calls.standing import (
     KNOWN,
     NEW,
@@ -236,7 +237,7 @@ class Book:
         if not transaction.in_dialog:
             self._join(dialog, transaction, message, ids, now)
         from_caller = not transaction.from_caller
-        dialog.note(now.utc_s, message_label(message.status, transaction.method), from_caller)
+        dialog.note(now.utc_s, label_of(message.status, transaction.method), from_caller)
         rseq = message.rseq
         if rseq is not None and b"100rel" in message.require:
             dialog.saw_reliable(rseq, transaction.cseq)
@@ -316,7 +317,7 @@ class Book:
             if dialog.step(DialogEvent.BYE_REFUSED):
                 self.dialogs.refresh(dialog, now.monotonic_s)
             return []
-        dialog.note(now.utc_s, message_label(status, b"BYE"), not stand.from_caller)
+        dialog.note(now.utc_s, label_of(status, b"BYE"), not stand.from_caller)
         if not dialog.step(DialogEvent.BYE_DONE):
             return []
         return [ended_of(dialog, Reason.CALL_ENDED)]
@@ -369,7 +370,8 @@ class Book:
 
 def ended_of(dialog: Dialog, reason: Reason) -> Ended:
     """Name a dialog that is over, for the media room."""
-    return Ended((dialog.call_id, dialog.caller_tag), dialog.callee_tag, reason)
+    call = (dialog.call_id, dialog.caller_tag)
+    return tuple.__new__(Ended, (call, dialog.callee_tag, reason))  # at half the price of Ended()
 
 
 def forgotten(evicted: Dialog | None) -> list[Ended]:
@@ -381,9 +383,3 @@ def forgotten(evicted: Dialog | None) -> list[Ended]:
     if evicted is None or not evicted.callee_tag:
         return []
     return [ended_of(evicted, Reason.FORGOTTEN)]
-
-
-@lru_cache(maxsize=1024)
-def message_label(status: int, method: bytes) -> bytes:
-    """Return the word a ladder uses for a response, ``200 INVITE``; shared, for memory's sake."""
-    return b"%d %b" % (status, method)

@@ -5,20 +5,17 @@ speak for an end are those that were seen on its path while the dialog was set
 up: the packets' own addresses and the addresses in Contact (DLG-6).
 """
 
-from collections.abc import Iterator
 from enum import IntEnum
 from typing import Final, final
 
 from sipguard.calls.ladder import START, LadderStep, Rungs, ladder_of, pack_time
-from sipguard.calls.table import ExpiringTable
+from sipguard.calls.shared import shared, shared_hosts
 from sipguard.calls.transaction import (
     INVITE_PENDING_S,
-    LINGER_S,
     Transaction,
     TransactionEvent,
-    joined,
-    shared,
 )
+from sipguard.native import mypyc_attr
 
 HOSTS: Final = 8  # hosts remembered for one end of a dialog
 INVITES: Final = 4  # CSeq numbers of INVITEs whose ACK may still come
@@ -79,8 +76,9 @@ _ACK: Final = TransactionEvent.ACK
 
 
 @final
+@mypyc_attr(acyclic=True)
 class Dialog:
-    """One dialog. Mutable; owned by :class:`Dialogs`.
+    """One dialog. Mutable; owned by ``Dialogs``.
 
     There are 100,000 of them: what most calls have once stands in a field of
     its own, the rest of it in a tuple that most calls do not need.
@@ -201,13 +199,13 @@ class Dialog:
                 break
         else:
             return
-        new = tuple([shared(host) for host in hosts if host and host not in known])
+        new = tuple([host for host in hosts if host and host not in known])
         if not new or len(known) + len(new) > HOSTS:
             return
         if of_caller:
-            self.caller_hosts = joined(known, new)
+            self.caller_hosts = shared_hosts(known + new)
         else:
-            self.callee_hosts = joined(known, new)
+            self.callee_hosts = shared_hosts(known + new)
 
     def saw_host(self, of_caller: bool, host: bytes) -> None:
         """Remember one host that speaks for one end of the dialog."""
@@ -308,92 +306,3 @@ def place_of(call_id: bytes, tag: bytes, other_tag: bytes) -> Place:
     if tag < other_tag:
         return hash((call_id, tag, other_tag))
     return hash((call_id, other_tag, tag))
-
-
-@final
-class Dialogs:
-    """The bounded table of dialogs; the oldest unanswered go first when it is full."""
-
-    def __init__(self, capacity: int, session_limit_s: float) -> None:
-        self._confirmed: ExpiringTable[Place, Dialog] = ExpiringTable(capacity)
-        # Early dialogs may take an eighth: a flood of unanswered INVITEs must
-        # not push out calls that people are speaking on.
-        self._early: ExpiringTable[Place, Dialog] = ExpiringTable(max(capacity // 8, 64))
-        # What waits for a first NOTIFY has no callee's tag, and room of its own: phones
-        # subscribe far oftener than they call.
-        self._expected: ExpiringTable[Place, Dialog] = ExpiringTable(max(capacity // 8, 64))
-        # Nor may subscriptions push out calls: they cost their maker nothing.
-        self._subscribed: ExpiringTable[Place, Dialog] = ExpiringTable(capacity)
-        self._session_limit_s = session_limit_s
-
-    def __len__(self) -> int:
-        return sum(len(table) for table in self._tables)
-
-    @property
-    def forgotten(self) -> int:
-        """How many were dropped because the table was full."""
-        return sum(table.forgotten for table in self._tables)
-
-    @property
-    def _tables(self) -> tuple[ExpiringTable[Place, Dialog], ...]:
-        return self._early, self._expected, self._confirmed, self._subscribed
-
-    def find(self, call_id: bytes, from_tag: bytes, to_tag: bytes) -> Dialog | None:
-        """Return the dialog that a message of either direction belongs to (DLG-1)."""
-        place = place_of(call_id, from_tag, to_tag)
-        if not to_tag:
-            dialog = self._expected.get(place)
-            if dialog is not None:
-                return dialog
-        dialog = self._confirmed.get(place)
-        if dialog is None:
-            dialog = self._early.get(place)
-        if dialog is None:
-            dialog = self._subscribed.get(place)
-        if dialog is None and not from_tag:
-            dialog = self._expected.get(place)
-        return dialog
-
-    def open(
-        self, call_id: bytes, caller_tag: bytes, callee_tag: bytes, now_s: float
-    ) -> tuple[Dialog, Dialog | None]:
-        """Return a new early dialog, and the one that had to go for it."""
-        dialog = Dialog(call_id, caller_tag, callee_tag, now_s)
-        table = self._early
-        if not callee_tag:
-            table = self._expected
-            dialog.expires_at_s = now_s + LINGER_S  # timer N of RFC 6665 section 4.1.2.4
-        return dialog, table.put(dialog.place, dialog, now_s)
-
-    def confirm(self, dialog: Dialog, now_s: float) -> Dialog | None:
-        """Keep an answered dialog for as long as its call lasts; return one that had to go."""
-        self.refresh(dialog, now_s)
-        if self._early.remove(dialog.place) is None:
-            return None
-        is_call = dialog.invite >= 0 or dialog.learned
-        table = self._confirmed if is_call else self._subscribed
-        return table.put(dialog.place, dialog, now_s)
-
-    def refresh(self, dialog: Dialog, now_s: float) -> None:
-        """Start the session timer anew (RFC 4028; PIN-15), never past the session limit."""
-        limit_s = dialog.started_at_s + self._session_limit_s
-        if dialog.session_expires_s:
-            limit_s = min(limit_s, now_s + dialog.session_expires_s)
-        dialog.expires_at_s = limit_s
-
-    def ring(self, dialog: Dialog, now_s: float) -> None:
-        """Keep an early dialog as long as its INVITE (RFC 3261 sections 13.3.1.1 and 16.7)."""
-        if dialog.state is _EARLY:
-            dialog.expires_at_s = now_s + INVITE_PENDING_S
-
-    def linger(self, dialog: Dialog, now_s: float) -> None:
-        """Leave a dialog that is ending just long enough for retransmissions."""
-        dialog.expires_at_s = min(dialog.expires_at_s, now_s + LINGER_S)
-        for table in self._tables:
-            if table.get(dialog.place) is dialog:
-                table.hasten(dialog.place, dialog, now_s)
-
-    def expire(self, now_s: float) -> Iterator[Dialog]:
-        """Remove and yield dialogs that ended, or whose timers ran out."""
-        for table in self._tables:
-            yield from table.expire(now_s)

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Final, final
 
+from sipguard.native import mypyc_attr
+
 LADDER_STEPS: Final = 10  # how many messages of a call the record can show
 SHARED_WAYS: Final = 4096  # beginnings of calls that are shared; the commonest come first
 
@@ -19,6 +21,7 @@ pack_time: Final[Callable[[float], bytes]] = _TIME.pack
 
 
 @final
+@mypyc_attr(acyclic=True)
 class Rungs:
     """The messages of a call so far, and the ways in which calls went on from there."""
 

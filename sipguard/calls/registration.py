@@ -10,11 +10,13 @@ account may have two phones, and a phone may get another address.
 from typing import Final, final
 
 from sipguard.calls.table import ExpiringTable
+from sipguard.native import mypyc_attr
 
 LONGEST_EXPIRES_S: Final = 7 * 86400
 
 
 @final
+@mypyc_attr(acyclic=True)
 class Binding:
     """An address-of-record and the host its phone registered from."""
 

@@ -5,6 +5,7 @@ from typing import Final, final
 
 from sipguard.calls.dialog import Dialog
 from sipguard.calls.transaction import Transaction, TransactionState
+from sipguard.native import mypyc_attr
 from sipguard.reason import Finding, Reason
 from sipguard.wire.packet import Packet
 from sipguard.wire.sip import Ids, Message
@@ -21,6 +22,7 @@ class Standing(Enum):
 
 
 @final
+@mypyc_attr(acyclic=True)
 class Stand:
     """A standing with its evidence."""
 

@@ -7,12 +7,13 @@ whatever merely looks like them.
 
 from collections.abc import Iterator
 from enum import IntEnum
-from functools import lru_cache
 from typing import Final, final
 
+from sipguard.calls.shared import literal, shared, shared_hosts
 from sipguard.calls.table import ExpiringTable
+from sipguard.native import mypyc_attr
 from sipguard.wire.fields import Address
-from sipguard.wire.packet import Packet, parse_address
+from sipguard.wire.packet import Packet
 from sipguard.wire.sip import Ids, Message
 from sipguard.wire.start import METHODS
 
@@ -103,6 +104,7 @@ def event_of_status(status: int) -> TransactionEvent:
 
 
 @final
+@mypyc_attr(acyclic=True)
 class Transaction:
     """One accepted request and what became of it. Mutable; owned by :class:`Transactions`."""
 
@@ -165,7 +167,7 @@ class Transaction:
             self.binds_for_s = _binds_for_s(message)
             self.proven = _has_credentials(message)
         elif not ids.to_tag and method in DIALOG_MAKERS:
-            self.hosts = joined((self.source,), contact_hosts(message))
+            self.hosts = shared_hosts((self.source, *contact_hosts(message)))
 
     @property
     def in_dialog(self) -> bool:
@@ -288,14 +290,8 @@ def hosts_of(addresses: tuple[Address, ...]) -> tuple[bytes, ...]:
     if not addresses:
         return ()
     if len(addresses) == 1:  # nearly always
-        return _literal(addresses[0].uri.host)
-    return tuple([host for address in addresses[:4] for host in _literal(address.uri.host)])
-
-
-@lru_cache(maxsize=2048)
-def _literal(host: bytes) -> tuple[bytes, ...]:
-    address = parse_address(host) if len(host) <= 45 else None
-    return () if address is None else (address,)
+        return literal(addresses[0].uri.host)
+    return tuple([host for address in addresses[:4] for host in literal(address.uri.host)])
 
 
 def _has_credentials(message: Message) -> bool:
@@ -312,15 +308,3 @@ def _binds_for_s(message: Message) -> int | None:
             if name == b"expires" and value.isdigit() and len(value) <= 10:
                 return int(value)
     return DEFAULT_EXPIRES_S if expires_s is None else expires_s
-
-
-@lru_cache(maxsize=8192)
-def joined(hosts: tuple[bytes, ...], more: tuple[bytes, ...]) -> tuple[bytes, ...]:
-    """Return one tuple of both; few pairs of hosts make 100,000 calls, and share it."""
-    return hosts + more
-
-
-@lru_cache(maxsize=8192)
-def shared(octets: bytes) -> bytes:
-    """Return one and the same object for equal addresses: few hosts make 100,000 calls."""
-    return octets

@@ -10,9 +10,9 @@ from sipguard.calls.dialog import (
     TRANSITIONS,
     Dialog,
     DialogEvent,
-    Dialogs,
     DialogState,
 )
+from sipguard.calls.dialogs import Dialogs
 from sipguard.calls.ladder import LADDER_STEPS
 from sipguard.calls.transaction import INVITE_PENDING_S, LINGER_S
 
