@@ -78,6 +78,26 @@ def test_a_removed_entry_never_expires() -> None:
     assert list(table.expire(HORIZON_S * 3)) == []
 
 
+def test_an_entry_put_again_and_again_stands_seldom_in_the_calendar() -> None:
+    """Who repeats himself all day costs what he costs in one look."""
+    table: ExpiringTable[str, Entry] = ExpiringTable(2)
+    for now_s in range(300):
+        table.put("a", Entry(now_s + 1000.0), float(now_s))
+        table.put("a", Entry(now_s + 1000.0), float(now_s))
+        assert list(table.expire(float(now_s))) == []
+    assert sum(map(len, table._calendar.values())) <= 3 * (HORIZON_S + 2)
+
+
+def test_a_short_horizon_looks_sooner() -> None:
+    """An entry whose end came nearer without a word goes when it is looked at."""
+    table: ExpiringTable[str, Entry] = ExpiringTable(2, horizon_s=32.0)
+    entry = Entry(200.0)
+    table.put("a", entry, 0.0)
+    entry.expires_at_s = 33.5
+    assert list(table.expire(33.0)) == []
+    assert list(table.expire(34.5)) == [entry]
+
+
 times = st.floats(0, 300, allow_nan=False)
 
 
