@@ -1,9 +1,24 @@
 """How often something happened lately, per source or account, in bounded memory."""
 
 from collections import OrderedDict
-from typing import Final
+from typing import Final, final
+
+from sipguard.native import mypyc_attr
 
 CAPACITY: Final = 100_000
+
+
+@final
+@mypyc_attr(acyclic=True)
+class _Counter:
+    """What happened in one slot of time and in the one before."""
+
+    __slots__ = ("before", "now", "slot")
+
+    def __init__(self, slot: int) -> None:
+        self.slot = slot
+        self.before = 0
+        self.now = 1
 
 
 class Rates:
@@ -16,7 +31,7 @@ class Rates:
 
     def __init__(self, capacity: int = CAPACITY) -> None:
         self._capacity = capacity
-        self._counters: OrderedDict[tuple[str, bytes, bytes, int], list[int]] = OrderedDict()
+        self._counters: OrderedDict[tuple[str, bytes, bytes, int], _Counter] = OrderedDict()
         self._now_s = 0.0
         self.forgotten = 0
 
@@ -36,14 +51,14 @@ class Rates:
             if len(self._counters) >= self._capacity:
                 self._counters.popitem(last=False)
                 self.forgotten += 1
-            self._counters[index] = [slot, 0, 1]
+            self._counters[index] = _Counter(slot)
             return
         self._counters.move_to_end(index)
-        if counter[0] != slot:
-            counter[1] = counter[2] if counter[0] == slot - 1 else 0
-            counter[0] = slot
-            counter[2] = 0
-        counter[2] += 1
+        if counter.slot != slot:
+            counter.before = counter.now if counter.slot == slot - 1 else 0
+            counter.slot = slot
+            counter.now = 0
+        counter.now += 1
 
     def count(self, kind: str, key: bytes, method: bytes, window_s: int) -> int:
         """Return about how many events the last *window_s* seconds held."""
@@ -52,8 +67,8 @@ class Rates:
             return 0
         position = self._now_s / window_s
         slot = int(position)
-        if counter[0] == slot:
-            return counter[2] + int(counter[1] * (1.0 - (position - slot)))
-        if counter[0] == slot - 1:
-            return int(counter[2] * (1.0 - (position - slot)))
+        if counter.slot == slot:
+            return counter.now + int(counter.before * (1.0 - (position - slot)))
+        if counter.slot == slot - 1:
+            return int(counter.now * (1.0 - (position - slot)))
         return 0

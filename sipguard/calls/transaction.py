@@ -248,6 +248,8 @@ class Transactions:
         RFC 3261 section 17.1.1.3 wants the INVITE's branch; some clients make
         a new one, as for a 2xx. Everything else must fit (TXN-2).
         """
+        if not len(self._refused):
+            return None
         transaction = self._refused.get((ids.call_id, ids.from_tag, ids.cseq))
         if transaction is None or transaction.final_to_tag != ids.to_tag:
             return None
