@@ -1,7 +1,7 @@
 """What the guard decides, and the effects the edge carries out."""
 
 from enum import Enum
-from typing import NamedTuple
+from typing import NamedTuple, final
 
 from sipguard.reason import Finding, Reason
 
@@ -14,41 +14,84 @@ class Action(Enum):
     REJECT = "reject"  # drop, and answer with a response of our own where RSP-1 allows
 
 
-class Endpoint(NamedTuple):
+@final
+class Endpoint:
     """A transport address: 4 or 16 network-order octets, and a port."""
 
-    address: bytes
-    port: int
+    __slots__ = ("address", "port")
+
+    def __init__(self, address: bytes, port: int) -> None:
+        self.address = address
+        self.port = port
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Endpoint):
+            return NotImplemented
+        return self.port == other.port and self.address == other.address
+
+    def __hash__(self) -> int:
+        return hash((self.address, self.port))
+
+    def __repr__(self) -> str:
+        return f"Endpoint(address={self.address!r}, port={self.port})"
 
 
-class Hole(NamedTuple):
+@final
+class Hole:
     """One direction of one media stream, exactly as the kernel's set keys it.
 
     The source port is left open: RFC 4961 symmetric RTP is usual but not
     required, and the address pair already names the two ends (PIN-14).
     """
 
-    source: bytes
-    destination: bytes
-    port: int
+    __slots__ = ("destination", "port", "source")
+
+    def __init__(self, source: bytes, destination: bytes, port: int) -> None:
+        self.source = source
+        self.destination = destination
+        self.port = port
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Hole):
+            return NotImplemented
+        return (
+            self.port == other.port
+            and self.destination == other.destination
+            and self.source == other.source
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.source, self.destination, self.port))
+
+    def __repr__(self) -> str:
+        ends = f"source={self.source!r}, destination={self.destination!r}"
+        return f"Hole({ends}, port={self.port})"
 
 
-class OpenPinhole(NamedTuple):
+@final
+class OpenPinhole:
     """Let one direction of a stream pass, until closed or silent for *idle_s* seconds."""
 
-    hole: Hole
-    key_method: str
-    idle_s: int
-    call_id: bytes
+    __slots__ = ("call_id", "hole", "idle_s", "key_method")
+
+    def __init__(self, hole: Hole, key_method: str, idle_s: int, call_id: bytes) -> None:
+        self.hole = hole
+        self.key_method = key_method
+        self.idle_s = idle_s
+        self.call_id = call_id
 
 
-class ClosePinhole(NamedTuple):
+@final
+class ClosePinhole:
     """Stop one direction of a stream at once."""
 
-    hole: Hole
-    key_method: str
-    reason: Reason
-    call_id: bytes
+    __slots__ = ("call_id", "hole", "key_method", "reason")
+
+    def __init__(self, hole: Hole, key_method: str, reason: Reason, call_id: bytes) -> None:
+        self.hole = hole
+        self.key_method = key_method
+        self.reason = reason
+        self.call_id = call_id
 
 
 class Reply(NamedTuple):

@@ -124,9 +124,9 @@ class Exchange:
         """Do what the edge would."""
         for effect in effects:
             match effect:
-                case OpenPinhole(hole):
+                case OpenPinhole(hole=hole):
                     self.holes.add(hole)
-                case ClosePinhole(hole):
+                case ClosePinhole(hole=hole):
                     self.holes.discard(hole)
                 case Reply(answer):
                     self.replies.append(answer)

@@ -4,7 +4,7 @@ Whatever a test plays, the script checks that a hole is only opened when it is
 closed and only closed when it is open.
 """
 
-from sipguard.media.sessions import Opened, Opening, Outcome, Party, Sessions, Step, Stream
+from sipguard.media.sessions import NOTHING, Opened, Opening, Outcome, Party, Sessions, Step, Stream
 from sipguard.moment import Moment
 from sipguard.reason import Reason
 from sipguard.verdict import ClosePinhole, Effect, Hole, OpenPinhole
@@ -111,7 +111,7 @@ class Script:
         self.now_s = 100.0
         self.open: set[Hole] = set() if opened is None else opened
         self.judge = open_all
-        self.outcome = Outcome((), (), ())
+        self.outcome: Outcome = NOTHING
 
     @property
     def now(self) -> Moment:

@@ -210,13 +210,13 @@ def _pinholes(decision: Decision) -> list[Json]:
     holes: list[Json] = []
     for effect in decision.effects:
         if isinstance(effect, OpenPinhole | ClosePinhole):
-            source, destination, port = effect.hole
+            hole = effect.hole
             holes.append(
                 {
                     "action": "open" if isinstance(effect, OpenPinhole) else "close",
-                    "src": show_address(source),
-                    "dst": show_address(destination),
-                    "port": port,
+                    "src": show_address(hole.source),
+                    "dst": show_address(hole.destination),
+                    "port": hole.port,
                     "key_method": effect.key_method,
                 }
             )

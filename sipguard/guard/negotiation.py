@@ -1,6 +1,6 @@
 """What the guard asks of the media room, and what the policy says to it."""
 
-from typing import Final, NamedTuple
+from typing import Final, final
 
 from sipguard.calls.book import Ended
 from sipguard.calls.dialog import Dialog
@@ -18,14 +18,20 @@ from sipguard.wire.sip import Ids, Message
 
 CARRIERS: Final = frozenset({b"INVITE", b"ACK", b"PRACK", b"UPDATE"})
 OFFER_REQUESTS: Final = frozenset({b"INVITE", b"UPDATE"})
+_CALLER, _CALLEE = Party.CALLER, Party.CALLEE
+_OPEN: Final = Opening.OPEN
 _REFUSE: Final = Opened(Opening.REFUSE, 0)
 
 
-class Refusal(NamedTuple):
+@final
+class Refusal:
     """A request whose every stream the media chain refuses."""
 
-    ruling: Ruling
-    stream: Stream
+    __slots__ = ("ruling", "stream")
+
+    def __init__(self, ruling: Ruling, stream: Stream) -> None:
+        self.ruling = ruling
+        self.stream = stream
 
 
 class Negotiator:
@@ -36,15 +42,53 @@ class Negotiator:
         self._policy: Policy | None = None
         self._subject: Subject | None = None
 
+    def request_step(
+        self, message: Message, ids: Ids, packet: Packet, dialog: Dialog | None, sdp: Sdp | None
+    ) -> Step | None:
+        """Describe a request to the media room; nothing, where it can change nothing there."""
+        method = message.method
+        if dialog is None:
+            call, to_tag, sender = (ids.call_id, ids.from_tag), b"", _CALLER
+        else:
+            key = dialog.key
+            call, to_tag = (key[0], key[1]), key[2]
+            sender = _CALLER if dialog.is_from_caller(ids.from_tag) else _CALLEE
+        if sdp is None and not self.sessions.concerns(call, True, method, 0):
+            return None
+        return Step(
+            call, to_tag, sender, True, method, 0, False, ids.cseq,
+            packet.src, packet.dst, sdp, packet.transport,
+        )  # fmt: skip
+
+    def response_step(
+        self, message: Message, ids: Ids, packet: Packet, stand: Stand, sdp: Sdp | None
+    ) -> Step | None:
+        """Describe a response to the media room; the sender is the end that was asked."""
+        dialog, status = stand.dialog, message.status
+        if dialog is None:
+            call, to_tag = (ids.call_id, ids.from_tag), ids.to_tag
+        else:
+            key = dialog.key
+            call, to_tag = (key[0], key[1]), key[2]
+        if sdp is None and not self.sessions.concerns(call, False, ids.method, status):
+            return None
+        sender = _CALLEE if stand.from_caller else _CALLER
+        reliable = status < 200 and message.rseq is not None and b"100rel" in message.require
+        return Step(
+            call, to_tag, sender, False, ids.method, status, reliable, ids.cseq,
+            packet.src, packet.dst, sdp, packet.transport,
+        )  # fmt: skip
+
     def refusal_of_offer(self, policy: Policy, step: Step, subject: Subject) -> Refusal | None:
         """Say whether the policy refuses every stream that a request offers."""
-        refused = None
+        refused: Refusal | None = None
         for stream in self.sessions.streams_of_offer(step):
             subject.stream = stream
             ruling = policy.judge("media", subject)
             if ruling is None or ruling.action == "open":
                 return None
-            refused = refused or Refusal(ruling, stream)
+            if refused is None:
+                refused = Refusal(ruling, stream)
         return refused
 
     def observe(self, policy: Policy, step: Step, subject: Subject, now: Moment) -> Outcome:
@@ -61,10 +105,12 @@ class Negotiator:
         ruling = policy.judge("media", subject)
         if ruling is None or ruling.action != "open":
             return _REFUSE
-        return Opened(Opening.OPEN, ruling.rule.idle_s or policy.media_idle_s)
+        return Opened(_OPEN, ruling.rule.idle_s or policy.media_idle_s)
 
     def close(self, ended: list[Ended], now: Moment) -> tuple[Effect, ...]:
         """Close the holes of dialogs that are over."""
+        if not ended:
+            return ()
         effects: tuple[Effect, ...] = ()
         for call, to_tag, reason in ended:
             effects += self.sessions.ended(call, to_tag, reason, now)
@@ -80,38 +126,6 @@ def sdp_of(message: Message) -> tuple[Sdp | None, Finding | None]:
         return parse_sdp(bodies[0]), None
     except HostileInput as error:
         return None, error.finding()
-
-
-def request_step(
-    message: Message, ids: Ids, packet: Packet, dialog: Dialog | None, sdp: Sdp | None
-) -> Step:
-    """Describe a request to the media room."""
-    if dialog is None:
-        call, to_tag, sender = (ids.call_id, ids.from_tag), b"", Party.CALLER
-    else:
-        call, to_tag = (dialog.key[0], dialog.key[1]), dialog.key[2]
-        sender = Party.CALLER if dialog.is_from_caller(ids.from_tag) else Party.CALLEE
-    return Step(
-        call, to_tag, sender, True, message.method, 0, False, ids.cseq,
-        packet.src, packet.dst, sdp, packet.transport,
-    )  # fmt: skip
-
-
-def response_step(
-    message: Message, ids: Ids, packet: Packet, stand: Stand, sdp: Sdp | None
-) -> Step:
-    """Describe a response to the media room; the sender is the end that was asked."""
-    dialog = stand.dialog
-    if dialog is None:
-        call, to_tag = (ids.call_id, ids.from_tag), ids.to_tag
-    else:
-        call, to_tag = (dialog.key[0], dialog.key[1]), dialog.key[2]
-    sender = Party.CALLEE if stand.from_caller else Party.CALLER
-    reliable = message.status < 200 and message.rseq is not None and b"100rel" in message.require
-    return Step(
-        call, to_tag, sender, False, ids.method, message.status, reliable, ids.cseq,
-        packet.src, packet.dst, sdp, packet.transport,
-    )  # fmt: skip
 
 
 def blocked_stream(outcome: Outcome) -> Stream | None:

@@ -4,7 +4,7 @@ from typing import Final
 
 from sipguard.calls.standing import Standing
 from sipguard.guard.conclude import Conclusion
-from sipguard.guard.negotiation import CARRIERS, OFFER_REQUESTS, request_step, sdp_of
+from sipguard.guard.negotiation import CARRIERS, OFFER_REQUESTS, sdp_of
 from sipguard.guard.rooms import Case, Rooms, judgement_of
 from sipguard.media.sessions import Step
 from sipguard.moment import Moment
@@ -180,8 +180,10 @@ class Requests:
                     _REJECT, fault.reason, "sdp", detail=fault.detail, status=status
                 )
                 return self._conclusion.refuse(case, judgement)
-            step = request_step(case.message, case.ids, case.packet, case.stand.dialog, sdp)
-            if sdp is not None and method in OFFER_REQUESTS:
+            step = self._rooms.negotiator.request_step(
+                case.message, case.ids, case.packet, case.stand.dialog, sdp
+            )
+            if step is not None and sdp is not None and method in OFFER_REQUESTS:
                 refused = self._judge_offer(case, step)
                 if refused is not None:
                     return refused
@@ -196,7 +198,7 @@ class Requests:
         refusal = rooms.negotiator.refusal_of_offer(rooms.policy, step, case.subject)
         if refusal is None:
             return None
-        ruling, stream = refusal
+        ruling, stream = refusal.ruling, refusal.stream
         finding = Finding(stream.reason, stream.detail)
         case.add(finding)
         return self._conclusion.refuse(case, judgement_of(ruling, finding), (stream,))

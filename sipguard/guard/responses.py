@@ -4,10 +4,10 @@ from typing import Final
 
 from sipguard.calls.standing import Standing
 from sipguard.guard.conclude import Conclusion
-from sipguard.guard.negotiation import CARRIERS, blocked_stream, response_step, sdp_of
+from sipguard.guard.negotiation import CARRIERS, blocked_stream, sdp_of
 from sipguard.guard.requests import PASS, PASSED
 from sipguard.guard.rooms import Case, Rooms, judgement_of
-from sipguard.media.sessions import Outcome
+from sipguard.media.sessions import NOTHING, Outcome
 from sipguard.moment import Moment
 from sipguard.policy.subject import Subject
 from sipguard.reason import Finding, Reason
@@ -16,7 +16,6 @@ from sipguard.wire.packet import Packet
 from sipguard.wire.sip import Ids, Message
 
 _ACCEPT, _DROP = Action.ACCEPT, Action.DROP
-_NOTHING: Final = Outcome((), (), ())
 _STRAY: Final = Finding(Reason.STRAY_RESPONSE)
 
 
@@ -74,13 +73,14 @@ class Responses:
         ended = rooms.book.accept_response(case.stand, message, ids, case.packet, now)
         if status >= 200 and transaction is not None and not transaction.in_dialog:
             rooms.memory.answered(ids, status, now)
-        outcome = _NOTHING
+        outcome = NOTHING
         if ids.method in CARRIERS and (status >= 200 or message.body):
             sdp, fault = sdp_of(message)
             if fault is not None:
                 case.add(fault)
-            step = response_step(message, ids, case.packet, case.stand, sdp)
-            outcome = rooms.negotiator.observe(rooms.policy, step, case.subject, now)
+            step = rooms.negotiator.response_step(message, ids, case.packet, case.stand, sdp)
+            if step is not None:
+                outcome = rooms.negotiator.observe(rooms.policy, step, case.subject, now)
         effects = outcome.effects
         if ended:
             effects += rooms.negotiator.close(ended, now)

@@ -1,39 +1,28 @@
 """From an offer and its answer to open holes, line by line, and back."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Set
 from functools import lru_cache
-from typing import Final
+from typing import Final, final
 
 from sipguard.errors import HostileInput
-from sipguard.media.keying import SDES, Keying, agreed_key, offered_key
+from sipguard.media.keying import DTLS, SDES, Keying, agreed_key, offered_key
 from sipguard.media.pinhole import OFF, HoleBook, Line, Use, plan
-from sipguard.media.terms import Judge, Opening, Outcome, Party, Stream
+from sipguard.media.terms import Judge, Opening, Party, Report, Stream
 from sipguard.reason import Finding, Reason
-from sipguard.verdict import ClosePinhole, Effect, Endpoint, Hole, OpenPinhole
+from sipguard.verdict import ClosePinhole, Endpoint, Hole, OpenPinhole
 from sipguard.wire.sdp import Media, Sdp
 
+MethodHole = tuple[Hole, str]
+
+_CALLER: Final = Party.CALLER
+_OPEN: Final = Opening.OPEN
+_METHODS: Final = {SDES: "sdes", DTLS: "dtls"}
 _NOWHERE: Final = Endpoint(b"", 0)
 _SEALED: Final = frozenset(("tls", "wss"))
 _CLEARTEXT: Final = Finding(Reason.CLEARTEXT_SDES, "the key crossed the gateway in clear")
 
 
-class Report:
-    """What one message changes, while it is being worked out."""
-
-    __slots__ = ("call_id", "effects", "findings", "renewed", "streams")
-
-    def __init__(self, call_id: bytes) -> None:
-        self.call_id = call_id
-        self.effects: list[Effect] = []
-        self.findings: list[Finding] = []
-        self.streams: list[Stream] = []
-        self.renewed: list[OpenPinhole] = []
-
-    def outcome(self) -> Outcome:
-        """Return the result as a value."""
-        return Outcome(
-            tuple(self.effects), tuple(self.findings), tuple(self.streams), tuple(self.renewed)
-        )
+MAX_ADDRESSES: Final = 4  # of one side of one call
 
 
 class Vouched:
@@ -41,15 +30,13 @@ class Vouched:
 
     __slots__ = ("callee", "caller")
 
-    MAX_ADDRESSES: Final = 4
-
     def __init__(self) -> None:
         self.caller: tuple[bytes, ...] = ()
         self.callee: tuple[bytes, ...] = ()
 
     def see(self, sender: Party, source: bytes, sdp: Sdp) -> None:
         """Remember *source* where the sender's own description names it."""
-        seen = self.caller if sender is Party.CALLER else self.callee
+        seen = self.caller if sender is _CALLER else self.callee
         if source in seen:
             return
         for media in sdp.media:
@@ -57,8 +44,8 @@ class Vouched:
                 break
         else:
             return
-        seen = (*seen[1 - self.MAX_ADDRESSES :], source) if seen else _alone(source)
-        if sender is Party.CALLER:
+        seen = (*seen[1 - MAX_ADDRESSES :], source) if seen else _alone(source)
+        if sender is _CALLER:
             self.caller = seen
         else:
             self.callee = seen
@@ -74,49 +61,50 @@ NOBODY: Final = Vouched()
 
 
 def offered_streams(
-    sdp: Sdp, sender: Party, vouched: Sequence[bytes], transport: str
-) -> tuple[Stream, ...]:
-    """Return the streams of an offer that is not answered yet; lines with port 0 are none."""
+    sdp: Sdp, sender: Party, vouched: tuple[bytes, ...], source: bytes, transport: str
+) -> list[Stream]:
+    """Return the streams of an offer that is not answered yet; lines with port 0 are none.
+
+    *source*, where the offer comes from, is vouched for by its packet.
+    """
     streams = []
+    is_caller = sender is _CALLER
+    is_sound, is_open = sdp.is_sound, transport not in _SEALED
     for index, media in enumerate(sdp.media):
         if not media.port:
             continue
-        keying = offered_key(media) if sdp.is_sound else _UNSOUND
-        end = Endpoint(media.address, media.port)
-        is_caller = sender is Party.CALLER
-        known = media.address in vouched
+        keying = offered_key(media) if is_sound else _UNSOUND
+        address = media.address
+        end = Endpoint(address, media.port)
+        known = address == source or address in vouched
         streams.append(
             Stream(
                 index,
-                media.kind,
-                media.proto,
-                keying.keyed,
-                keying.method,
-                keying.suite,
-                keying.method == SDES and transport not in _SEALED,
-                keying.reason,
+                media,
+                keying,
+                is_open and keying.method == SDES,
                 end if is_caller else _NOWHERE,
                 _NOWHERE if is_caller else end,
                 is_caller and known,
                 known and not is_caller,
-                keying.detail,
             )
         )
-    return tuple(streams)
+    return streams
 
 
 _UNSOUND: Final = Keying(False, b"", b"", Reason.BAD_SDP, "the description is malformed")
 
 
+@final
 class Settling:
     """One offer with its answer on the way to holes: the parts that every line shares."""
 
-    __slots__ = ("book", "is_ours", "judge", "report", "room", "transport", "vouched")
+    __slots__ = ("book", "judge", "report", "room", "transport", "used", "vouched")
 
     def __init__(
         self,
         book: HoleBook,
-        is_ours: Callable[[Hole], bool],
+        used: Set[Hole],
         room: int,
         vouched: Vouched,
         transport: str,
@@ -124,7 +112,7 @@ class Settling:
         report: Report,
     ) -> None:
         self.book = book
-        self.is_ours = is_ours
+        self.used = used  # holes this call has already
         self.room = room  # holes this call may still open
         self.vouched = vouched
         self.transport = transport
@@ -137,7 +125,7 @@ class Settling:
         """Open what offer and answer agree on; return the lines, ``OFF`` where nothing opens."""
         if len(offer.media) != len(answer.media):
             detail = "the answer has another number of m= lines"
-            self.report.findings.append(Finding(Reason.ANSWER_MISMATCH, detail))
+            self.report.find(Finding(Reason.ANSWER_MISMATCH, detail))
             return ()
         sound = offer.is_sound and answer.is_sound
         lines = []
@@ -146,7 +134,7 @@ class Settling:
             if offered.port and answered.port:
                 keying = _keying(offered, answered) if sound else _UNSOUND
                 caller, callee = offered, answered
-                if offerer is Party.CALLEE:
+                if offerer is not _CALLER:
                     caller, callee = answered, offered
                 old = before[index] if index < len(before) else OFF
                 line = self._line(index, caller, callee, keying, old)
@@ -155,67 +143,74 @@ class Settling:
 
     def _line(self, index: int, caller: Media, callee: Media, keying: Keying, old: Line) -> Line:
         stream = self._stream(index, caller, callee, keying)
-        self.report.streams.append(stream)
+        self.report.streams = (*self.report.streams, stream)
         if not keying.keyed:
-            self.report.findings.append(Finding(keying.reason, keying.detail))
+            self.report.find(Finding(keying.reason, keying.detail))
             return OFF
         if stream.cleartext:
-            self.report.findings.append(_CLEARTEXT)
+            self.report.find(_CLEARTEXT)
         try:
-            line = plan(caller, callee, old, keying.method.decode("ascii"))
+            line = plan(caller, callee, old, _METHODS[keying.method])
         except HostileInput as refused:
-            self.report.findings.append(refused.finding())
+            self.report.find(refused.finding())
             return OFF
         opened = self.judge(stream)
-        if opened.verdict is not Opening.OPEN:
-            self.report.findings.append(_REFUSED)
+        if opened.verdict is not _OPEN:
+            self.report.find(_REFUSED)
             return OFF
         return line if self._open(line, opened.idle_s) else OFF
 
     def _stream(self, index: int, caller: Media, callee: Media, keying: Keying) -> Stream:
+        vouched = self.vouched
         return Stream(
             index,
-            caller.kind,
-            caller.proto,
-            keying.keyed,
-            keying.method,
-            keying.suite,
+            caller,
+            keying,
             keying.method == SDES and self.transport not in _SEALED,
-            keying.reason,
             Endpoint(caller.address, caller.port),
             Endpoint(callee.address, callee.port),
-            caller.address in self.vouched.caller,
-            callee.address in self.vouched.callee,
-            keying.detail,
+            caller.address in vouched.caller,
+            callee.address in vouched.callee,
         )
 
     def _open(self, line: Line, idle_s: int) -> bool:
         """Use every hole of *line* or none of them."""
-        report, method, call_id = self.report, line.method, self.report.call_id
-        if self.book.claim(line.holes, self.room):
-            self.room -= len(line.holes)
-            report.effects += [OpenPinhole(hole, method, idle_s, call_id) for hole in line.holes]
+        report, book = self.report, self.book
+        opened = book.claim(line, self.room)
+        if opened:
+            self.room -= opened
+            report.effects += _openings(line.holes(), line.method, idle_s, report.call_id)
             return True
-        used: list[Hole] = []
-        opens: list[OpenPinhole] = []
-        renewed: list[OpenPinhole] = []
-        for hole in line.holes:
-            use = self.book.use(hole, self.is_ours)
+        if book.share(line):
+            report.renewed += _openings(line.holes(), line.method, idle_s, report.call_id)
+            return True
+        return self._open_one_by_one(line, idle_s)
+
+    def _open_one_by_one(self, line: Line, idle_s: int) -> bool:
+        report, book = self.report, self.book
+        opens: list[Hole] = []
+        renewed: list[Hole] = []
+        for hole in line.holes():
+            use = book.use(hole, self.used.__contains__)
             if use is Use.OPENED and len(opens) >= self.room:
-                self.book.release(hole)
+                book.release(hole)
                 use = Use.FULL
             if use in _FAILURES:
-                for mine in used:
-                    self.book.release(mine)
-                report.findings.append(_FAILURES[use])
+                for mine in (*opens, *renewed):
+                    book.release(mine)
+                report.find(_FAILURES[use])
                 return False
-            used.append(hole)
-            effect = OpenPinhole(hole, method, idle_s, call_id)
-            (opens if use is Use.OPENED else renewed).append(effect)
+            (opens if use is Use.OPENED else renewed).append(hole)
         self.room -= len(opens)
-        report.effects += opens
-        report.renewed += renewed
+        report.effects += _openings(opens, line.method, idle_s, report.call_id)
+        report.renewed += _openings(renewed, line.method, idle_s, report.call_id)
         return True
+
+
+def _openings(
+    holes: list[Hole], method: str, idle_s: int, call_id: bytes
+) -> tuple[OpenPinhole, ...]:
+    return tuple([OpenPinhole(hole, method, idle_s, call_id) for hole in holes])
 
 
 _REFUSED: Final = Finding(Reason.HOLE_REFUSED, "the policy's media chain opens nothing")
@@ -231,34 +226,53 @@ def _keying(offered: Media, answered: Media) -> Keying:
     return agreed_key(offered, answered)
 
 
-def close(
-    book: HoleBook, holes: Sequence[tuple[Hole, str]], reason: Reason, report: Report
-) -> None:
+def close(book: HoleBook, holes: Iterable[MethodHole], reason: Reason, report: Report) -> None:
     """Give the uses of *holes* back and close those that nobody else uses."""
-    for hole, method in holes:
-        if book.release(hole):
-            report.effects.append(ClosePinhole(hole, method, reason, report.call_id))
+    call_id = report.call_id
+    report.effects += tuple(
+        [
+            ClosePinhole(hole, method, reason, call_id)
+            for hole, method in holes
+            if book.release(hole)
+        ]
+    )
 
 
-def all_holes(lines: tuple[Line, ...]) -> list[tuple[Hole, str]]:
-    """Return the holes of *lines* with their key method, in the order they were opened."""
-    return [(hole, line.method) for line in lines for hole in line.holes]
+def close_lines(book: HoleBook, lines: tuple[Line, ...], reason: Reason, report: Report) -> None:
+    """Give the uses of the holes of *lines* back and close those that nobody else uses."""
+    call_id = report.call_id
+    for line in lines:
+        holes = book.release_line(line)
+        if holes:
+            method = line.method
+            report.effects += tuple([ClosePinhole(hole, method, reason, call_id) for hole in holes])
 
 
 def replaced(
-    old: tuple[Line, ...], new: tuple[Line, ...]
-) -> tuple[list[tuple[Hole, str]], list[tuple[Hole, str]]]:
-    """Split *old* holes into those to keep a while and those to close now.
+    book: HoleBook,
+    old: tuple[Line, ...],
+    new: tuple[Line, ...],
+    reason: Reason,
+    report: Report,
+) -> tuple[MethodHole, ...]:
+    """Close *old* holes but those to keep a while, which are returned.
 
     A direction that goes on at another end overlaps (PIN-8); one that was
     held, switched off or lost its key ends at once.
     """
-    overlap: list[tuple[Hole, str]] = []
-    ended: list[tuple[Hole, str]] = []
+    overlap: list[MethodHole] = []
     for index, line in enumerate(old):
         after = new[index] if index < len(new) else OFF
-        for was, now in ((line.to_caller, after.to_caller), (line.to_callee, after.to_callee)):
+        if after.has_holes_of(line):
+            close_lines(book, (line,), reason, report)
+            continue
+        ended: list[MethodHole] = []
+        for was, now in (
+            (line.holes_to_caller(), after.holes_to_caller()),
+            (line.holes_to_callee(), after.holes_to_callee()),
+        ):
             for hole in was:
                 goes_on = now and hole not in now
                 (overlap if goes_on else ended).append((hole, line.method))
-    return overlap, ended
+        close(book, ended, reason, report)
+    return tuple(overlap)

@@ -1,10 +1,10 @@
 """One call and its branches: the INVITE on each path, and a talk per fork and path."""
 
-from typing import Final
+from typing import Final, final
 
-from sipguard.media.agreement import Vouched, all_holes
-from sipguard.media.offer_answer import Offer, Stamp, State, Talk
-from sipguard.media.terms import CallKey, Party, Step
+from sipguard.media.agreement import Vouched
+from sipguard.media.offer_answer import Offer, State, Talk
+from sipguard.media.terms import CallKey, Party, Step, stamp_of
 from sipguard.verdict import Hole
 from sipguard.wire.sdp import Sdp, parse_sdp
 
@@ -13,32 +13,27 @@ MAX_PATHS: Final = 8
 MAX_TAGS: Final = 16  # To tags remembered as answered or as gone
 
 
+@final
 class Root:
     """The dialog-forming INVITE as seen on one path; every fork starts from its offer."""
 
-    __slots__ = ("cseq", "far", "near", "raw", "sdp", "since_s")
+    __slots__ = ("cseq", "path", "raw", "sdp", "since_s")
 
     def __init__(self, step: Step, now_s: float) -> None:
-        self.near = step.source
-        self.far = step.destination
+        self.path = step.path
         self.cseq = step.cseq
         self.sdp = step.sdp
         self.raw = b"" if step.sdp is None else step.sdp.raw
         self.since_s = now_s
 
-    def is_between(self, one: bytes, other: bytes) -> bool:
-        """Report whether the INVITE crossed between *one* and *other*, either way round."""
-        near = self.near
-        return (near == one and self.far == other) or (near == other and self.far == one)
-
     def offer(self) -> Sdp | None:
         """Return the offer; once the call is answered only its octets are kept."""
         return self.sdp or (parse_sdp(self.raw) if self.raw else None)
 
-    def branch(self, to_tag: bytes, near: bytes, far: bytes) -> Talk:
+    def branch(self, to_tag: bytes, path: bytes) -> Talk:
         """Return a fork's talk, which starts where the INVITE left off (PIN-3)."""
-        talk = Talk(to_tag, near, far)
-        stamp = Stamp(Party.CALLER, self.cseq, b"INVITE")
+        talk = Talk(to_tag, self.path if path == self.path else path)
+        stamp = stamp_of(b"INVITE", self.cseq, True)
         offer = self.offer()
         if offer is None:
             talk.blank = stamp
@@ -48,33 +43,56 @@ class Root:
         return talk
 
 
+@final
 class Call(Vouched):
     """What the media room keeps of one call."""
 
-    __slots__ = ("confirmed", "gone", "key", "roots", "talks")
+    __slots__ = ("_answered", "_answered_too", "early_until_s", "gone", "key", "roots", "talks")
 
     def __init__(self, key: CallKey) -> None:
         super().__init__()
         self.key = key
         self.roots: tuple[Root, ...] = ()
         self.talks: tuple[Talk, ...] = ()
-        self.confirmed: tuple[bytes, ...] = ()  # To tags with a 2xx
         self.gone: tuple[bytes, ...] = ()  # To tags of ended dialogs: late SDP opens nothing
+        self.early_until_s = 0.0  # once answered: when its other forks end
+        # To tags with a 2xx; nearly always one.
+        self._answered = b""
+        self._answered_too: tuple[bytes, ...] = ()
 
-    def root(self, one: bytes, other: bytes, cseq: int) -> Root | None:
+    def confirm(self, to_tag: bytes) -> None:
+        """Remember the To tag of a 2xx; the oldest go where they are too many."""
+        if not self._answered:
+            self._answered = to_tag
+            return
+        self._answered_too = (*self._answered_too, to_tag)
+        if len(self._answered_too) >= MAX_TAGS:
+            self._answered, *rest = self._answered_too
+            self._answered_too = tuple(rest)
+
+    def is_confirmed(self, to_tag: bytes) -> bool:
+        """Report whether a 2xx with this To tag was seen."""
+        return self._answered == to_tag or to_tag in self._answered_too
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether any 2xx was seen."""
+        return self._answered != b""
+
+    def root(self, path: bytes, cseq: int) -> Root | None:
         """Return the INVITE *cseq* of this path, or of any path if this one was not seen."""
         found = None
         for root in self.roots:
             if root.cseq == cseq:
                 found = root
-                if root.is_between(one, other):
+                if root.path == path:
                     break
         return found
 
-    def talk(self, to_tag: bytes, one: bytes, other: bytes) -> Talk | None:
+    def talk(self, to_tag: bytes, path: bytes) -> Talk | None:
         """Return the talk of one dialog on one path."""
         for talk in self.talks:
-            if talk.to_tag == to_tag and talk.is_between(one, other):
+            if talk.to_tag == to_tag and talk.path == path:
                 return talk
         return None
 
@@ -88,29 +106,20 @@ class Call(Vouched):
 
     def early(self) -> list[Talk]:
         """Return the talks whose dialog has no 2xx."""
-        return [talk for talk in self.talks if talk.to_tag not in self.confirmed]
+        return [talk for talk in self.talks if not self.is_confirmed(talk.to_tag)]
 
     def holes(self) -> set[Hole]:
         """Return every hole this call uses."""
-        return {hole for talk in self.talks for hole, _ in holes_of(talk)}
+        found: set[Hole] = set()
+        for talk in self.talks:
+            for line in (*talk.lines, *(talk.offer.lines if talk.offer else ())):
+                found.update(line.holes())
+            for retired in talk.retired:
+                found.update([hole for hole, _ in retired.holes])
+        return found
 
-
-def holes_of(talk: Talk) -> list[tuple[Hole, str]]:
-    """Return every use of a hole that *talk* has: agreed, previewed and replaced ones."""
-    pairs = all_holes(talk.lines)
-    if talk.tentative:
-        pairs += all_holes(talk.tentative)
-    for retired in talk.retired:
-        pairs += retired.holes
-    return pairs
-
-
-def can_matter(call: Call | None, step: Step) -> bool:
-    """Report whether a message without SDP can change anything; most cannot."""
-    if step.is_request and step.method == b"INVITE":
-        return True
-    if call is None:
-        return False
-    if not step.is_request:
-        return step.status >= 200
-    return step.method == b"ACK" and call.awaits_answer()
+    def can_matter(self, is_request: bool, method: bytes, status: int) -> bool:
+        """Report whether a message without SDP can change anything; most cannot."""
+        if not is_request:
+            return status >= 200
+        return method == b"INVITE" or (method == b"ACK" and self.awaits_answer())

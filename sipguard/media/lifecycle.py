@@ -3,11 +3,11 @@
 from collections import deque
 from typing import Final
 
-from sipguard.media.agreement import Report, Settling, all_holes, close, replaced
-from sipguard.media.branches import Call, holes_of
+from sipguard.media.agreement import Settling, close, close_lines, replaced
+from sipguard.media.branches import Call
 from sipguard.media.offer_answer import Event, Offer, Retired, State, Talk, digest, next_state
 from sipguard.media.pinhole import HoleBook, Line
-from sipguard.media.terms import Judge, Step
+from sipguard.media.terms import Judge, Report, Step
 from sipguard.reason import Reason
 from sipguard.verdict import Hole
 from sipguard.wire.sdp import Sdp
@@ -58,18 +58,18 @@ class LifeCycle:
             self.make_firm(call, talk, now_s, report)  # as previewed: the first answer wins
             return
         # Before the first agreement there is nothing to look through.
-        used = call.holes() if talk.past or len(call.talks) > 1 else _NO_HOLES
+        used = call.holes() if talk.past is not None or len(call.talks) > 1 else _NO_HOLES
         settling = Settling(
             self.book,
-            used.__contains__,
+            used,
             self._max_holes_per_call - len(used),
             call,
             step.transport,
             judge,
             report,
         )
-        talk.tentative = settling.settle(offer.sdp, sdp, offer.sender, talk.lines)
-        talk.tentative_digest = digest(sdp)
+        offer.lines = settling.settle(offer.sdp, sdp, offer.sender, talk.lines)
+        offer.preview_digest = digest(sdp)
         if event is Event.PREVIEW:
             talk.state = next_state(talk.state, event) or talk.state
         else:
@@ -77,11 +77,11 @@ class LifeCycle:
 
     def make_firm(self, call: Call, talk: Talk, now_s: float, report: Report) -> None:
         """Let the answered lines take the place of those agreed before."""
-        if talk.offer is None:
+        offer = talk.offer
+        if offer is None:
             return
-        stamp = talk.offer.stamp
-        old, talk.lines, talk.tentative = talk.lines, talk.tentative, ()
-        talk.remember(talk.tentative_digest)
+        old, talk.lines = talk.lines, offer.lines
+        talk.remember(offer)
         talk.state = next_state(talk.state, Event.ANSWER) or talk.state
         if old:
             self._replace(talk, old, talk.lines, now_s, report)
@@ -89,28 +89,34 @@ class LifeCycle:
             for other in call.kin(talk.to_tag):
                 # The same exchange on the call's other path agrees on its own lines;
                 # an older one there has been overtaken by this.
-                if other.lines and not other.past[-1].is_of(stamp):
+                past = other.past
+                if other.lines and (past is None or past.stamp != offer.stamp):
                     other.state = next_state(other.state, Event.SUPERSEDED) or other.state
                     gone, other.lines = other.lines, ()
                     self._replace(other, gone, talk.lines, now_s, report)
 
     def roll_back(self, talk: Talk, report: Report) -> None:
         """Forget the pending offer; what was agreed before stands as it was (PIN-8)."""
-        if talk.tentative:
-            close(self.book, all_holes(talk.tentative), Reason.CALL_FAILED, report)
-            talk.tentative = ()
-        talk.offer = None
+        if talk.offer is not None:
+            close_lines(self.book, talk.offer.lines, Reason.CALL_FAILED, report)
+            talk.offer = None
         talk.state = next_state(talk.state, Event.REFUSAL) or talk.state
 
     def end(self, call: Call, talks: list[Talk], reason: Reason, report: Report) -> None:
         """Close everything *talks* use and take them out of the call."""
         for talk in talks:
-            close(self.book, holes_of(talk), reason, report)
-            talk.lines = talk.tentative = ()
+            close_lines(self.book, talk.lines, reason, report)
+            talk.lines = ()
+            if talk.offer is not None:
+                close_lines(self.book, talk.offer.lines, reason, report)
+                talk.offer = None
+            for retired in talk.retired:
+                close(self.book, retired.holes, reason, report)
             talk.retired = ()
-            talk.offer = None
             talk.state = next_state(talk.state, Event.END) or talk.state
-        if talks:
+        if len(talks) == len(call.talks):
+            call.talks = ()
+        elif talks:
             call.talks = tuple([talk for talk in call.talks if talk not in talks])
 
     def _replace(
@@ -121,11 +127,10 @@ class LifeCycle:
         now_s: float,
         report: Report,
     ) -> None:
-        overlap, ended = replaced(old, new)
-        close(self.book, ended, Reason.RENEGOTIATED, report)
+        overlap = replaced(self.book, old, new, Reason.RENEGOTIATED, report)
         if not overlap:
             return
-        retired = Retired(now_s + OVERLAP_S, tuple(overlap))
+        retired = Retired(now_s + OVERLAP_S, overlap)
         talk.retired = (*talk.retired, retired)
         self._overlaps.append((retired.until_s, report.call_id, talk))
         if len(talk.retired) > MAX_RETIRED:

@@ -7,10 +7,10 @@ media relay that rewrites the SDP between the two is followed on both sides.
 """
 
 from enum import StrEnum
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, final
 
 from sipguard.media.pinhole import Line
-from sipguard.media.terms import Party, Step
+from sipguard.media.terms import Party, Step, cseq_of, is_of_invite
 from sipguard.reason import Finding, Reason
 from sipguard.verdict import Hole
 from sipguard.wire.sdp import Sdp
@@ -72,26 +72,32 @@ def next_state(state: State, event: Event) -> State | None:
     return TRANSITIONS.get((state, event))
 
 
-class Stamp(NamedTuple):
-    """The transaction an offer or answer belongs to: who asked, CSeq number and method."""
-
-    requester: Party
-    cseq: int
-    method: bytes
-
-
-class Exchange(NamedTuple):
+@final
+class Exchange:
     """A finished offer/answer, kept as digests: only to know its messages again."""
 
-    requester: Party
-    cseq: int
-    method: bytes
-    offer_digest: int
-    answer_digest: int
+    __slots__ = ("answer_digest", "before", "offer_digest", "stamp")
 
-    def is_of(self, stamp: Stamp) -> bool:
-        """Report whether the exchange began in the transaction *stamp*."""
-        return self.cseq == stamp.cseq and self[:3] == stamp
+    def __init__(
+        self, stamp: int, offer_digest: int, answer_digest: int, before: "Exchange | None"
+    ) -> None:
+        self.stamp = stamp  # of the transaction it began in
+        self.offer_digest = offer_digest
+        self.answer_digest = answer_digest
+        self.before = before  # the one it followed
+
+    def has(self, digest: int) -> bool:
+        """Report whether this is its offer or its answer."""
+        return digest in (self.offer_digest, self.answer_digest)
+
+    def forget_after(self, exchanges: int) -> None:
+        """Keep so many, the latest."""
+        last = self
+        for _ in range(exchanges - 1):
+            if last.before is None:
+                return
+            last = last.before
+        last.before = None
 
 
 class Retired(NamedTuple):
@@ -101,70 +107,53 @@ class Retired(NamedTuple):
     holes: tuple[tuple[Hole, str], ...]
 
 
-class Offer(NamedTuple):
-    """An offer that waits for its answer."""
+@final
+class Offer:
+    """An offer that waits for its answer, and what an unreliable 1xx has previewed of that."""
 
-    sdp: Sdp
-    sender: Party
-    stamp: Stamp
-    in_response: bool
-    since_s: float
+    __slots__ = ("in_response", "lines", "preview_digest", "sdp", "sender", "since_s", "stamp")
+
+    def __init__(
+        self, sdp: Sdp, sender: Party, stamp: int, in_response: bool, since_s: float
+    ) -> None:
+        self.sdp = sdp
+        self.sender = sender
+        self.stamp = stamp
+        self.in_response = in_response
+        self.since_s = since_s
+        self.lines: tuple[Line, ...] = ()
+        self.preview_digest = 0
 
 
+@final
 class Talk:
     """Offer/answer state of one dialog between two neighbors of the gateway."""
 
-    __slots__ = (
-        "blank",
-        "far",
-        "lines",
-        "near",
-        "offer",
-        "past",
-        "retired",
-        "state",
-        "tentative",
-        "tentative_digest",
-        "to_tag",
-    )
+    __slots__ = ("blank", "lines", "offer", "past", "path", "retired", "state", "to_tag")
 
-    def __init__(self, to_tag: bytes, near: bytes, far: bytes) -> None:
+    def __init__(self, to_tag: bytes, path: bytes) -> None:
         self.to_tag = to_tag
-        self.near = near
-        self.far = far
+        self.path = path
         self.state = State.IDLE
         self.offer: Offer | None = None
         self.lines: tuple[Line, ...] = ()  # agreed
-        self.tentative: tuple[Line, ...] = ()  # previewed
-        self.tentative_digest = 0
         self.retired: tuple[Retired, ...] = ()
-        self.past: tuple[Exchange, ...] = ()
-        self.blank: Stamp | None = None  # the last INVITE that carried no offer
+        self.past: Exchange | None = None  # the latest
+        self.blank = -1  # stamp of the last INVITE that carried no offer
 
-    def is_between(self, one: bytes, other: bytes) -> bool:
-        """Report whether this talk's two neighbors are *one* and *other*, either way round."""
-        near = self.near
-        return (near == one and self.far == other) or (near == other and self.far == one)
-
-    def remember(self, answer_digest: int) -> None:
+    def remember(self, offer: Offer) -> None:
         """Move the pending offer and its answer into the past."""
-        if self.offer is not None:
-            exchange = Exchange(*self.offer.stamp, digest(self.offer.sdp), answer_digest)
-            self.past = (*self.past[1 - MAX_PAST :], exchange) if self.past else (exchange,)
-            self.offer = None
+        self.past = Exchange(offer.stamp, digest(offer.sdp), offer.preview_digest, self.past)
+        self.past.forget_after(MAX_PAST)
+        self.offer = None
 
 
 def digest(sdp: Sdp) -> int:
-    """Return a number that tells two descriptions apart (Python caches it in the octets)."""
-    return hash(sdp.raw)
+    """Return a number that tells two descriptions apart (Python caches it in the octets).
 
-
-def stamp_of(step: Step) -> Stamp:
-    """Return the transaction of a message; an ACK belongs to its INVITE."""
-    requester = step.sender
-    if not step.is_request:
-        requester = Party.CALLEE if step.sender is Party.CALLER else Party.CALLER
-    return Stamp(requester, step.cseq, b"INVITE" if step.method == b"ACK" else step.method)
+    One bit less than a hash has, because compiled code keeps that without an object.
+    """
+    return hash(sdp.raw) >> 2
 
 
 _SILENT: Final = (None, None)
@@ -178,7 +167,7 @@ def read_request(
 ) -> tuple[Event | None, Finding | None]:
     """Return what a request's description means for *talk*: an offer, an answer or nothing new."""
     pending = talk.offer
-    stamp = stamp_of(step)
+    stamp = step.stamp
     if (
         pending is not None
         and pending.in_response
@@ -186,7 +175,7 @@ def read_request(
         and (step.method == b"PRACK" or (step.method == b"ACK" and stamp == pending.stamp))
     ):
         return Event.ANSWER, None
-    if _is_known(talk, step, sdp, stamp):
+    if _is_known(talk, step, sdp):
         return _SILENT
     if step.method == b"ACK":
         return None, _UNASKED
@@ -201,34 +190,37 @@ def read_request(
 
 def _is_given_up(talk: Talk, pending: Offer, step: Step, now_s: float) -> bool:
     """Report whether a new offer shows that the pending one will not be answered any more."""
-    if pending.stamp.method == b"INVITE":
+    if is_of_invite(pending.stamp):
         if talk.state in (State.OFFERED, State.PREVIEWED):
             return False  # the initial INVITE may ring for minutes
         if step.method != b"INVITE" and now_s - pending.since_s <= ABANDONED_AFTER_S:
             return False  # an UPDATE may cross a re-INVITE, and must wait for it (RFC 3311 5.1)
-    if pending.sender is step.sender and step.cseq > pending.stamp.cseq:
+    if pending.sender is step.sender and step.cseq > cseq_of(pending.stamp):
         return True  # one side has one transaction with an offer at a time
     return now_s - pending.since_s > ABANDONED_AFTER_S
 
 
-def _is_known(talk: Talk, step: Step, sdp: Sdp, stamp: Stamp) -> bool:
+def _is_known(talk: Talk, step: Step, sdp: Sdp) -> bool:
     """Report a retransmitted request whose description has already been counted."""
+    pending, exchange = talk.offer, talk.past
+    if pending is None and exchange is None:
+        return False
     here = digest(sdp)
-    pending = talk.offer
-    if pending is not None and pending.stamp == stamp and digest(pending.sdp) == here:
+    if pending is not None and pending.stamp == step.stamp and digest(pending.sdp) == here:
         return True
-    for exchange in talk.past:
-        if exchange.is_of(stamp) and here in exchange[3:]:
+    while exchange is not None:
+        if exchange.stamp == step.stamp and exchange.has(here):
             return True
         # The PRACK that answered a reliable 1xx has a CSeq of its own.
         if step.method == b"PRACK" and here == exchange.answer_digest:
             return True
+        exchange = exchange.before
     return False
 
 
 def read_response(talk: Talk, step: Step, sdp: Sdp) -> tuple[Event | None, Finding | None]:
     """Return what a 1xx or 2xx description means for *talk*."""
-    stamp = stamp_of(step)
+    stamp = step.stamp
     here = digest(sdp)
     pending = talk.offer
     firm = step.status >= 200 or step.reliable
@@ -237,13 +229,15 @@ def read_response(talk: Talk, step: Step, sdp: Sdp) -> tuple[Event | None, Findi
             return _SILENT if here == digest(pending.sdp) else (None, _DIFFERS)
         # The first description wins, whatever later ones say (PIN-2).
         previewed = talk.state in (State.PREVIEWED, State.REPREVIEWED)
-        finding = _DIFFERS if previewed and here != talk.tentative_digest else None
+        finding = _DIFFERS if previewed and here != pending.preview_digest else None
         if firm:
             return Event.ANSWER, finding
         return (None, finding) if previewed else (Event.PREVIEW, None)
-    for exchange in talk.past:
-        if exchange.is_of(stamp):
-            return _SILENT if here in exchange[3:] else (None, _DIFFERS)
+    exchange = talk.past
+    while exchange is not None:
+        if exchange.stamp == stamp:
+            return _SILENT if exchange.has(here) else (None, _DIFFERS)
+        exchange = exchange.before
     if talk.blank == stamp and pending is None:
         # Unreliable 1xx to an INVITE without offer may not carry one (RFC 3261 13.2.1).
         return (Event.OFFER, None) if firm else _SILENT

@@ -6,8 +6,7 @@ one side's SDP names to the address and port the other side's names.
 
 from collections.abc import Callable
 from enum import Enum
-from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Final, final
 
 from sipguard.errors import HostileInput
 from sipguard.reason import Reason
@@ -21,39 +20,68 @@ FORBIDDEN_PORTS: Final = frozenset((1433, 1521, 3306, 3389, 5060, 5061, 5432, 63
 UNSPECIFIED: Final = frozenset((bytes(4), bytes(16)))
 
 
-class Line(NamedTuple):
-    """The holes of one ``m=`` line, those towards the caller first; none where it is off."""
-
-    holes: tuple[Hole, ...]
-    to_caller_count: int
-    method: str
-
-    @property
-    def to_caller(self) -> tuple[Hole, ...]:
-        """The holes towards the caller, RTP first."""
-        return self.holes[: self.to_caller_count]
-
-    @property
-    def to_callee(self) -> tuple[Hole, ...]:
-        """The holes towards the callee, RTP first."""
-        return self.holes[self.to_caller_count :]
-
-    @property
-    def caller(self) -> bytes:
-        """The caller's media address as last known, or empty."""
-        if self.to_caller:
-            return self.to_caller[0].destination
-        return self.to_callee[0].source if self.to_callee else b""
-
-    @property
-    def callee(self) -> bytes:
-        """The callee's media address as last known, or empty."""
-        if self.to_callee:
-            return self.to_callee[0].destination
-        return self.to_caller[0].source if self.to_caller else b""
+_PORT: Final = 0xFFFF
 
 
-OFF: Final = Line((), 0, "")
+@final
+class Line:
+    """The holes of one ``m=`` line, all of them between two addresses; none where it is off.
+
+    100,000 calls keep one each, so it holds what its holes have in common,
+    and makes them when somebody asks. Ports are packed, 16 bits for each, RTP lowest.
+    """
+
+    __slots__ = ("callee", "caller", "method", "to_callee", "to_caller")
+
+    def __init__(
+        self, caller: bytes, callee: bytes, to_caller: int, to_callee: int, method: str
+    ) -> None:
+        self.caller = caller  # media address as last known, or empty
+        self.callee = callee
+        self.to_caller = to_caller  # ports that the callee may send to
+        self.to_callee = to_callee
+        self.method = method
+
+    def holes(self) -> list[Hole]:
+        """Return the holes, those towards the caller first, RTP before RTCP."""
+        found = self.holes_to_caller()
+        found += self.holes_to_callee()
+        return found
+
+    def holes_to_caller(self) -> list[Hole]:
+        """Return the holes towards the caller, RTP first."""
+        return _holes(self.callee, self.caller, self.to_caller)
+
+    def holes_to_callee(self) -> list[Hole]:
+        """Return the holes towards the callee, RTP first."""
+        return _holes(self.caller, self.callee, self.to_callee)
+
+    def has_holes_of(self, other: "Line") -> bool:
+        """Report whether both lines are the same holes."""
+        return (
+            self.to_caller == other.to_caller
+            and self.to_callee == other.to_callee
+            and self.caller == other.caller
+            and self.callee == other.callee
+        )
+
+    def hole_at(self, address: bytes, port: int) -> Hole | None:
+        """Return the hole that leads to this end."""
+        for hole in self.holes():
+            if hole.port == port and hole.destination == address:
+                return hole
+        return None
+
+
+def _holes(source: bytes, destination: bytes, ports: int) -> list[Hole]:
+    found = []
+    while ports:
+        found.append(Hole(source, destination, ports & _PORT))
+        ports >>= 16
+    return found
+
+
+OFF: Final = Line(b"", b"", 0, 0, "")
 
 
 def plan(caller: Media, callee: Media, before: Line, method: str) -> Line:
@@ -78,23 +106,18 @@ def plan(caller: Media, callee: Media, before: Line, method: str) -> Line:
     else:
         callee_address = before.callee
     if not (caller_address and callee_address):
-        return Line((), 0, method)
+        return Line(b"", b"", 0, 0, method)
     if len(caller_address) != len(callee_address):
         raise HostileInput(Reason.HOLE_FORBIDDEN, "the ends are of different address families")
     mux = caller.rtcp_mux and callee.rtcp_mux
-    to_caller = _holes(callee_address, caller, mux) if caller_listens else ()
-    to_callee = _holes(caller_address, callee, mux) if callee_listens else ()
+    to_caller = _ports(caller, mux) if caller_listens else 0
+    to_callee = _ports(callee, mux) if callee_listens else 0
     if caller_address == callee_address:
         # A host that calls itself: both directions may be one and the same hole.
-        to_callee = tuple([hole for hole in to_callee if hole not in to_caller])
-    return Line(to_caller + to_callee, len(to_caller), method)
-
-
-def _holes(source: bytes, media: Media, mux: bool) -> tuple[Hole, ...]:
-    address, ports = media.address, _ports(media, mux)
-    if len(ports) == 2:  # nearly always, and twice as fast
-        return (Hole(source, address, ports[0]), Hole(source, address, ports[1]))
-    return tuple([Hole(source, address, port) for port in ports])
+        to_callee = _without(to_callee, to_caller)
+    if not (to_caller or to_callee):
+        return Line(b"", b"", 0, 0, method)
+    return Line(caller_address, callee_address, to_caller, to_callee, method)
 
 
 def _refuse_forbidden(media: Media) -> None:
@@ -113,7 +136,6 @@ def is_forbidden_port(port: int) -> bool:
     return port < LOWEST_PORT or port > 65_535 or port in FORBIDDEN_PORTS
 
 
-@lru_cache(maxsize=8192)
 def is_forbidden_address(address: bytes) -> bool:
     """Report multicast, loopback, link-local, unspecified, broadcast and mapped addresses."""
     if len(address) == 4:
@@ -127,21 +149,44 @@ def is_forbidden_address(address: bytes) -> bool:
 _LINK_LOCAL: Final = frozenset(bytes((0xFE, second)) for second in range(0x80, 0xC0))
 
 
-def _ports(media: Media, mux: bool) -> list[int]:
-    """Return the RTP ports and, unless multiplexed, the RTCP ports of one end (PIN-10)."""
+def _ports(media: Media, mux: bool) -> int:
+    """Return the RTP ports and, unless multiplexed, the RTCP ports of one end (PIN-10), packed."""
+    port = media.port
     if media.port_count > 1:
-        last = media.port + 2 * media.port_count
-        ports = list(range(media.port, last, 2 if mux else 1))
-        return [port for port in ports if not is_forbidden_port(port)]
+        last = port + 2 * media.port_count
+        counted = range(port, last, 2 if mux else 1)
+        return _packed([port for port in counted if not is_forbidden_port(port)])
     if mux:
-        return [media.port]
-    rtcp = media.port + 1
+        return port
+    rtcp = port + 1
     # An RTCP address of another host would be a hole towards a third party.
-    if media.rtcp is not None and media.rtcp[1] in (b"", media.address):
-        rtcp = media.rtcp[0]
-    if rtcp == media.port or is_forbidden_port(rtcp):
-        return [media.port]
-    return [media.port, rtcp]
+    named = media.rtcp
+    if named is not None and named[1] in (b"", media.address):
+        rtcp = named[0]
+    if rtcp == port or is_forbidden_port(rtcp):
+        return port
+    return rtcp << 16 | port
+
+
+def _packed(ports: list[int]) -> int:
+    packed = 0
+    for port in reversed(ports):
+        packed = packed << 16 | port
+    return packed
+
+
+def _without(ports: int, others: int) -> int:
+    """Return *ports* but those that are among *others*."""
+    taken = _unpacked(others)
+    return _packed([port for port in _unpacked(ports) if port not in taken])
+
+
+def _unpacked(ports: int) -> list[int]:
+    found = []
+    while ports:
+        found.append(ports & _PORT)
+        ports >>= 16
+    return found
 
 
 class Use(Enum):
@@ -157,75 +202,195 @@ class HoleBook:
     """Every open hole and how often it is used; a hole closes with its last use.
 
     Keyed by where a hole leads, because a port that one call listens on must
-    not be opened to another call's peer (SDP-9). The rare cases, several
-    sources of one call's forks and several uses of one hole, live aside so
-    that the common hole costs one small dict entry.
+    not be opened to another call's peer (SDP-9). Nearly every stream is alone
+    on the pair of ports at each of its ends (2n and 2n + 1, RTP and RTCP), so
+    the book has one entry for each of these pairs, and it is the stream's line.
+    Where a pair is shared in any other way its holes stand one by one, and
+    the pair's entry says so.
     """
 
-    __slots__ = ("_at", "_beside", "_uses", "capacity", "count")
+    __slots__ = ("_beside", "_pairs", "_shared", "_single", "_uses", "capacity", "count")
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
         self.count = 0
-        self._at: dict[bytes, Hole] = {}
+        self._pairs: dict[bytes, Line] = {}
+        self._shared: dict[bytes, int] = {}  # uses of a line, where they are several
+        # One by one: by end, further sources of one call's forks, several uses of one hole.
+        self._single: dict[bytes, Hole] = {}
         self._beside: dict[bytes, list[Hole]] = {}
         self._uses: dict[Hole, int] = {}
 
-    def claim(self, holes: tuple[Hole, ...], room: int) -> bool:
-        """Open *holes* in one go where nobody uses their ends yet, which is the usual case."""
-        count = self.count + len(holes)
-        if len(holes) > room or count > self.capacity:
+    # --- lines
+
+    def claim(self, line: Line, room: int) -> int:
+        """Open the holes of *line* in one go where nobody uses their ends yet.
+
+        Returns:
+            How many; 0 where they must be opened one by one.
+        """
+        pairs = self._pairs
+        to_caller, to_callee = line.to_caller, line.to_callee
+        count = _count(to_caller) + _count(to_callee)
+        if count > room or self.count + count > self.capacity or line.caller == line.callee:
+            return 0
+        near = far = b""
+        if to_caller:
+            near = _pair(line.caller, to_caller)
+            if not near or near in pairs:
+                return 0
+        if to_callee:
+            far = _pair(line.callee, to_callee)
+            if not far or far in pairs:
+                return 0
+            pairs[far] = line
+        if near:
+            pairs[near] = line
+        self.count += count
+        return count
+
+    def share(self, line: Line) -> bool:
+        """Count one more use of a line that is open as it stands; False where it is not."""
+        key = self._key(line)
+        if not key:
             return False
-        at = self._at
-        keys = [hole.destination + hole.port.to_bytes(2, "big") for hole in holes]
-        if not at.keys().isdisjoint(keys):
-            return False
-        at.update(zip(keys, holes, strict=True))
-        self.count = count
+        self._shared[key] = self._shared.get(key, 1) + 1
         return True
+
+    def release_line(self, line: Line) -> list[Hole]:
+        """Take one use of each hole back; return those that must close."""
+        key = self._key(line)
+        if not key:
+            return [hole for hole in line.holes() if self.release(hole)]
+        if self._shared:
+            uses = self._shared.pop(key, 1)
+            if uses > 2:
+                self._shared[key] = uses - 1
+            if uses > 1:
+                return []
+        if line.to_caller:
+            del self._pairs[_pair(line.caller, line.to_caller)]
+        if line.to_callee:
+            del self._pairs[_pair(line.callee, line.to_callee)]
+        holes = line.holes()
+        self.count -= len(holes)
+        return holes
+
+    def _key(self, line: Line) -> bytes:
+        """Return the first key of a line that the book has as it stands, else nothing."""
+        if line.to_caller:
+            key = _pair(line.caller, line.to_caller)
+        elif line.to_callee:
+            key = _pair(line.callee, line.to_callee)
+        else:
+            return b""
+        held = self._pairs.get(key) if key else None
+        if held is None or not (held is line or held.has_holes_of(line)):
+            return b""
+        return key
+
+    def _break_up(self, line: Line) -> None:
+        """Let the holes of a line stand one by one from now on."""
+        uses = self._shared.pop(self._key(line), 1)
+        for hole in line.holes():
+            self._single[_end(hole)] = hole
+            self._pairs[_pair(hole.destination, hole.port)] = SEVERAL
+            if uses > 1:
+                self._uses[hole] = uses
+
+    # --- holes one by one
 
     def use(self, hole: Hole, is_ours: Callable[[Hole], bool]) -> Use:
         """Count one more use of *hole*; *is_ours* tells whether a hole is this call's own."""
-        key = hole.destination + hole.port.to_bytes(2, "big")
-        first = self._at.get(key)
-        if first == hole or hole in self._beside.get(key, ()):
+        end, pair = _end(hole), _pair(hole.destination, hole.port)
+        held = self._pairs.get(pair)
+        if held is None or held is SEVERAL:
+            first = self._single.get(end)
+        else:
+            first = held.hole_at(hole.destination, hole.port)
+        is_open = first == hole or hole in self._beside.get(end, ())
+        if not is_open:
+            if first is not None and not is_ours(first):
+                return Use.COLLISION
+            if self.count >= self.capacity:
+                return Use.FULL
+        if held is not None and held is not SEVERAL:
+            self._break_up(held)
+        if is_open:
             self._uses[hole] = self._uses.get(hole, 1) + 1
             return Use.SHARED
-        if first is not None and not is_ours(first):
-            return Use.COLLISION
-        if self.count >= self.capacity:
-            return Use.FULL
         self.count += 1
         if first is None:
-            self._at[key] = hole
+            self._single[end] = hole
+            self._pairs[pair] = SEVERAL
         else:
-            self._beside.setdefault(key, []).append(hole)
+            self._beside.setdefault(end, []).append(hole)
         return Use.OPENED
 
     def release(self, hole: Hole) -> bool:
         """Take one use back; return True where it was the last and the hole must close."""
-        uses = self._uses.get(hole, 1) if self._uses else 1
+        pair = _pair(hole.destination, hole.port)
+        held = self._pairs.get(pair)
+        if held is None:
+            return False
+        if held is not SEVERAL:
+            if held.hole_at(hole.destination, hole.port) != hole:
+                return False
+            self._break_up(held)
+        uses = self._uses.get(hole, 1)
         if uses > 1:
             if uses == 2:
                 del self._uses[hole]
             else:
                 self._uses[hole] = uses - 1
             return False
-        key = hole.destination + hole.port.to_bytes(2, "big")
-        beside = self._beside.get(key) if self._beside else None
+        return self._remove(hole, pair)
+
+    def _remove(self, hole: Hole, pair: bytes) -> bool:
+        end = _end(hole)
+        beside = self._beside.get(end)
         if beside and hole in beside:
             beside.remove(hole)
-        elif self._at.get(key) != hole:
+        elif self._single.get(end) != hole:
             return False
         elif beside:
-            self._at[key] = beside.pop(0)
+            self._single[end] = beside.pop(0)
         else:
-            del self._at[key]
+            del self._single[end]
+            if _end(Hole(b"", hole.destination, hole.port ^ 1)) not in self._single:
+                del self._pairs[pair]
         if beside is not None and not beside:
-            del self._beside[key]
+            del self._beside[end]
         self.count -= 1
         return True
 
     def holes(self) -> list[Hole]:
         """Return every open hole; for status and tests, not for the hot path."""
-        return [*self._at.values(), *(hole for more in self._beside.values() for hole in more)]
+        found = [*self._single.values(), *(hole for more in self._beside.values() for hole in more)]
+        for pair, line in self._pairs.items():
+            if line is not SEVERAL and self._key(line) == pair:
+                found += line.holes()
+        return found
+
+
+SEVERAL: Final = Line(b"", b"", 0, 0, "several")
+
+
+def _count(ports: int) -> int:
+    """Return how many ports are packed here."""
+    if ports <= _PORT:
+        return 1 if ports else 0
+    return 1 + _count(ports >> 16)
+
+
+def _pair(address: bytes, ports: int) -> bytes:
+    """Return what names the pair of ports 2n and 2n + 1 that all *ports* are of, else nothing."""
+    rest = ports >> 16
+    port = ports & _PORT
+    if rest and rest != port ^ 1:
+        return b""
+    return address + (port >> 1).to_bytes(2, "big")
+
+
+def _end(hole: Hole) -> bytes:
+    return hole.destination + hole.port.to_bytes(2, "big")

@@ -8,8 +8,8 @@ from collections import OrderedDict, deque
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-from sipguard.media.agreement import NOBODY, Report, offered_streams
-from sipguard.media.branches import MAX_PATHS, MAX_TAGS, MAX_TALKS, Call, Root, can_matter
+from sipguard.media.agreement import NOBODY, offered_streams
+from sipguard.media.branches import MAX_PATHS, MAX_TAGS, MAX_TALKS, Call, Root
 from sipguard.media.lifecycle import LifeCycle
 from sipguard.media.offer_answer import (
     Event,
@@ -18,15 +18,16 @@ from sipguard.media.offer_answer import (
     Talk,
     read_request,
     read_response,
-    stamp_of,
 )
 from sipguard.media.terms import (
+    NOTHING,
     CallKey,
     Judge,
     Opened,
     Opening,
     Outcome,
     Party,
+    Report,
     Step,
     Stream,
 )
@@ -35,6 +36,7 @@ from sipguard.reason import Finding, Reason
 from sipguard.verdict import Effect, Hole
 
 __all__ = [
+    "NOTHING",
     "CallKey",
     "Judge",
     "Opened",
@@ -51,7 +53,7 @@ RINGING_S: Final = 900.0  # nobody lets it ring longer; the guard's timers end m
 EARLY_S: Final = 32.0  # 64*T1: what other forks get after the first 2xx (PIN-3)
 
 _CARRIERS: Final = frozenset((b"INVITE", b"ACK", b"PRACK", b"UPDATE"))
-_NOTHING: Final = Outcome((), (), ())
+_CALLER: Final = Party.CALLER
 _UNASKED: Final = Finding(Reason.ANSWER_MISMATCH, "a session description that answers no offer")
 _OTHER_INVITE: Final = Finding(Reason.LATER_SDP_DIFFERS, "the same INVITE with another offer")
 _NO_ROOM: Final = Finding(Reason.HOLE_LIMIT, "the call table is full of answered calls")
@@ -82,36 +84,45 @@ class Sessions:
         self._life = LifeCycle(max_holes, max_holes_per_call)
         self._calls: dict[CallKey, Call] = {}
         self._ringing: OrderedDict[CallKey, float] = OrderedDict()  # since when
-        self._answered: deque[tuple[float, Call]] = deque()
+        self._answered: deque[Call] = deque()
         self._forgotten = 0
         self._turned_away = 0
 
-    def streams_of_offer(self, step: Step) -> tuple[Stream, ...]:
+    def streams_of_offer(self, step: Step) -> list[Stream]:
         """Return the streams a request offers, before it is accepted; changes nothing."""
         sdp = step.sdp
         if sdp is None or not step.is_request or step.method not in _CARRIERS:
-            return ()
+            return []
         known = self._calls.get(step.call, NOBODY)
-        vouched = known.caller if step.sender is Party.CALLER else known.callee
-        return offered_streams(sdp, step.sender, (*vouched, step.source), step.transport)
+        vouched = known.caller if step.sender is _CALLER else known.callee
+        return offered_streams(sdp, step.sender, vouched, step.source, step.transport)
+
+    def concerns(self, call: CallKey, is_request: bool, method: bytes, status: int) -> bool:
+        """Report whether a message without SDP can change anything; most cannot."""
+        known = self._calls.get(call)
+        if known is None:
+            return is_request and method == b"INVITE"
+        return known.can_matter(is_request, method, status)
 
     def observe(self, step: Step, judge: Judge, now: Moment) -> Outcome:
         """Advance the call by one accepted message; return the holes to open and close."""
         if step.method not in _CARRIERS:
-            return _NOTHING
+            return NOTHING
+        if step.sdp is None and not self.concerns(
+            step.call, step.is_request, step.method, step.status
+        ):
+            return NOTHING
         call = self._calls.get(step.call)
-        if step.sdp is None and not can_matter(call, step):
-            return _NOTHING
         report = Report(step.call[0])
         if step.is_request:
             self._request(call, step, judge, now.monotonic_s, report)
         elif call is None:
-            report.findings.append(_UNASKED)
+            report.find(_UNASKED)
         elif step.status >= 300:
             self._refused(call, step, report)
         elif step.status > 100 and step.to_tag:
             self._response(call, step, judge, now.monotonic_s, report)
-        return report.outcome()
+        return report
 
     def ended(
         self, call: CallKey, to_tag: bytes, reason: Reason, now: Moment
@@ -127,7 +138,7 @@ class Sessions:
         # While it rings, another fork may still answer.
         if not (to_tag and (known.talks or known.key in self._ringing)):
             self._forget(known, reason, report)
-        return tuple(report.effects)
+        return report.effects
 
     def failed(
         self, call: CallKey, now: Moment, keep_to_tags: Iterable[bytes] = ()
@@ -142,17 +153,17 @@ class Sessions:
         self._life.end(known, early, Reason.CALL_FAILED, report)
         if not known.talks:
             self._forget(known, Reason.CALL_FAILED, report)
-        return tuple(report.effects)
+        return report.effects
 
     def expire(self, now: Moment) -> tuple[Effect, ...]:
         """Close early forks after the first 2xx and replaced holes whose time is over."""
         report = Report(b"")
         while self._ringing and next(iter(self._ringing.values())) + RINGING_S <= now.monotonic_s:
             self._forget_ringing(Reason.CALL_EXPIRED, report)
-        while self._answered and self._answered[0][0] <= now.monotonic_s:
+        while self._answered and self._answered[0].early_until_s <= now.monotonic_s:
             self._close_early(report)
         self._life.expire(now.monotonic_s, report)
-        return tuple(report.effects)
+        return report.effects
 
     def holes(self) -> list[Hole]:
         """Return every open hole; for status and tests."""
@@ -181,17 +192,17 @@ class Sessions:
         sdp = step.sdp
         if call is None:
             if step.method not in (b"INVITE", b"UPDATE"):
-                report.findings.append(_UNASKED)
+                report.find(_UNASKED)
                 return
             call = self._admit(step, now_s, report)
             if call is None:
-                report.findings.append(_NO_ROOM)
+                report.find(_NO_ROOM)
                 return
         if sdp is not None:
             call.see(step.sender, step.source, sdp)
         if step.to_tag:
             self._in_dialog(call, step, judge, now_s, report)
-        elif step.method == b"INVITE" and step.sender is Party.CALLER:
+        elif step.method == b"INVITE" and step.sender is _CALLER:
             self._invite(call, step, now_s, report)
 
     def _in_dialog(
@@ -204,9 +215,9 @@ class Sessions:
         for talk in self._meant(call, step, report):
             event, finding = read_request(talk, step, sdp, now_s)
             if finding is not None:
-                report.findings.append(finding)
+                report.find(finding)
             if event is Event.OFFER:
-                offer = Offer(sdp, step.sender, stamp_of(step), False, now_s)
+                offer = Offer(sdp, step.sender, step.stamp, False, now_s)
                 self._life.offer(talk, offer, report)
             elif event is Event.ANSWER:
                 self._life.answer(call, talk, event, step, sdp, judge, now_s, report)
@@ -221,7 +232,7 @@ class Sessions:
             self._forget_ringing(Reason.FORGOTTEN, report)
         call = self._calls[step.call] = Call(step.call)
         if step.to_tag:
-            call.confirmed = (step.to_tag,)  # from before our start: learned as it stands
+            call.confirm(step.to_tag)  # from before our start: learned as it stands
         else:
             self._ringing[step.call] = now_s
         return call
@@ -230,17 +241,17 @@ class Sessions:
         """Note the dialog-forming INVITE of one path; a newer CSeq (after a 401) replaces it."""
         others = []
         for root in call.roots:
-            if not root.is_between(step.source, step.destination):
+            if root.path != step.path:
                 others.append(root)
             elif root.cseq >= step.cseq:
                 if root.raw != (step.sdp.raw if step.sdp else b""):
-                    report.findings.append(_OTHER_INVITE)
+                    report.find(_OTHER_INVITE)
                 return
         call.roots = (*others, Root(step, now_s))[-MAX_PATHS:]
 
     def _without_description(self, call: Call, step: Step, report: Report) -> None:
         """An INVITE without SDP asks for an offer; an ACK without it leaves one unanswered."""
-        stamp = stamp_of(step)
+        stamp = step.stamp
         if step.method == b"INVITE":
             talk = self._talk(call, step, report)
             if talk is not None:
@@ -258,7 +269,7 @@ class Sessions:
         came through; then it answers that offer on every path it was seen on.
         """
         if step.method in (b"ACK", b"PRACK"):
-            here = call.talk(step.to_tag, step.source, step.destination)
+            here = call.talk(step.to_tag, step.path)
             if here is None or here.offer is None:
                 waiting = [
                     talk
@@ -279,7 +290,7 @@ class Sessions:
         if sdp is not None:
             self._described(call, step, judge, now_s, report)
         elif step.status >= 200:
-            talk = call.talk(step.to_tag, step.source, step.destination)
+            talk = call.talk(step.to_tag, step.path)
             if talk is not None and talk.offer is not None:
                 self._without_answer(call, talk, step, now_s, report)
         if step.status >= 200 and step.method == b"INVITE":
@@ -295,9 +306,9 @@ class Sessions:
         call.see(step.sender, step.source, sdp)
         event, finding = read_response(talk, step, sdp)
         if finding is not None:
-            report.findings.append(finding)
+            report.find(finding)
         if event is Event.OFFER:
-            offer = Offer(sdp, step.sender, stamp_of(step), True, now_s)
+            offer = Offer(sdp, step.sender, step.stamp, True, now_s)
             self._life.offer(talk, offer, report)
         elif event is not None:
             self._life.answer(call, talk, event, step, sdp, judge, now_s, report)
@@ -307,7 +318,7 @@ class Sessions:
     ) -> None:
         """A 2xx without SDP: a preview becomes firm, an offer without one has failed."""
         offer = talk.offer
-        if offer is None or offer.in_response or offer.stamp != stamp_of(step):
+        if offer is None or offer.in_response or offer.stamp != step.stamp:
             return
         if talk.state in (State.PREVIEWED, State.REPREVIEWED):
             self._life.make_firm(call, talk, now_s, report)
@@ -315,12 +326,13 @@ class Sessions:
             self._life.roll_back(talk, report)
 
     def _confirm(self, call: Call, to_tag: bytes, now_s: float, report: Report) -> None:
-        if to_tag in call.confirmed:
+        if call.is_confirmed(to_tag):
             return
-        call.confirmed = (*call.confirmed, to_tag)[-MAX_TAGS:]
+        call.confirm(to_tag)
         if call.key in self._ringing:
             del self._ringing[call.key]
-            self._answered.append((now_s + EARLY_S, call))
+            call.early_until_s = now_s + EARLY_S
+            self._answered.append(call)
             for root in call.roots:
                 root.sdp = None
             while len(self._answered) > self._max_calls:
@@ -328,7 +340,7 @@ class Sessions:
 
     def _close_early(self, report: Report) -> None:
         """End what the oldest answered call still has early: its forks that nobody took."""
-        call = self._answered.popleft()[1]
+        call = self._answered.popleft()
         call.roots = ()
         theirs = Report(call.key[0])
         self._life.end(call, call.early(), Reason.CALL_FAILED, theirs)
@@ -336,47 +348,46 @@ class Sessions:
 
     def _refused(self, call: Call, step: Step, report: Report) -> None:
         """Undo what a refused request had offered (PIN-4, PIN-8)."""
-        stamp = stamp_of(step)
-        path = (step.source, step.destination)
-        talk = call.talk(step.to_tag, *path)
+        stamp = step.stamp
+        talk = call.talk(step.to_tag, step.path)
         if talk is not None and talk.offer is not None and talk.offer.stamp == stamp:
             self._life.roll_back(talk, report)
-        if step.method != b"INVITE" or stamp.requester is not Party.CALLER:
+        if step.method != b"INVITE" or step.sender is _CALLER:
             return
         if not any(root.cseq == step.cseq for root in call.roots):
             return
         # The initial INVITE failed on this path; other forks live on on theirs.
         call.roots = tuple(
-            root for root in call.roots if root.cseq != step.cseq or not root.is_between(*path)
+            root for root in call.roots if root.cseq != step.cseq or root.path != step.path
         )
         early = [
-            talk for talk in call.early() if talk.to_tag == step.to_tag or talk.is_between(*path)
+            talk for talk in call.early() if talk.to_tag == step.to_tag or talk.path == step.path
         ]
         self._life.end(call, early, Reason.CALL_FAILED, report)
-        if not (call.roots or call.talks or call.confirmed):
+        if not (call.roots or call.talks or call.is_answered):
             self._forget(call, Reason.CALL_FAILED, report)
 
     # --- both
 
     def _talk(self, call: Call, step: Step, report: Report) -> Talk | None:
         """Return the talk a message belongs to; made from the initial INVITE if it is new."""
-        talk = call.talk(step.to_tag, step.source, step.destination)
+        talk = call.talk(step.to_tag, step.path)
         if talk is not None or step.to_tag in call.gone:
             return talk
         root = None
         if not step.is_request:
             if step.method == b"INVITE" and step.sender is Party.CALLEE:
-                root = call.root(step.source, step.destination, step.cseq)
+                root = call.root(step.path, step.cseq)
             if root is None:
-                report.findings.append(_UNASKED)
+                report.find(_UNASKED)
                 return None
         if len(call.talks) >= MAX_TALKS:
-            report.findings.append(_TOO_MANY)
+            report.find(_TOO_MANY)
             return None
         if root is not None:
-            talk = root.branch(step.to_tag, step.source, step.destination)
+            talk = root.branch(step.to_tag, step.path)
         else:
-            talk = Talk(step.to_tag, step.source, step.destination)
+            talk = Talk(step.to_tag, step.path)
         call.talks = (*call.talks, talk)
         return talk
 

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from enum import Enum
-from typing import NamedTuple
+from typing import Final, final
 
-from sipguard.reason import Finding, Reason
+from sipguard.media.keying import Keying
+from sipguard.reason import Finding
 from sipguard.verdict import Effect, Endpoint, OpenPinhole
-from sipguard.wire.sdp import Sdp
+from sipguard.wire.sdp import Media, Sdp
 
 CallKey = tuple[bytes, bytes]
 
@@ -18,7 +19,8 @@ class Party(Enum):
     CALLEE = "callee"
 
 
-class Step(NamedTuple):
+@final
+class Step:
     """What the media room needs of one accepted message.
 
     ``call`` is Call-ID and the From tag of the dialog-forming INVITE's
@@ -26,21 +28,77 @@ class Step(NamedTuple):
     that of CSeq; ``reliable`` marks a 1xx with 100rel and RSeq (RFC 3262).
     """
 
-    call: CallKey
-    to_tag: bytes
-    sender: Party
-    is_request: bool
-    method: bytes
-    status: int
-    reliable: bool
-    cseq: int
-    source: bytes
-    destination: bytes
-    sdp: Sdp | None
-    transport: str
+    __slots__ = (
+        "call",
+        "cseq",
+        "is_request",
+        "method",
+        "path",
+        "reliable",
+        "sdp",
+        "sender",
+        "source",
+        "stamp",
+        "status",
+        "to_tag",
+        "transport",
+    )
+
+    def __init__(
+        self,
+        call: CallKey,
+        to_tag: bytes,
+        sender: Party,
+        is_request: bool,
+        method: bytes,
+        status: int,
+        reliable: bool,
+        cseq: int,
+        source: bytes,
+        destination: bytes,
+        sdp: Sdp | None,
+        transport: str,
+    ) -> None:
+        self.call = call
+        self.to_tag = to_tag
+        self.sender = sender
+        self.is_request = is_request
+        self.method = method
+        self.status = status
+        self.reliable = reliable
+        self.cseq = cseq
+        self.source = source
+        self.sdp = sdp
+        self.transport = transport
+        # The two neighbors between which it crossed, the same either way round.
+        self.path = source + destination if source < destination else destination + source
+        self.stamp = stamp_of(method, cseq, is_request == (sender is _CALLER))
 
 
-class Stream(NamedTuple):
+_CALLER: Final = Party.CALLER
+_METHODS: Final = {b"INVITE": 0, b"ACK": 0, b"UPDATE": 2, b"PRACK": 4}
+
+
+def stamp_of(method: bytes, cseq: int, by_caller: bool) -> int:
+    """Return a number that names the transaction of an offer or answer within its call.
+
+    It holds who asked, the CSeq number and the method; an ACK belongs to its INVITE.
+    """
+    return cseq << 3 | _METHODS.get(method, 6) | by_caller
+
+
+def is_of_invite(stamp: int) -> bool:
+    """Report whether the transaction is an INVITE's."""
+    return stamp & 6 == 0
+
+
+def cseq_of(stamp: int) -> int:
+    """Return the transaction's CSeq number."""
+    return stamp >> 3
+
+
+@final
+class Stream:
     """One media stream as the policy's media chain judges it and the record shows it.
 
     ``reason`` is ``KEYED`` or says why no hole may open. An end that is not
@@ -48,19 +106,46 @@ class Stream(NamedTuple):
     of this call from that side came from the very address its SDP names.
     """
 
-    index: int  # type: ignore[assignment]  # shadows tuple.index, which nobody calls on it
-    kind: bytes
-    proto: bytes
-    keyed: bool
-    method: bytes
-    suite: bytes
-    cleartext: bool
-    reason: Reason
-    caller: Endpoint
-    callee: Endpoint
-    caller_vouched: bool
-    callee_vouched: bool
-    detail: str
+    __slots__ = (
+        "callee",
+        "callee_vouched",
+        "caller",
+        "caller_vouched",
+        "cleartext",
+        "detail",
+        "index",
+        "keyed",
+        "kind",
+        "method",
+        "proto",
+        "reason",
+        "suite",
+    )
+
+    def __init__(
+        self,
+        index: int,
+        media: Media,
+        keying: Keying,
+        cleartext: bool,
+        caller: Endpoint,
+        callee: Endpoint,
+        caller_vouched: bool,
+        callee_vouched: bool,
+    ) -> None:
+        self.index = index
+        self.kind = media.kind
+        self.proto = media.proto
+        self.keyed = keying.keyed
+        self.method = keying.method
+        self.suite = keying.suite
+        self.cleartext = cleartext
+        self.reason = keying.reason
+        self.caller = caller
+        self.callee = callee
+        self.caller_vouched = caller_vouched
+        self.callee_vouched = callee_vouched
+        self.detail = keying.detail
 
 
 class Opening(Enum):
@@ -70,17 +155,21 @@ class Opening(Enum):
     REFUSE = "refuse"
 
 
-class Opened(NamedTuple):
+@final
+class Opened:
     """The policy's word on one stream, and how long its holes may stay silent."""
 
-    verdict: Opening
-    idle_s: int
+    __slots__ = ("idle_s", "verdict")
+
+    def __init__(self, verdict: Opening, idle_s: int) -> None:
+        self.verdict = verdict
+        self.idle_s = idle_s
 
 
 Judge = Callable[[Stream], Opened]
 
 
-class Outcome(NamedTuple):
+class Outcome:
     """What one message changed.
 
     ``renewed`` names holes that were open before and stay open after a new
@@ -88,7 +177,28 @@ class Outcome(NamedTuple):
     add them again (a call may be held longer than the idle time).
     """
 
-    effects: tuple[Effect, ...]
-    findings: tuple[Finding, ...]
-    streams: tuple[Stream, ...]
-    renewed: tuple[OpenPinhole, ...] = ()
+    __slots__ = ("effects", "findings", "renewed", "streams")
+
+    def __init__(self) -> None:
+        self.effects: tuple[Effect, ...] = ()
+        self.findings: tuple[Finding, ...] = ()
+        self.streams: tuple[Stream, ...] = ()
+        self.renewed: tuple[OpenPinhole, ...] = ()
+
+
+NOTHING: Final = Outcome()
+
+
+@final
+class Report(Outcome):
+    """What one message changes, while it is being worked out."""
+
+    __slots__ = ("call_id",)
+
+    def __init__(self, call_id: bytes) -> None:
+        super().__init__()
+        self.call_id = call_id
+
+    def find(self, finding: Finding) -> None:
+        """Add a finding."""
+        self.findings = (*self.findings, finding)

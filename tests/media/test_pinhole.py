@@ -5,11 +5,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from phones import ALICE, BOB, CAROL, hole, octets
 
-from sipguard.media.pinhole import HoleBook, Use, is_forbidden_address, is_forbidden_port
+from sipguard.media.pinhole import HoleBook, Line, Use, is_forbidden_address, is_forbidden_port
 from sipguard.verdict import Hole
 
 HERE = hole(ALICE, BOB, 40000)
 BESIDE = hole(CAROL, BOB, 40000)
+
+
+def line(caller: str, callee: str, to_caller: int, to_callee: int) -> Line:
+    return Line(octets(caller), octets(callee), to_caller, to_callee, "sdes")
+
+
+def pair(port: int) -> int:
+    """Pack an RTP port and the next one, for RTCP, as lines have them."""
+    return port + 1 << 16 | port
 
 
 def nobodys(_: Hole) -> bool:
@@ -31,9 +40,9 @@ def test_hole_closes_with_its_last_use() -> None:
 def test_another_calls_source_collides() -> None:
     """SDP-9: same destination and port, another source, another call."""
     book = HoleBook(10)
-    assert book.claim((HERE,), 4)
+    assert book.claim(line(ALICE, BOB, 0, 40000), 4) == 1
     assert book.use(BESIDE, nobodys) is Use.COLLISION
-    assert not book.claim((BESIDE,), 4)
+    assert not book.claim(line(CAROL, BOB, 0, 40000), 4)
     assert book.holes() == [HERE]
 
 
@@ -53,10 +62,59 @@ def test_forks_of_one_call_share_a_port() -> None:
 def test_capacity_is_kept() -> None:
     """GEN-3."""
     book = HoleBook(1)
-    assert not book.claim((HERE, hole(ALICE, BOB, 40001)), 9)
-    assert book.claim((HERE,), 9)
+    assert not book.claim(line(ALICE, BOB, 0, pair(40000)), 9)
+    assert book.claim(line(ALICE, BOB, 0, 40000), 9)
     assert book.use(hole(ALICE, BOB, 40001), ours) is Use.FULL
     assert book.count == 1
+
+
+def test_neighboring_ports_of_two_calls() -> None:
+    """A call with RTP and RTCP on one port leaves the other of the pair to anybody."""
+    book = HoleBook(10)
+    assert book.claim(line(ALICE, BOB, 30000, 40000), 4) == 2
+    odd = line(CAROL, BOB, 0, 40001)
+    assert not book.claim(odd, 4)
+    assert book.use(odd.holes()[0], nobodys) is Use.OPENED
+    assert book.use(BESIDE, nobodys) is Use.COLLISION
+    assert book.release_line(line(ALICE, BOB, 30000, 40000)) == [hole(BOB, ALICE, 30000), HERE]
+    assert book.use(BESIDE, nobodys) is Use.OPENED
+    assert book.release_line(odd) == odd.holes()
+    assert book.holes() == [BESIDE]
+
+
+def test_line_of_several_uses_closes_with_the_last() -> None:
+    """Two crossings of one call share all holes; one hole that ends early is told alone."""
+    book = HoleBook(10)
+    whole = line(ALICE, BOB, pair(30000), pair(40000))
+    assert not book.share(whole)
+    assert book.claim(whole, 4) == 4
+    assert [book.share(whole), book.share(line(ALICE, BOB, pair(30000), pair(40000)))] == [True] * 2
+    assert book.release_line(whole) == []
+    assert not book.release(whole.holes()[0])
+    assert book.release(whole.holes()[0])
+    assert book.release_line(whole) == []
+    assert book.release_line(whole) == whole.holes()[1:]
+    assert (book.holes(), book.count) == ([], 0)
+
+
+def test_lines_of_any_shape_open_and_close() -> None:
+    """RTCP elsewhere, several ports, one way only, a host that calls itself."""
+    shapes = [
+        line(ALICE, BOB, 30777 << 16 | 30000, pair(40001)),
+        line(ALICE, BOB, pair(30002) << 32 | pair(30000), pair(40000)),
+        line(ALICE, BOB, 0, pair(40000)),
+        line(ALICE, BOB, 30001, 0),
+        line(ALICE, ALICE, pair(30000), pair(40000)),
+        line(ALICE, ALICE, 30000, 30001),
+    ]
+    for shape in shapes:
+        book = HoleBook(10)
+        if not book.claim(shape, 8):
+            assert [book.use(each, nobodys) for each in shape.holes()] == [Use.OPENED] * book.count
+        assert set(book.holes()) == set(shape.holes())
+        assert book.count == len(shape.holes())
+        assert book.release_line(shape) == shape.holes()
+        assert (book.holes(), book.count) == ([], 0)
 
 
 PLACES = st.builds(
@@ -65,23 +123,49 @@ PLACES = st.builds(
     st.sampled_from([octets(BOB), octets(ALICE)]),
     st.sampled_from([40000, 40001]),
 )
+PORTS = st.sampled_from([0, 40000, 40001, pair(40000), pair(40001), 40003 << 16 | 40000])
+LINES = st.builds(
+    line, st.sampled_from([ALICE, CAROL]), st.sampled_from([BOB, ALICE]), PORTS, PORTS
+)
 
 
-@given(st.lists(st.tuples(st.booleans(), PLACES), max_size=60))
-def test_book_counts_like_a_multiset(steps: list[tuple[bool, Hole]]) -> None:
+@given(st.lists(st.tuples(st.booleans(), PLACES | LINES), max_size=60))
+def test_book_counts_like_a_multiset(steps: list[tuple[bool, Hole | Line]]) -> None:
     """Against a plain count per hole: opened at the first use, closed at the last."""
     book = HoleBook(100)
     uses: dict[Hole, int] = {}
-    for adds, place in steps:
-        before = uses.get(place, 0)
+    for adds, what in steps:
+        places = [what] if isinstance(what, Hole) else what.holes()
+        if len(set(places)) < len(places):
+            continue  # plan() makes no such line
         if adds:
-            assert book.use(place, ours) is (Use.SHARED if before else Use.OPENED)
-            uses[place] = before + 1
+            if isinstance(what, Line):
+                free = not any(uses.get(place) for place in places)
+                if book.claim(what, 100):
+                    assert free
+                elif book.share(what):
+                    assert all(uses.get(place) for place in places)
+                else:
+                    _use_each(book, places, uses)
+            else:
+                _use_each(book, places, uses)
+            for place in places:
+                uses[place] = uses.get(place, 0) + 1
         else:
-            assert book.release(place) is (before == 1)
-            uses[place] = max(0, before - 1)
-    assert set(book.holes()) == {place for place, count in uses.items() if count}
-    assert book.count == len(book.holes())
+            last = [place for place in places if uses.get(place) == 1]
+            if isinstance(what, Line):
+                assert book.release_line(what) == last
+            else:
+                assert book.release(what) is bool(last)
+            for place in places:
+                uses[place] = max(0, uses.get(place, 0) - 1)
+        assert set(book.holes()) == {place for place, count in uses.items() if count}
+        assert book.count == len(book.holes())
+
+
+def _use_each(book: HoleBook, places: list[Hole], uses: dict[Hole, int]) -> None:
+    for place in places:
+        assert book.use(place, ours) is (Use.SHARED if uses.get(place) else Use.OPENED)
 
 
 @pytest.mark.parametrize("address", ["192.0.2.1", "10.0.0.1", "223.255.255.255", "2001:db8::1"])
