@@ -80,6 +80,18 @@ class OpenPinhole:
         self.idle_s = idle_s
         self.call_id = call_id
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, OpenPinhole) and self._values() == other._values()
+
+    def __hash__(self) -> int:
+        return hash(self._values())
+
+    def __repr__(self) -> str:
+        return f"OpenPinhole{self._values()!r}"
+
+    def _values(self) -> tuple[Hole, str, int, bytes]:
+        return self.hole, self.key_method, self.idle_s, self.call_id
+
 
 @final
 class ClosePinhole:
@@ -92,6 +104,18 @@ class ClosePinhole:
         self.key_method = key_method
         self.reason = reason
         self.call_id = call_id
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ClosePinhole) and self._values() == other._values()
+
+    def __hash__(self) -> int:
+        return hash(self._values())
+
+    def __repr__(self) -> str:
+        return f"ClosePinhole{self._values()!r}"
+
+    def _values(self) -> tuple[Hole, str, Reason, bytes]:
+        return self.hole, self.key_method, self.reason, self.call_id
 
 
 class Reply(NamedTuple):

@@ -349,8 +349,8 @@ class Traffic(RuleBasedStateMachine):
         for hole in self.world.open:
             owner = next(c for c, p in FIRST_PORT.items() if p <= hole.port < p + 1000)
             assert owner.encode() in self.keyed_calls
-            assert octets(MALLORY) not in hole[:2]
-            assert octets(STRANGER) not in hole[:2]
+            assert octets(MALLORY) not in (hole.source, hole.destination)
+            assert octets(STRANGER) not in (hole.source, hole.destination)
 
     def teardown(self) -> None:
         """Half a day later nothing is open and nothing is remembered."""
