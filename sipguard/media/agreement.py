@@ -8,6 +8,7 @@ from sipguard.errors import HostileInput
 from sipguard.media.keying import DTLS, SDES, Keying, agreed_key, offered_key
 from sipguard.media.pinhole import OFF, HoleBook, Line, Use, plan
 from sipguard.media.terms import Judge, Opening, Party, Report, Stream
+from sipguard.native import mypyc_attr
 from sipguard.reason import Finding, Reason
 from sipguard.verdict import ClosePinhole, Endpoint, Hole, OpenPinhole
 from sipguard.wire.sdp import Media, Sdp
@@ -25,6 +26,7 @@ _CLEARTEXT: Final = Finding(Reason.CLEARTEXT_SDES, "the key crossed the gateway 
 MAX_ADDRESSES: Final = 4  # of one side of one call
 
 
+@mypyc_attr(acyclic=True)
 class Vouched:
     """Media addresses that a packet's source has confirmed, per side of one call."""
 
@@ -129,7 +131,8 @@ class Settling:
             return ()
         sound = offer.is_sound and answer.is_sound
         lines = []
-        for index, (offered, answered) in enumerate(zip(offer.media, answer.media, strict=True)):
+        for index, offered in enumerate(offer.media):
+            answered = answer.media[index]
             line = OFF
             if offered.port and answered.port:
                 keying = _keying(offered, answered) if sound else _UNSOUND

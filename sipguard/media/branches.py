@@ -1,10 +1,12 @@
 """One call and its branches: the INVITE on each path, and a talk per fork and path."""
 
+from functools import lru_cache
 from typing import Final, final
 
 from sipguard.media.agreement import Vouched
 from sipguard.media.offer_answer import Offer, State, Talk
 from sipguard.media.terms import CallKey, Party, Step, stamp_of
+from sipguard.native import mypyc_attr
 from sipguard.verdict import Hole
 from sipguard.wire.sdp import Sdp, parse_sdp
 
@@ -14,13 +16,14 @@ MAX_TAGS: Final = 16  # To tags remembered as answered or as gone
 
 
 @final
+@mypyc_attr(acyclic=True)
 class Root:
     """The dialog-forming INVITE as seen on one path; every fork starts from its offer."""
 
     __slots__ = ("cseq", "path", "raw", "sdp", "since_s")
 
     def __init__(self, step: Step, now_s: float) -> None:
-        self.path = step.path
+        self.path = _shared(step.path)
         self.cseq = step.cseq
         self.sdp = step.sdp
         self.raw = b"" if step.sdp is None else step.sdp.raw
@@ -43,22 +46,38 @@ class Root:
         return talk
 
 
+@lru_cache(maxsize=8192)
+def _shared(path: bytes) -> bytes:
+    """Return one object for all calls between the same two hosts."""
+    return path
+
+
 @final
+@mypyc_attr(acyclic=True)
 class Call(Vouched):
     """What the media room keeps of one call."""
 
-    __slots__ = ("_answered", "_answered_too", "early_until_s", "gone", "key", "roots", "talks")
+    __slots__ = ("_answered", "_answered_too", "_talks", "gone", "key", "roots", "until_s")
 
     def __init__(self, key: CallKey) -> None:
         super().__init__()
         self.key = key
         self.roots: tuple[Root, ...] = ()
-        self.talks: tuple[Talk, ...] = ()
+        self._talks: Talk | tuple[Talk, ...] = ()
         self.gone: tuple[bytes, ...] = ()  # To tags of ended dialogs: late SDP opens nothing
-        self.early_until_s = 0.0  # once answered: when its other forks end
+        self.until_s = 0.0  # when it has rung too long; once answered, when its other forks end
         # To tags with a 2xx; nearly always one.
         self._answered = b""
         self._answered_too: tuple[bytes, ...] = ()
+
+    @property
+    def talks(self) -> tuple[Talk, ...]:
+        """Its dialogs on their paths; most calls have one, and that is kept without a tuple."""
+        return (self._talks,) if isinstance(self._talks, Talk) else self._talks
+
+    @talks.setter
+    def talks(self, talks: tuple[Talk, ...]) -> None:
+        self._talks = talks[0] if len(talks) == 1 else talks
 
     def confirm(self, to_tag: bytes) -> None:
         """Remember the To tag of a 2xx; the oldest go where they are too many."""
@@ -118,8 +137,13 @@ class Call(Vouched):
                 found.update([hole for hole, _ in retired.holes])
         return found
 
-    def can_matter(self, is_request: bool, method: bytes, status: int) -> bool:
-        """Report whether a message without SDP can change anything; most cannot."""
-        if not is_request:
-            return status >= 200
-        return method == b"INVITE" or (method == b"ACK" and self.awaits_answer())
+
+def can_matter(call: Call | None, is_request: bool, method: bytes, status: int) -> bool:
+    """Report whether a message without SDP can change anything; most cannot."""
+    if is_request and method == b"INVITE":
+        return True
+    if call is None:
+        return False
+    if not is_request:
+        return status >= 200
+    return method == b"ACK" and call.awaits_answer()

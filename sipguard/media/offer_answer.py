@@ -11,6 +11,7 @@ from typing import Final, NamedTuple, final
 
 from sipguard.media.pinhole import Line
 from sipguard.media.terms import Party, Step, cseq_of, is_of_invite
+from sipguard.native import mypyc_attr
 from sipguard.reason import Finding, Reason
 from sipguard.verdict import Hole
 from sipguard.wire.sdp import Sdp
@@ -73,6 +74,7 @@ def next_state(state: State, event: Event) -> State | None:
 
 
 @final
+@mypyc_attr(acyclic=True)
 class Exchange:
     """A finished offer/answer, kept as digests: only to know its messages again."""
 
@@ -108,6 +110,7 @@ class Retired(NamedTuple):
 
 
 @final
+@mypyc_attr(acyclic=True)
 class Offer:
     """An offer that waits for its answer, and what an unreliable 1xx has previewed of that."""
 
@@ -126,20 +129,30 @@ class Offer:
 
 
 @final
+@mypyc_attr(acyclic=True)
 class Talk:
     """Offer/answer state of one dialog between two neighbors of the gateway."""
 
-    __slots__ = ("blank", "lines", "offer", "past", "path", "retired", "state", "to_tag")
+    __slots__ = ("_lines", "blank", "offer", "past", "path", "retired", "state", "to_tag")
 
     def __init__(self, to_tag: bytes, path: bytes) -> None:
         self.to_tag = to_tag
         self.path = path
         self.state = State.IDLE
         self.offer: Offer | None = None
-        self.lines: tuple[Line, ...] = ()  # agreed
+        self._lines: Line | tuple[Line, ...] = ()
         self.retired: tuple[Retired, ...] = ()
         self.past: Exchange | None = None  # the latest
         self.blank = -1  # stamp of the last INVITE that carried no offer
+
+    @property
+    def lines(self) -> tuple[Line, ...]:
+        """What was agreed; most calls have one line, and that is kept without a tuple."""
+        return (self._lines,) if isinstance(self._lines, Line) else self._lines
+
+    @lines.setter
+    def lines(self, lines: tuple[Line, ...]) -> None:
+        self._lines = lines[0] if len(lines) == 1 else lines
 
     def remember(self, offer: Offer) -> None:
         """Move the pending offer and its answer into the past."""

@@ -9,6 +9,7 @@ from enum import Enum
 from typing import Final, final
 
 from sipguard.errors import HostileInput
+from sipguard.native import mypyc_attr
 from sipguard.reason import Reason
 from sipguard.verdict import Hole
 from sipguard.wire.sdp import Media
@@ -24,6 +25,7 @@ _PORT: Final = 0xFFFF
 
 
 @final
+@mypyc_attr(acyclic=True)
 class Line:
     """The holes of one ``m=`` line, all of them between two addresses; none where it is off.
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from sipguard.media.agreement import NOBODY, offered_streams
-from sipguard.media.branches import MAX_PATHS, MAX_TAGS, MAX_TALKS, Call, Root
+from sipguard.media.branches import MAX_PATHS, MAX_TAGS, MAX_TALKS, Call, Root, can_matter
 from sipguard.media.lifecycle import LifeCycle
 from sipguard.media.offer_answer import (
     Event,
@@ -83,7 +83,7 @@ class Sessions:
         self._max_calls = max_calls
         self._life = LifeCycle(max_holes, max_holes_per_call)
         self._calls: dict[CallKey, Call] = {}
-        self._ringing: OrderedDict[CallKey, float] = OrderedDict()  # since when
+        self._ringing: OrderedDict[CallKey, Call] = OrderedDict()
         self._answered: deque[Call] = deque()
         self._forgotten = 0
         self._turned_away = 0
@@ -99,20 +99,15 @@ class Sessions:
 
     def concerns(self, call: CallKey, is_request: bool, method: bytes, status: int) -> bool:
         """Report whether a message without SDP can change anything; most cannot."""
-        known = self._calls.get(call)
-        if known is None:
-            return is_request and method == b"INVITE"
-        return known.can_matter(is_request, method, status)
+        return can_matter(self._calls.get(call), is_request, method, status)
 
     def observe(self, step: Step, judge: Judge, now: Moment) -> Outcome:
         """Advance the call by one accepted message; return the holes to open and close."""
         if step.method not in _CARRIERS:
             return NOTHING
-        if step.sdp is None and not self.concerns(
-            step.call, step.is_request, step.method, step.status
-        ):
+        call, method = self._calls.get(step.call), step.method
+        if step.sdp is None and not can_matter(call, step.is_request, method, step.status):
             return NOTHING
-        call = self._calls.get(step.call)
         report = Report(step.call[0])
         if step.is_request:
             self._request(call, step, judge, now.monotonic_s, report)
@@ -158,9 +153,9 @@ class Sessions:
     def expire(self, now: Moment) -> tuple[Effect, ...]:
         """Close early forks after the first 2xx and replaced holes whose time is over."""
         report = Report(b"")
-        while self._ringing and next(iter(self._ringing.values())) + RINGING_S <= now.monotonic_s:
+        while self._ringing and next(iter(self._ringing.values())).until_s <= now.monotonic_s:
             self._forget_ringing(Reason.CALL_EXPIRED, report)
-        while self._answered and self._answered[0].early_until_s <= now.monotonic_s:
+        while self._answered and self._answered[0].until_s <= now.monotonic_s:
             self._close_early(report)
         self._life.expire(now.monotonic_s, report)
         return report.effects
@@ -234,7 +229,8 @@ class Sessions:
         if step.to_tag:
             call.confirm(step.to_tag)  # from before our start: learned as it stands
         else:
-            self._ringing[step.call] = now_s
+            call.until_s = now_s + RINGING_S
+            self._ringing[step.call] = call
         return call
 
     def _invite(self, call: Call, step: Step, now_s: float, report: Report) -> None:
@@ -331,7 +327,7 @@ class Sessions:
         call.confirm(to_tag)
         if call.key in self._ringing:
             del self._ringing[call.key]
-            call.early_until_s = now_s + EARLY_S
+            call.until_s = now_s + EARLY_S
             self._answered.append(call)
             for root in call.roots:
                 root.sdp = None
@@ -360,9 +356,8 @@ class Sessions:
         call.roots = tuple(
             root for root in call.roots if root.cseq != step.cseq or root.path != step.path
         )
-        early = [
-            talk for talk in call.early() if talk.to_tag == step.to_tag or talk.path == step.path
-        ]
+        early = call.early()
+        early = [talk for talk in early if talk.to_tag == step.to_tag or talk.path == step.path]
         self._life.end(call, early, Reason.CALL_FAILED, report)
         if not (call.roots or call.talks or call.is_answered):
             self._forget(call, Reason.CALL_FAILED, report)
@@ -393,7 +388,7 @@ class Sessions:
 
     def _forget_ringing(self, reason: Reason, report: Report) -> None:
         """Forget the call that has been ringing longest."""
-        call = self._calls[next(iter(self._ringing))]
+        call = next(iter(self._ringing.values()))
         theirs = Report(call.key[0])
         self._forget(call, reason, theirs)
         report.effects += theirs.effects
