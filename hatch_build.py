@@ -26,6 +26,7 @@ COMPILED: Final = (
     "calls/*.py",
     "media/*.py",
     "guard/*.py",
+    "edge/elements.py",
     "edge/netlink.py",
     "policy/compile.py",
     "policy/leaves.py",

@@ -8,12 +8,13 @@ its hole.
 
 import errno
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from twisted.logger import Logger
 
 from sipguard.edge import programs
+from sipguard.edge.elements import Sets, sort_out
 from sipguard.edge.iptables import iptables_removal, iptables_script
 from sipguard.edge.netlink import (
     Change,
@@ -31,9 +32,6 @@ __all__ = ["Netfilter", "OpenHole", "Plan", "StreamTransports", "render_rules"]
 
 _ADD: Final = Operation.ADD
 _PORT_OCTETS: Final = 2
-# Silence closes a hole long before. This frees the element of a process that was
-# killed, and bounds a call that nobody ended.
-LONGEST_CALL_S: Final = 7 * 24 * 3600
 
 
 class OpenHole(NamedTuple):
@@ -205,29 +203,19 @@ class Netfilter:
         Returns:
             What the kernel refused (a full set, above all); counted and logged.
         """
-        final: dict[Hole, OpenPinhole | ClosePinhole] = {}
-        for effect in effects:
-            if isinstance(effect, OpenPinhole | ClosePinhole):
-                final[effect.hole] = effect
-        if not final:
+        final, refused = sort_out(effects)
+        if not (final or refused):
             return ()
-        wanted: list[OpenPinhole | ClosePinhole] = []
-        refused: list[OpenPinhole | ClosePinhole] = []
-        for effect in final.values():
-            (wanted if _is_possible(effect.hole) else refused).append(effect)
         try:
-            self._commit(self._changes(wanted))
+            self._commit(self._sets().changes(final))
         except NetlinkRefused:
             # One bad element undid its neighbors: find it, so that it alone pays.
-            refused += [effect for effect in wanted if not self._apply_alone(effect)]
-        done = (
-            [effect for effect in final.values() if effect not in refused]
-            if refused
-            else final.values()
-        )
-        opened = sum([isinstance(effect, OpenPinhole) for effect in done])
+            for key in list(final):
+                if not self._apply_alone(key, final[key]):
+                    refused.append(final.pop(key))
+        opened = sum([isinstance(effect, OpenPinhole) for effect in final.values()])
         self._opened += opened
-        self._closed += len(done) - opened
+        self._closed += len(final) - opened
         self._refused += len(refused)
         return tuple(refused)
 
@@ -243,7 +231,7 @@ class Netfilter:
             alive = self._alive(family)
             keys = [key for key in listed if key not in alive]
             if keys:
-                self._commit(self._absent(f"pinholes{family}", keys))
+                self._commit(self._sets().absent(f"pinholes{family}", keys))
             silent += len(keys)
         return silent
 
@@ -252,7 +240,7 @@ class Netfilter:
         name = "bans4" if len(address) == 4 else "bans6"
         try:
             self._commit(
-                [*self._absent(name, [address]), Change(_ADD, name, [address], duration_s)]
+                [*self._sets().absent(name, [address]), Change(_ADD, name, [address], duration_s)]
             )
         except NetlinkRefused as refusal:
             self.log.warn("ban refused: {refusal}", refusal=refusal)
@@ -263,7 +251,7 @@ class Netfilter:
 
     def unban(self, address: bytes) -> None:
         """Let the source speak again."""
-        self._commit(self._absent("bans4" if len(address) == 4 else "bans6", [address]))
+        self._commit(self._sets().absent("bans4" if len(address) == 4 else "bans6", [address]))
 
     # --- looking
 
@@ -312,55 +300,12 @@ class Netfilter:
     def _commit(self, changes: Sequence[Change]) -> None:
         self._connected().commit(changes)
 
-    def _changes(self, effects: Iterable[OpenPinhole | ClosePinhole]) -> list[Change]:
-        """Return the transaction: first what must be gone, then what must stand."""
-        closing: dict[str, list[bytes]] = {}
-        opening: dict[tuple[str, int], list[bytes]] = {}
-        for effect in effects:
-            hole = effect.hole
-            family, key = ("4" if len(hole.source) == 4 else "6"), _key(hole)
-            if isinstance(effect, ClosePinhole):
-                closing.setdefault(family, []).append(key)
-            else:
-                # A timeout of 0 would mean: never.
-                opening.setdefault((family, max(1, effect.idle_s)), []).append(key)
-        changes = []
-        for family, keys in closing.items():
-            changes += self._absent(f"pinholes{family}", keys)
-            for suffix, _ in self._idle_classes:
-                changes += self._absent(f"alive{family}{suffix}", keys)
-        for (family, idle_s), keys in opening.items():
-            changes += self._opening(family, idle_s, keys)
-        return changes
+    def _sets(self) -> Sets:
+        return Sets(self._idle_classes, self.destroys, self.renews)
 
-    def _opening(self, family: str, idle_s: int, keys: list[bytes]) -> Iterator[Change]:
-        yield Change(_ADD, f"pinholes{family}", keys, LONGEST_CALL_S)
-        own = self._idle_class(idle_s)
-        for suffix, _ in self._idle_classes:
-            # Elsewhere it may still live from before, by the idle time of another rule.
-            if suffix != own or not self.renews:
-                yield from self._absent(f"alive{family}{suffix}", keys)
-        yield Change(_ADD, f"alive{family}{own}", keys, idle_s)
-
-    def _absent(self, name: str, keys: list[bytes]) -> list[Change]:
-        """Return changes after which *keys* are missing, whether or not they were there.
-
-        A plain delete of an element that has expired meanwhile fails the
-        whole transaction, and costs 5 to 15 ms. Before Linux 6.3, adding it
-        first makes sure that it is there.
-        """
-        if self.destroys:
-            return [Change(Operation.DESTROY, name, keys)]
-        return [Change(_ADD, name, keys, 1), Change(Operation.DELETE, name, keys)]
-
-    def _idle_class(self, idle_s: int) -> str:
-        """Return the suffix of the set for *idle_s*: the next longer one, or the longest."""
-        longer = [(idle, suffix) for suffix, idle in self._idle_classes if idle >= idle_s]
-        return min(longer)[1] if longer else max((i, s) for s, i in self._idle_classes)[1]
-
-    def _apply_alone(self, effect: OpenPinhole | ClosePinhole) -> bool:
+    def _apply_alone(self, key: bytes, effect: OpenPinhole | ClosePinhole) -> bool:
         try:
-            self._commit(self._changes([effect]))
+            self._commit(self._sets().changes({key: effect}))
         except NetlinkRefused as refusal:
             full = refusal.code == errno.ENFILE
             self.log.error(
@@ -370,17 +315,6 @@ class Netfilter:
             )
             return False
         return True
-
-
-def _is_possible(hole: Hole) -> bool:
-    """Report whether the kernel's sets can hold it; a bug of ours must not shift a key's octets."""
-    octets = len(hole.source)
-    return octets in (4, 16) and octets == len(hole.destination) and 0 < hole.port < 65536
-
-
-def _key(hole: Hole) -> bytes:
-    # Each field of a key starts on a four-octet boundary, so the port is padded to one.
-    return hole.source + hole.destination + (hole.port << 16).to_bytes(4, "big")
 
 
 def _hole(key: bytes, octets: int) -> Hole:

@@ -12,8 +12,9 @@ import os
 import socket
 import struct
 from collections.abc import Iterable, Iterator, Sequence
-from enum import Enum
-from typing import Final, NamedTuple
+from enum import StrEnum
+from functools import lru_cache
+from typing import Final, NamedTuple, final
 
 from sipguard.errors import EdgeError
 
@@ -65,21 +66,27 @@ class NetlinkRefused(EdgeError):  # noqa: N818 - what the kernel did, said as su
         self.code = code
 
 
-class Operation(Enum):
-    """What to do with elements of a set."""
+class Operation(StrEnum):
+    """What to do with elements of a set; a StrEnum hashes without Python code."""
 
     ADD = "add"  # may exist already
     DELETE = "delete"  # must exist, or the whole transaction fails after milliseconds
     DESTROY = "destroy"  # may be missing; Linux 6.3
 
 
-class Change(NamedTuple):
+@final
+class Change:
     """One operation on elements of one set; *timeout_s* is used by ADD alone."""
 
-    operation: Operation
-    set_name: str
-    keys: Sequence[bytes]
-    timeout_s: int = 0
+    __slots__ = ("keys", "operation", "set_name", "timeout_s")
+
+    def __init__(
+        self, operation: Operation, set_name: str, keys: Sequence[bytes], timeout_s: int = 0
+    ) -> None:
+        self.operation = operation
+        self.set_name = set_name
+        self.keys = keys
+        self.timeout_s = timeout_s
 
 
 class Element(NamedTuple):
@@ -113,13 +120,15 @@ class Encoder:
 
     def transaction(self, changes: Iterable[Change], sequence: int) -> bytes:
         """Return one batch; the kernel acknowledges its last change or names the one it refuses."""
-        messages = [self._elements(change, sequence) for change in changes if change.keys]
-        if not messages:
+        wanted = [change for change in changes if change.keys]
+        if not wanted:
             return b""
-        messages[-1] = _with_flag(messages[-1], _ACK)
-        begin = _HEADER.pack(20, _BATCH_BEGIN, _REQUEST, sequence, 0) + _BATCH_BODY
-        end = _HEADER.pack(20, _BATCH_END, _REQUEST, sequence, 0) + _BATCH_BODY
-        return b"".join((begin, *messages, end))
+        last = len(wanted) - 1
+        parts = [_HEADER.pack(20, _BATCH_BEGIN, _REQUEST, sequence, 0), _BATCH_BODY]
+        for index, change in enumerate(wanted):
+            parts += self._elements(change, sequence, _ACK if index == last else 0)
+        parts += (_HEADER.pack(20, _BATCH_END, _REQUEST, sequence, 0), _BATCH_BODY)
+        return b"".join(parts)
 
     def list_elements(self, set_name: str, sequence: int) -> bytes:
         """Return the request that lists a whole set."""
@@ -130,31 +139,27 @@ class Encoder:
         body = self._family + self._table + attribute(3, struct.pack("!I", 1))
         return self._message(_GETOBJ, _REQUEST | _DUMP, sequence, body)
 
-    def _elements(self, change: Change, sequence: int) -> bytes:
-        match change.operation:
-            case Operation.ADD:
-                kind, flags = _NEWSETELEM, _REQUEST | _CREATE
-                timeout = attribute(4, _MILLISECONDS.pack(change.timeout_s * 1000))
-            case Operation.DELETE:
-                kind, flags, timeout = _DELSETELEM, _REQUEST, b""
-            case Operation.DESTROY:
-                kind, flags, timeout = _DESTROYSETELEM, _REQUEST, b""
+    def _elements(self, change: Change, sequence: int, flags: int) -> list[bytes]:
+        kind = _KINDS[change.operation]
+        timeout_s = 0
+        if kind == _NEWSETELEM:
+            timeout_s = change.timeout_s
+            flags |= _CREATE
         # Keys of one set have one length, so the attribute headers are made once.
-        octets = len(change.keys[0])
-        before = (
-            _ATTRIBUTE.pack(12 + octets + len(timeout), _NESTED | 1)
-            + _ATTRIBUTE.pack(8 + octets, _NESTED | 1)
-            + _ATTRIBUTE.pack(4 + octets, 1)
-        )
-        listed = before + (timeout + before).join(change.keys) + timeout
-        body = b"".join(
-            (
-                self._preamble(change.set_name),
-                _ATTRIBUTE.pack(4 + len(listed), _NESTED | 3),
-                listed,
-            )
-        )
-        return self._message(kind, flags, sequence, body)
+        keys = change.keys
+        octets = len(keys[0])
+        before, timeout = _around(octets, kind == _NEWSETELEM, timeout_s)
+        listed_octets = len(keys) * (len(before) + octets + len(timeout))
+        preamble = self._preamble(change.set_name)
+        length = 20 + len(preamble) + listed_octets
+        return [
+            _HEADER.pack(length, _SUBSYSTEM << 8 | kind, _REQUEST | flags, sequence, 0),
+            preamble,
+            _ATTRIBUTE.pack(4 + listed_octets, _NESTED | 3),
+            before,
+            (timeout + before).join(keys),
+            timeout,
+        ]
 
     def _preamble(self, set_name: str) -> bytes:
         known = self._preambles.get(set_name)
@@ -169,9 +174,23 @@ class Encoder:
         return header + body
 
 
-def _with_flag(message: bytes, flag: int) -> bytes:
-    length, kind, flags, sequence, port = _HEADER.unpack_from(message)
-    return _HEADER.pack(length, kind, flags | flag, sequence, port) + message[16:]
+_KINDS: Final = {
+    Operation.ADD: _NEWSETELEM,
+    Operation.DELETE: _DELSETELEM,
+    Operation.DESTROY: _DESTROYSETELEM,
+}
+
+
+@lru_cache(maxsize=64)
+def _around(octets: int, has_timeout: bool, timeout_s: int) -> tuple[bytes, bytes]:
+    """Return what stands before and after each key of so many octets."""
+    timeout = attribute(4, _MILLISECONDS.pack(timeout_s * 1000)) if has_timeout else b""
+    before = (
+        _ATTRIBUTE.pack(12 + octets + len(timeout), _NESTED | 1)
+        + _ATTRIBUTE.pack(8 + octets, _NESTED | 1)
+        + _ATTRIBUTE.pack(4 + octets, 1)
+    )
+    return before, timeout
 
 
 class NftSocket:
@@ -336,4 +355,5 @@ def _in_pieces(changes: Sequence[Change]) -> Iterator[Sequence[Change]]:
         return
     for change in changes:
         for start in range(0, len(change.keys), _MAX_ELEMENTS):
-            yield (change._replace(keys=change.keys[start : start + _MAX_ELEMENTS]),)
+            keys = change.keys[start : start + _MAX_ELEMENTS]
+            yield (Change(change.operation, change.set_name, keys, change.timeout_s),)

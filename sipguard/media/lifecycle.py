@@ -5,7 +5,7 @@ from typing import Final
 
 from sipguard.media.agreement import Settling, close, close_lines, replaced
 from sipguard.media.branches import Call
-from sipguard.media.offer_answer import Event, Offer, Retired, State, Talk, digest, next_state
+from sipguard.media.offer_answer import PREVIEWED, Event, Offer, Retired, Talk, digest, next_state
 from sipguard.media.pinhole import HoleBook, Line
 from sipguard.media.terms import Judge, Report, Step
 from sipguard.reason import Reason
@@ -17,7 +17,6 @@ MAX_RETIRED: Final = 4  # renegotiations of one talk whose old holes may still b
 MAX_WAITING: Final = 200_000  # timers; past this the oldest runs out early
 
 _NO_HOLES: Final[frozenset[Hole]] = frozenset()
-_PREVIEWED: Final = (State.PREVIEWED, State.REPREVIEWED)
 
 
 class LifeCycle:
@@ -54,7 +53,7 @@ class LifeCycle:
         offer = talk.offer
         if offer is None:
             return
-        if talk.state in _PREVIEWED:
+        if talk.state in PREVIEWED:
             self.make_firm(call, talk, now_s, report)  # as previewed: the first answer wins
             return
         # Before the first agreement there is nothing to look through.

@@ -47,6 +47,9 @@ class Event(StrEnum):
     END = "end"
 
 
+PREVIEWED: Final = (State.PREVIEWED, State.REPREVIEWED)
+_OFFER, _PREVIEW, _ANSWER = Event.OFFER, Event.PREVIEW, Event.ANSWER
+
 _S, _E = State, Event
 TRANSITIONS: Final[dict[tuple[State, Event], State]] = {
     (_S.IDLE, _E.OFFER): _S.OFFERED,
@@ -187,17 +190,17 @@ def read_request(
         and pending.sender is not step.sender
         and (step.method == b"PRACK" or (step.method == b"ACK" and stamp == pending.stamp))
     ):
-        return Event.ANSWER, None
+        return _ANSWER, None
     if _is_known(talk, step, sdp):
         return _SILENT
     if step.method == b"ACK":
         return None, _UNASKED
     if pending is None:
-        return Event.OFFER, None
+        return _OFFER, None
     if pending.stamp == stamp:
         return None, _DIFFERS
     if _is_given_up(talk, pending, step, now_s):
-        return Event.OFFER, None
+        return _OFFER, None
     return None, _PENDING
 
 
@@ -241,11 +244,11 @@ def read_response(talk: Talk, step: Step, sdp: Sdp) -> tuple[Event | None, Findi
         if pending.in_response:
             return _SILENT if here == digest(pending.sdp) else (None, _DIFFERS)
         # The first description wins, whatever later ones say (PIN-2).
-        previewed = talk.state in (State.PREVIEWED, State.REPREVIEWED)
+        previewed = talk.state in PREVIEWED
         finding = _DIFFERS if previewed and here != pending.preview_digest else None
         if firm:
-            return Event.ANSWER, finding
-        return (None, finding) if previewed else (Event.PREVIEW, None)
+            return _ANSWER, finding
+        return (None, finding) if previewed else (_PREVIEW, None)
     exchange = talk.past
     while exchange is not None:
         if exchange.stamp == stamp:
@@ -253,5 +256,5 @@ def read_response(talk: Talk, step: Step, sdp: Sdp) -> tuple[Event | None, Findi
         exchange = exchange.before
     if talk.blank == stamp and pending is None:
         # Unreliable 1xx to an INVITE without offer may not carry one (RFC 3261 13.2.1).
-        return (Event.OFFER, None) if firm else _SILENT
+        return (_OFFER, None) if firm else _SILENT
     return None, _UNASKED

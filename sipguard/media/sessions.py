@@ -12,9 +12,9 @@ from sipguard.media.agreement import NOBODY, offered_streams
 from sipguard.media.branches import MAX_PATHS, MAX_TAGS, MAX_TALKS, Call, Root, can_matter
 from sipguard.media.lifecycle import LifeCycle
 from sipguard.media.offer_answer import (
+    PREVIEWED,
     Event,
     Offer,
-    State,
     Talk,
     read_request,
     read_response,
@@ -54,6 +54,7 @@ EARLY_S: Final = 32.0  # 64*T1: what other forks get after the first 2xx (PIN-3)
 
 _CARRIERS: Final = frozenset((b"INVITE", b"ACK", b"PRACK", b"UPDATE"))
 _CALLER: Final = Party.CALLER
+_OFFER, _ANSWER = Event.OFFER, Event.ANSWER
 _UNASKED: Final = Finding(Reason.ANSWER_MISMATCH, "a session description that answers no offer")
 _OTHER_INVITE: Final = Finding(Reason.LATER_SDP_DIFFERS, "the same INVITE with another offer")
 _NO_ROOM: Final = Finding(Reason.HOLE_LIMIT, "the call table is full of answered calls")
@@ -129,9 +130,10 @@ class Sessions:
         report = Report(call[0])
         if to_tag:
             self._life.end(known, known.kin(to_tag), reason, report)
-            known.gone = (*known.gone, to_tag)[-MAX_TAGS:]
         # While it rings, another fork may still answer.
-        if not (to_tag and (known.talks or known.key in self._ringing)):
+        if to_tag and (known.talks or known.key in self._ringing):
+            known.gone = (*known.gone, to_tag)[-MAX_TAGS:]
+        else:
             self._forget(known, reason, report)
         return report.effects
 
@@ -191,7 +193,6 @@ class Sessions:
                 return
             call = self._admit(step, now_s, report)
             if call is None:
-                report.find(_NO_ROOM)
                 return
         if sdp is not None:
             call.see(step.sender, step.source, sdp)
@@ -211,10 +212,10 @@ class Sessions:
             event, finding = read_request(talk, step, sdp, now_s)
             if finding is not None:
                 report.find(finding)
-            if event is Event.OFFER:
+            if event is _OFFER:
                 offer = Offer(sdp, step.sender, step.stamp, False, now_s)
                 self._life.offer(talk, offer, report)
-            elif event is Event.ANSWER:
+            elif event is _ANSWER:
                 self._life.answer(call, talk, event, step, sdp, judge, now_s, report)
 
     def _admit(self, step: Step, now_s: float, report: Report) -> Call | None:
@@ -222,6 +223,7 @@ class Sessions:
         if len(self._calls) >= self._max_calls:
             if not self._ringing:
                 self._turned_away += 1
+                report.find(_NO_ROOM)
                 return None
             self._forgotten += 1
             self._forget_ringing(Reason.FORGOTTEN, report)
@@ -247,15 +249,14 @@ class Sessions:
 
     def _without_description(self, call: Call, step: Step, report: Report) -> None:
         """An INVITE without SDP asks for an offer; an ACK without it leaves one unanswered."""
-        stamp = step.stamp
         if step.method == b"INVITE":
             talk = self._talk(call, step, report)
             if talk is not None:
-                talk.blank = stamp
+                talk.blank = step.stamp
         elif step.method == b"ACK":
             for talk in call.kin(step.to_tag):
                 offer = talk.offer
-                if offer is not None and offer.in_response and offer.stamp == stamp:
+                if offer is not None and offer.in_response and offer.stamp == step.stamp:
                     self._life.roll_back(talk, report)
 
     def _meant(self, call: Call, step: Step, report: Report) -> list[Talk]:
@@ -303,7 +304,7 @@ class Sessions:
         event, finding = read_response(talk, step, sdp)
         if finding is not None:
             report.find(finding)
-        if event is Event.OFFER:
+        if event is _OFFER:
             offer = Offer(sdp, step.sender, step.stamp, True, now_s)
             self._life.offer(talk, offer, report)
         elif event is not None:
@@ -316,7 +317,7 @@ class Sessions:
         offer = talk.offer
         if offer is None or offer.in_response or offer.stamp != step.stamp:
             return
-        if talk.state in (State.PREVIEWED, State.REPREVIEWED):
+        if talk.state in PREVIEWED:
             self._life.make_firm(call, talk, now_s, report)
         else:
             self._life.roll_back(talk, report)
@@ -344,9 +345,8 @@ class Sessions:
 
     def _refused(self, call: Call, step: Step, report: Report) -> None:
         """Undo what a refused request had offered (PIN-4, PIN-8)."""
-        stamp = step.stamp
         talk = call.talk(step.to_tag, step.path)
-        if talk is not None and talk.offer is not None and talk.offer.stamp == stamp:
+        if talk is not None and talk.offer is not None and talk.offer.stamp == step.stamp:
             self._life.roll_back(talk, report)
         if step.method != b"INVITE" or step.sender is _CALLER:
             return
@@ -397,4 +397,5 @@ class Sessions:
         self._life.end(call, list(call.talks), reason, report)
         call.roots = ()
         self._calls.pop(call.key, None)
-        self._ringing.pop(call.key, None)
+        if call.key in self._ringing:
+            del self._ringing[call.key]
