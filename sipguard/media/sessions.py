@@ -283,8 +283,7 @@ class Sessions:
     # --- responses
 
     def _response(self, call: Call, step: Step, judge: Judge, now_s: float, report: Report) -> None:
-        sdp = step.sdp
-        if sdp is not None:
+        if step.sdp is not None:
             self._described(call, step, judge, now_s, report)
         elif step.status >= 200:
             talk = call.talk(step.to_tag, step.path)
