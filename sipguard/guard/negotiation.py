@@ -18,7 +18,8 @@ from sipguard.wire.sip import Ids, Message
 
 CARRIERS: Final = frozenset({b"INVITE", b"ACK", b"PRACK", b"UPDATE"})
 OFFER_REQUESTS: Final = frozenset({b"INVITE", b"UPDATE"})
-_CALLER, _CALLEE = Party.CALLER, Party.CALLEE
+_CALLER: Final = Party.CALLER
+_CALLEE: Final = Party.CALLEE
 _OPEN: Final = Opening.OPEN
 _REFUSE: Final = Opened(Opening.REFUSE, 0)
 

@@ -48,7 +48,9 @@ class Event(StrEnum):
 
 
 PREVIEWED: Final = (State.PREVIEWED, State.REPREVIEWED)
-_OFFER, _PREVIEW, _ANSWER = Event.OFFER, Event.PREVIEW, Event.ANSWER
+_OFFER: Final = Event.OFFER
+_PREVIEW: Final = Event.PREVIEW
+_ANSWER: Final = Event.ANSWER
 
 _S, _E = State, Event
 TRANSITIONS: Final[dict[tuple[State, Event], State]] = {
@@ -71,9 +73,16 @@ TRANSITIONS: Final[dict[tuple[State, Event], State]] = {
 }
 
 
+# The same, asked without making a key each time.
+_AFTER: Final = {
+    before: {event: after for (state, event), after in TRANSITIONS.items() if state is before}
+    for before in State
+}
+
+
 def next_state(state: State, event: Event) -> State | None:
     """Return the state after *event*, or ``None`` where no such step exists."""
-    return TRANSITIONS.get((state, event))
+    return _AFTER[state].get(event)
 
 
 @final

@@ -54,7 +54,7 @@ EARLY_S: Final = 32.0  # 64*T1: what other forks get after the first 2xx (PIN-3)
 
 _CARRIERS: Final = frozenset((b"INVITE", b"ACK", b"PRACK", b"UPDATE"))
 _CALLER: Final = Party.CALLER
-_OFFER, _ANSWER = Event.OFFER, Event.ANSWER
+_OFFER: Final = Event.OFFER
 _UNASKED: Final = Finding(Reason.ANSWER_MISMATCH, "a session description that answers no offer")
 _OTHER_INVITE: Final = Finding(Reason.LATER_SDP_DIFFERS, "the same INVITE with another offer")
 _NO_ROOM: Final = Finding(Reason.HOLE_LIMIT, "the call table is full of answered calls")
@@ -215,7 +215,7 @@ class Sessions:
             if event is _OFFER:
                 offer = Offer(sdp, step.sender, step.stamp, False, now_s)
                 self._life.offer(talk, offer, report)
-            elif event is _ANSWER:
+            elif event is Event.ANSWER:
                 self._life.answer(call, talk, event, step, sdp, judge, now_s, report)
 
     def _admit(self, step: Step, now_s: float, report: Report) -> Call | None:
