@@ -104,6 +104,13 @@ class Exchange:
         """Report whether this is its offer or its answer."""
         return digest in (self.offer_digest, self.answer_digest)
 
+    def first_of(self, stamp: int) -> "Exchange | None":
+        """Return the oldest that began in this transaction: its description counts (PIN-2)."""
+        earlier = None if self.before is None else self.before.first_of(stamp)
+        if earlier is None and self.stamp == stamp:
+            return self
+        return earlier
+
     def forget_after(self, exchanges: int) -> None:
         """Keep so many, the latest."""
         last = self
@@ -258,11 +265,9 @@ def read_response(talk: Talk, step: Step, sdp: Sdp) -> tuple[Event | None, Findi
         if firm:
             return _ANSWER, finding
         return (None, finding) if previewed else (_PREVIEW, None)
-    exchange = talk.past
-    while exchange is not None:
-        if exchange.stamp == stamp:
-            return _SILENT if exchange.has(here) else (None, _DIFFERS)
-        exchange = exchange.before
+    first = talk.past.first_of(stamp) if talk.past is not None else None
+    if first is not None:
+        return _SILENT if first.has(here) else (None, _DIFFERS)
     if talk.blank == stamp and pending is None:
         # Unreliable 1xx to an INVITE without offer may not carry one (RFC 3261 13.2.1).
         return (_OFFER, None) if firm else _SILENT
