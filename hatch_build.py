@@ -28,6 +28,8 @@ COMPILED: Final = (
     "guard/*.py",
     "edge/elements.py",
     "edge/netlink.py",
+    "edge/queued.py",
+    "edge/turnstile.py",
     "policy/compile.py",
     "policy/leaves.py",
     "policy/readings.py",

@@ -3,7 +3,7 @@
 from netns import A4, A6, Lab, heard, raw
 
 from sipguard.edge.netfilter import Netfilter, Plan
-from sipguard.edge.nfqueue import QueuedPacket
+from sipguard.edge.queued import QueuedPacket
 from sipguard.reason import Reason
 from sipguard.verdict import ClosePinhole, Hole, OpenPinhole
 

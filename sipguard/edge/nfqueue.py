@@ -1,15 +1,15 @@
 """Packets that the kernel holds for us: one NFQUEUE number as a Twisted reader.
 
-Built on the package NetfilterQueue, with two of its limits lifted: it reads
-into 4096 octets and asks the kernel for 4016 of each packet, so a reassembled
-INVITE would arrive cut. Here the socket is read by our own ``recv``, and the
-copy range is set again on that same socket.
+The package NetfilterQueue opens and binds it. The packets are read from the
+same socket by ourselves (``queued``): the package reads into 4096 octets and
+asks the kernel for 4016 of each packet, so a reassembled INVITE would arrive
+cut, and it gives each verdict a system call of its own. The copy range is set
+again here.
 
 Every packet gets a verdict, whatever the judge does: a packet without one
 fills the queue for good.
 """
 
-import errno
 import os
 import socket
 import struct
@@ -24,10 +24,11 @@ from twisted.python.failure import Failure
 from zope.interface import implementer  # type: ignore[import-untyped] # it ships no types
 
 from sipguard.edge.plan import MARK
+from sipguard.edge.queued import Judge, QueuedPacket, Reader
 from sipguard.errors import EdgeError
 
 if TYPE_CHECKING:  # an optional package: captures are judged without it
-    from netfilterqueue import NetfilterQueue, Packet
+    from netfilterqueue import NetfilterQueue
 
 MAX_PACKETS: Final = 4096  # what the kernel holds: 0.3 s of a saturated reader
 BATCH: Final = 64  # packets in one reactor turn, under 2 ms: timers are never starved
@@ -36,15 +37,11 @@ MAX_HELD: Final = 256
 SILENCE_S: Final = 60.0  # one traceback a minute from one place
 
 _COPY_RANGE: Final = 0xFFFF
-_RECV_OCTETS: Final = 0x11000  # the largest IP packet and its netlink attributes
-_IP_HEADERS: Final = 0xFFFF
 _MAX_PLACES: Final = 256
 _MAX_NAMES: Final = 4096
 _SO_RCVBUFFORCE: Final = 33
 _PROC: Final = "/proc/thread-self/net/netfilter/nfnetlink_queue"
 _FAIL_OPEN: Final = 1  # NFQA_CFG_F_FAIL_OPEN
-
-Judge = Callable[[bytes, str, "QueuedPacket"], None]
 
 
 class QueueStatus(NamedTuple):
@@ -65,41 +62,6 @@ class QueueCounts(NamedTuple):
     held: int
     failures: int  # the judge raised, or gave no verdict
     overruns: int  # ENOBUFS: the kernel had to drop before we read
-
-
-class QueuedPacket:
-    """One packet in the kernel's hands; exactly one verdict is ever given."""
-
-    __slots__ = ("_packet", "_queue", "settled")
-
-    def __init__(self, packet: "Packet", queue: "Queue") -> None:
-        self._packet = packet
-        self._queue = queue
-        self.settled = False
-
-    def accept(self) -> None:
-        """Let it go on, with our mark added to whatever mark it carries."""
-        if not self.settled:
-            self.settled = True
-            queue = self._queue
-            queue.accepted += 1
-            packet = self._packet
-            packet.set_mark(packet.mark | queue.mark)
-            packet.accept()
-
-    def drop(self) -> None:
-        """End it here, silently."""
-        if not self.settled:
-            self.settled = True
-            self._queue.dropped += 1
-            self._packet.drop()
-
-    def retain(self) -> bool:
-        """Keep it for a later verdict; False when too many wait already.
-
-        Whoever holds it owes it a verdict: a deadline is the holder's duty.
-        """
-        return self._queue.hold(self)
 
 
 @implementer(IReadDescriptor)
@@ -134,26 +96,21 @@ class Queue:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.number = number
-        self.mark = mark
-        self.accepted = self.dropped = 0
-        self._judge = judge
         self._fail_open = fail_open
         self._batch = batch
-        self._max_held = max_held
         self._clock = clock
-        self._packets = self._failures = self._overruns = 0
-        self._held: set[QueuedPacket] = set()
-        self._names: dict[int, str] = {0: ""}
+        self._failures = 0
         self._places: dict[str, tuple[float, int]] = {}
-        self._left = 0
         self._library: NetfilterQueue | None = _open(number)
-        _bind(self._library, number, self._take, max_packets, socket_octets)
+        _bind(self._library, number, max_packets, socket_octets)
         # A second descriptor of the library's own socket: same netlink port,
         # so the kernel takes its settings for this queue.
         self._fd = self._library.get_fd()
         self._socket = socket.socket(fileno=os.dup(self._fd))
         self._socket.setblocking(False)
         self._configure(socket_octets)
+        ends = self._socket.recv, self._socket.send
+        self._reader = Reader(number, mark, *ends, judge, self._name, self._failed, max_held)
 
     def _configure(self, socket_octets: int) -> None:
         self._socket.send(_copy_range(self.number, fail_open=self._fail_open))
@@ -174,12 +131,10 @@ class Queue:
 
     def doRead(self) -> None:
         """Judge what waits, at most one batch, so that the reactor keeps its turn."""
-        library = self._library
-        if library is None:
+        if self._library is None:
             return
-        self._left = self._batch
         try:
-            library.run_socket(self)  # type: ignore[arg-type] # calls our recv() alone
+            self._reader.read(self._batch)
         except OSError as failure:
             self._complain("socket", Failure(failure))
 
@@ -187,45 +142,26 @@ class Queue:
         """Give the queue back; the kernel drops or passes what it still holds."""
         self.close()
 
-    def recv(self, _octets: int) -> bytes:
-        """Return the next netlink message (called by the library), or end the batch."""
-        if self._left <= 0:
-            raise BlockingIOError(errno.EAGAIN, "end of batch")
-        self._left -= 1
-        try:
-            return self._socket.recv(_RECV_OCTETS)
-        except OSError as failure:
-            if failure.errno == errno.ENOBUFS:
-                self._overruns += 1
-            raise
-
     # ---
 
     def close(self) -> None:
         """Drop what is held and unbind; safe to call twice."""
         if self._library is None:
             return
-        for packet in tuple(self._held):
+        for packet in tuple(self._reader.held):
             self._fail(packet)
-        self._held.clear()
+        self._reader.held.clear()
         self._library.unbind()
         self._library = None
         self._socket.close()
         self._fd = -1
 
-    def hold(self, packet: QueuedPacket) -> bool:
-        """Keep *packet* beyond its turn, if there is room; see :meth:`QueuedPacket.retain`."""
-        self._held = {waiting for waiting in self._held if not waiting.settled}
-        if len(self._held) >= self._max_held:
-            return False
-        self._held.add(packet)
-        return True
-
     def counts(self) -> QueueCounts:
         """Return what this reader has done so far."""
-        held = sum(not packet.settled for packet in self._held)
+        reader = self._reader
+        held = sum(not packet.settled for packet in reader.held)
         return QueueCounts(
-            self._packets, self.accepted, self.dropped, held, self._failures, self._overruns
+            reader.packets, reader.accepted, reader.dropped, held, self._failures, reader.overruns
         )
 
     def status(self) -> QueueStatus | None:
@@ -234,24 +170,14 @@ class Queue:
 
     def forget_interfaces(self) -> None:
         """Read interface names anew; they change when a link is renamed or made again."""
-        self._names = {0: ""}
+        self._reader.names = {b"": ""}
 
-    def _take(self, packet: "Packet") -> None:
-        self._packets += 1
-        queued = QueuedPacket(packet, self)
-        try:
-            name = self._names.get(packet.indev)
-            if name is None:
-                name = self._name(packet.indev)
-            self._judge(packet.get_payload(), name, queued)
-        except Exception:  # noqa: BLE001 - whatever it was, this packet needs a verdict
-            self._failures += 1
-            self._fail(queued)
+    def _failed(self, packet: QueuedPacket, raised: bool) -> None:
+        """Give the verdict that the judge did not give; called while its exception is known."""
+        self._failures += 1
+        self._fail(packet)
+        if raised:
             self._complain_of_judge()
-            return
-        if not queued.settled and queued not in self._held:
-            self._failures += 1
-            self._fail(queued)
 
     def _fail(self, packet: QueuedPacket) -> None:
         if self._fail_open:
@@ -264,9 +190,9 @@ class Queue:
             name = socket.if_indextoname(index)
         except OSError:
             return ""  # gone already; asked again next time
-        if len(self._names) >= _MAX_NAMES:
+        if len(self._reader.names) >= _MAX_NAMES:
             self.forget_interfaces()
-        self._names[index] = name
+        self._reader.names[index.to_bytes(4, "big")] = name
         return name
 
     def _complain_of_judge(self) -> None:
@@ -328,13 +254,7 @@ def _open(number: int) -> "NetfilterQueue":
         ) from refusal
 
 
-def _bind(
-    library: "NetfilterQueue",
-    number: int,
-    take: "Callable[[Packet], None]",
-    max_packets: int,
-    socket_octets: int,
-) -> None:
+def _bind(library: "NetfilterQueue", number: int, max_packets: int, socket_octets: int) -> None:
     before = read_status(number)
     if before is not None:
         raise EdgeError(
@@ -345,12 +265,16 @@ def _bind(
         with warnings.catch_warnings():
             # It warns where the buffer is smaller than asked; we set it again.
             warnings.simplefilter("ignore", RuntimeWarning)
-            library.bind(number, take, max_len=max_packets, sock_len=socket_octets)
+            library.bind(number, _unread, max_len=max_packets, sock_len=socket_octets)
     except OSError as refusal:
         raise EdgeError(
             f"cannot bind netfilter queue {number}: {refusal}; "
             "CAP_NET_ADMIN is needed, and the queue must be free"
         ) from refusal
+
+
+def _unread(_packet: object) -> None:
+    """Stand for the library's callback: it never reads, so it never calls."""
 
 
 def _copy_range(number: int, *, fail_open: bool) -> bytes:

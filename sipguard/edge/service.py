@@ -4,7 +4,7 @@ import gc
 import os
 import signal
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,19 +20,19 @@ from sipguard.edge import policy_file
 from sipguard.edge.control import INTERVAL_S, StatusReport, write_status
 from sipguard.edge.from_policy import plan_of
 from sipguard.edge.netfilter import Netfilter
-from sipguard.edge.nfqueue import MAX_PACKETS, Queue, QueuedPacket
+from sipguard.edge.nfqueue import MAX_PACKETS, Queue
 from sipguard.edge.plan import Plan
 from sipguard.edge.policy_file import LoadedPolicy
 from sipguard.edge.reply import ReplySender
 from sipguard.edge.report import count_kernel, count_tables, count_unjudged, rule_hits
 from sipguard.edge.store import Store
+from sipguard.edge.turnstile import Turnstile, now
 from sipguard.errors import EdgeError, PolicyError
 from sipguard.guard import Guard
 from sipguard.journal.ledger import Ledger
 from sipguard.journal.observation import Observation
 from sipguard.journal.record import Record
-from sipguard.moment import Moment
-from sipguard.verdict import Action, Effect, OpenPinhole, Reply
+from sipguard.verdict import Effect, OpenPinhole, Reply
 
 TICK_S: Final = 1.0
 JOURNAL_S: Final = 0.5
@@ -96,9 +96,8 @@ class GuardService(Service):
         self._lost_observations = 0
         self._started_s = time.time()
         self._last_reload = ""
-        self._by_verdict: Counter[str] = Counter()
-        self._by_reason: Counter[str] = Counter()
-        self._packets = self._packets_at_tick = 0
+        self._turnstile = Turnstile(self._apply, self._reply)
+        self._packets_at_tick = 0
         self._collected_at_s = 0.0
         self._unjudged = 0  # SIP packets that met our rules without a verdict of ours
         self._errors = 0
@@ -121,7 +120,9 @@ class GuardService(Service):
             self._ledger = Ledger(after=self._store.open())
             plan = self._netfilter.plan
             for number in range(plan.queues[0], plan.queues[1] + 1):
-                queue = Queue(number, self._take, mark=plan.mark, fail_open=plan.lets_pass)
+                queue = Queue(
+                    number, self._turnstile.take, mark=plan.mark, fail_open=plan.lets_pass
+                )
                 self._queues.append(queue)
             self._replies = ReplySender(plan.mark)
             self._netfilter.install()
@@ -138,6 +139,7 @@ class GuardService(Service):
             record=self._observe,
             learning=bool(adopted),
         )
+        self._turnstile.guard = self._guard
         if adopted or forgotten:
             self.log.info(
                 "{adopted} pinholes of an earlier run stay open, {forgotten} silent ones closed",
@@ -208,25 +210,9 @@ class GuardService(Service):
 
     # --- one packet
 
-    def _take(self, octets: bytes, interface: str, packet: QueuedPacket) -> None:
-        guard = self._guard
-        if guard is None:
-            return
-        decision = guard.inspect(octets, interface, _now())
-        self._packets += 1
-        judgement = decision.judgement
-        self._by_verdict[judgement.action._value_] += 1
-        self._by_reason[judgement.reason._value_] += 1
-        if decision.action is Action.ACCEPT:
-            if decision.effects or decision.renewals:
-                # The holes first: media must not outrun them.
-                self._apply((*decision.effects, *decision.renewals))
-            packet.accept()
-            return
-        packet.drop()
-        for effect in decision.effects:
-            if isinstance(effect, Reply) and self._replies is not None:
-                self._replies.send(effect)
+    def _reply(self, reply: Reply) -> None:
+        if self._replies is not None:
+            self._replies.send(reply)
 
     def _apply(self, effects: Sequence[Effect]) -> None:
         refused = self._netfilter.apply(effects)
@@ -256,15 +242,16 @@ class GuardService(Service):
     def _tick(self) -> None:
         if self._guard is None:
             return
-        effects = self._guard.tick(_now())
+        effects = self._guard.tick(now())
         if effects:
             self._apply(effects)
         self._collect_garbage()
 
     def _collect_garbage(self) -> None:
         """Look for cycles while next to nothing happens, at most once a minute."""
-        quiet = self._packets - self._packets_at_tick < QUIET_PACKETS
-        self._packets_at_tick = self._packets
+        packets = self._turnstile.packets
+        quiet = packets - self._packets_at_tick < QUIET_PACKETS
+        self._packets_at_tick = packets
         now_s = time.monotonic()
         if quiet and now_s - self._collected_at_s > COLLECT_S:
             self._collected_at_s = now_s
@@ -379,9 +366,9 @@ class GuardService(Service):
         report.policy_hash = self._loaded.digest
         report.policy_loaded_s = self._loaded.loaded_s
         report.last_reload = self._last_reload
-        report.packets = self._packets
-        report.by_verdict = dict(self._by_verdict)
-        report.by_reason = dict(self._by_reason)
+        report.packets = self._turnstile.packets
+        report.by_verdict = dict(self._turnstile.by_verdict)
+        report.by_reason = dict(self._turnstile.by_reason)
         report.records = self._store.written
         report.lost_records = self._store.all_lost + self._lost_observations
         report.store_error = self._store.last_error
@@ -392,7 +379,3 @@ class GuardService(Service):
         if self._replies is not None:
             report.counters["replies_sent"] = self._replies.sent
         return report
-
-
-def _now() -> Moment:
-    return Moment(time.monotonic(), time.time())

@@ -8,7 +8,8 @@ from guarded import PLAN, Gateway, accept
 from netns import A4, A6, B4, B6, Lab, heard, raw
 
 from sipguard.edge.netfilter import StreamTransports
-from sipguard.edge.nfqueue import Queue, QueuedPacket
+from sipguard.edge.nfqueue import Queue
+from sipguard.edge.queued import QueuedPacket
 
 pytestmark = pytest.mark.kernel
 

@@ -12,7 +12,8 @@ from twisted.logger import LogEvent, capturedLogs
 from twisted.python.failure import Failure
 
 from sipguard.edge.netfilter import Netfilter, Plan
-from sipguard.edge.nfqueue import Judge, Queue, QueuedPacket, read_status
+from sipguard.edge.nfqueue import Queue, read_status
+from sipguard.edge.queued import Judge, QueuedPacket
 from sipguard.errors import EdgeError
 from sipguard.wire.packet import parse_packet
 

@@ -1,0 +1,249 @@
+"""The netlink messages of one NFQUEUE: packets in, verdicts out (nfnetlink_queue.h).
+
+A library would call back for each packet and give each verdict a system call
+of its own. Here the verdicts of a few packets leave in one message: a packet
+waits for those judged right behind it, never for those that come later.
+"""
+
+import errno
+import struct
+import sys
+from collections.abc import Callable
+from typing import Final, final
+
+RECV_OCTETS: Final = 0x11000  # the largest IP packet and its netlink attributes
+VERDICTS: Final = 8  # in one message: the first of them waits 0.2 ms at most
+
+_PACKET: Final = 0x300  # NFNL_SUBSYS_QUEUE, NFQNL_MSG_PACKET
+_VERDICT: Final = 0x301
+_FIRST_ATTRIBUTE: Final = 20  # behind the headers of netlink and nfnetlink
+_KIND: Final = 0x3FFF
+_ID, _MARK, _INTERFACE, _OCTETS = 1, 3, 5, 10
+_NF_DROP: Final = 0
+_NF_ACCEPT: Final = 1
+# Netlink's own numbers are in the machine's order: where the low octet of two stands.
+_LOW: Final = 0 if sys.byteorder == "little" else 1
+_NO_MARK: Final = b"\0\0\0\0"
+
+Judge = Callable[[bytes, str, "QueuedPacket"], None]
+
+
+@final
+class QueuedPacket:
+    """One packet in the kernel's hands; exactly one verdict is ever given."""
+
+    __slots__ = ("_identifier", "_mark", "_reader", "settled")
+
+    def __init__(self, reader: "Reader", identifier: bytes, mark: bytes) -> None:
+        self._reader = reader
+        self._identifier = identifier
+        self._mark = mark
+        self.settled = False
+
+    def accept(self) -> None:
+        """Let it go on, with our mark added to whatever mark it carries."""
+        if not self.settled:
+            self.settled = True
+            self._reader.accept(self._identifier, self._mark)
+
+    def drop(self) -> None:
+        """End it here, silently."""
+        if not self.settled:
+            self.settled = True
+            self._reader.drop(self._identifier)
+
+    def retain(self) -> bool:
+        """Keep it for a later verdict; False when too many wait already.
+
+        Whoever holds it owes it a verdict: a deadline is the holder's duty.
+        """
+        return self._reader.hold(self)
+
+
+@final
+class Reader:
+    """Reads the packets of one queue, and sends the verdicts that their judge gives.
+
+    Args:
+        number: The queue's number.
+        mark: The bit that every accepted packet's mark gets.
+        receive: Returns the next message, of at most so many octets; raises
+            ``BlockingIOError`` where none waits.
+        send: Sends one message to the kernel.
+        judge: Called with the packet from its IP header on, the name of the
+            interface it came in by, and the handle.
+        name_of: Returns the name of an interface that is not in ``names``.
+        failed: Called where the judge raised or gave no verdict, while the exception is known.
+        max_held: How many packets may wait for a later verdict.
+    """
+
+    __slots__ = (
+        "_accept",
+        "_drop",
+        "_failed",
+        "_judge",
+        "_mark",
+        "_max_held",
+        "_name_of",
+        "_plain_mark",
+        "_reading",
+        "_receive",
+        "_send",
+        "_verdicts",
+        "_waiting",
+        "accepted",
+        "dropped",
+        "held",
+        "names",
+        "overruns",
+        "packets",
+    )
+
+    def __init__(
+        self,
+        number: int,
+        mark: int,
+        receive: Callable[[int], bytes],
+        send: Callable[[bytes], object],
+        judge: Judge,
+        name_of: Callable[[int], str],
+        failed: Callable[[QueuedPacket, bool], None],
+        max_held: int,
+    ) -> None:
+        self._receive = receive
+        self._send = send
+        self._judge = judge
+        self._name_of = name_of
+        self._failed = failed
+        self._max_held = max_held
+        self._mark = mark
+        self._plain_mark = _mark_attribute(mark)
+        self._accept = _verdict_head(number, _NF_ACCEPT, len(self._plain_mark))
+        self._drop = _verdict_head(number, _NF_DROP, 0)
+        self._verdicts: list[bytes] = []
+        self._waiting = 0
+        self._reading = False
+        self.packets = self.accepted = self.dropped = self.overruns = 0
+        self.names: dict[bytes, str] = {b"": ""}
+        self.held: set[QueuedPacket] = set()
+
+    def read(self, most: int) -> None:
+        """Judge what waits, at most so many packets.
+
+        Raises:
+            OSError: the socket failed.
+        """
+        self._reading = True
+        try:
+            for _ in range(most):
+                try:
+                    message = self._receive(RECV_OCTETS)
+                except BlockingIOError:
+                    break
+                except OSError as failure:
+                    if failure.errno != errno.ENOBUFS:
+                        raise
+                    self.overruns += 1
+                    continue
+                self._take(message)
+        finally:
+            self._reading = False
+            self.flush()
+
+    def _take(self, message: bytes) -> None:
+        """Judge the packet of one message; other messages only say that a verdict came too late."""
+        end = len(message)
+        if end < _FIRST_ATTRIBUTE or _u16(message, 4) != _PACKET:
+            return
+        identifier = mark = interface = octets = b""
+        at = _FIRST_ATTRIBUTE
+        while at + 4 <= end:
+            length, kind = _u16(message, at), _u16(message, at + 2) & _KIND
+            if length < 4 or at + length > end:
+                break
+            if kind == _OCTETS:
+                octets = message[at + 4 : at + length]
+            elif kind == _INTERFACE:
+                interface = message[at + 4 : at + 8]
+            elif kind == _ID:
+                identifier = message[at + 4 : at + 8]
+            elif kind == _MARK:
+                mark = message[at + 4 : at + 8]
+            at += (length + 3) & ~3
+        if len(identifier) == 4:
+            self._ask(octets, interface, QueuedPacket(self, identifier, mark))
+
+    def _ask(self, octets: bytes, interface: bytes, packet: QueuedPacket) -> None:
+        self.packets += 1
+        try:
+            name = self.names.get(interface)
+            if name is None:
+                name = self._name_of(int.from_bytes(interface, "big"))
+            self._judge(octets, name, packet)
+        except Exception:  # noqa: BLE001 - whatever it was, this packet needs a verdict
+            self._failed(packet, True)
+            return
+        if not packet.settled and packet not in self.held:
+            self._failed(packet, False)
+
+    def accept(self, identifier: bytes, mark: bytes) -> None:
+        """Give the verdict that lets a packet go on."""
+        self.accepted += 1
+        if mark and mark != _NO_MARK:
+            marked = _mark_attribute(int.from_bytes(mark, "big") | self._mark)
+        else:
+            marked = self._plain_mark
+        self._verdicts.append(self._accept)
+        self._verdicts.append(identifier)
+        self._verdicts.append(marked)
+        self._count()
+
+    def drop(self, identifier: bytes) -> None:
+        """Give the verdict that ends a packet."""
+        self.dropped += 1
+        self._verdicts.append(self._drop)
+        self._verdicts.append(identifier)
+        self._count()
+
+    def _count(self) -> None:
+        self._waiting += 1
+        if self._waiting >= VERDICTS or not self._reading:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send the verdicts given so far.
+
+        Raises:
+            OSError: the kernel does not take them.
+        """
+        if self._verdicts:
+            message = b"".join(self._verdicts)
+            self._verdicts.clear()
+            self._waiting = 0
+            self._send(message)
+
+    def hold(self, packet: QueuedPacket) -> bool:
+        """Keep *packet* beyond its turn, if there is room; see :meth:`QueuedPacket.retain`."""
+        self.held = {waiting for waiting in self.held if not waiting.settled}
+        if len(self.held) >= self._max_held:
+            return False
+        self.held.add(packet)
+        return True
+
+
+def _u16(message: bytes, at: int) -> int:
+    return message[at + _LOW] | message[at + 1 - _LOW] << 8
+
+
+def _verdict_head(number: int, verdict: int, more: int) -> bytes:
+    """Return a verdict's message up to the packet's id; *more* octets follow that."""
+    return (
+        struct.pack("=IHHII", 32 + more, _VERDICT, 1, 0, 0)
+        + struct.pack("!BBH", 0, 0, number)
+        + struct.pack("=HH", 12, 2)
+        + struct.pack("!I", verdict)
+    )
+
+
+def _mark_attribute(mark: int) -> bytes:
+    return struct.pack("=HH", 8, _MARK) + struct.pack("!I", mark)

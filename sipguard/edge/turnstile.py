@@ -1,0 +1,64 @@
+"""What every packet passes: to the guard, its verdict to the kernel, its effects before that."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import final
+
+from sipguard.edge.queued import QueuedPacket
+from sipguard.guard.inspect import Guard
+from sipguard.moment import Moment
+from sipguard.verdict import Action, Effect, Reply
+
+_ACCEPT = Action.ACCEPT
+
+
+@final
+class Turnstile:
+    """Takes packets to the guard and counts what it decides.
+
+    Args:
+        apply: Opens and closes pinholes.
+        reply: Sends a response of our own.
+    """
+
+    __slots__ = ("_apply", "_reply", "by_reason", "by_verdict", "guard", "packets")
+
+    def __init__(
+        self, apply: Callable[[Sequence[Effect]], None], reply: Callable[[Reply], object]
+    ) -> None:
+        self.guard: Guard | None = None  # set before the first packet is read
+        self._apply = apply
+        self._reply = reply
+        self.packets = 0
+        self.by_verdict: dict[str, int] = {}
+        self.by_reason: dict[str, int] = {}
+
+    def take(self, octets: bytes, interface: str, packet: QueuedPacket) -> None:
+        """Judge one packet and give its verdict."""
+        guard = self.guard
+        if guard is None:
+            return
+        decision = guard.inspect(octets, interface, now())
+        self.packets += 1
+        judgement = decision.judgement
+        _count(self.by_verdict, judgement.action._value_)
+        _count(self.by_reason, judgement.reason._value_)
+        if decision.action is _ACCEPT:
+            if decision.effects or decision.renewals:
+                # The holes first: media must not outrun them.
+                self._apply((*decision.effects, *decision.renewals))
+            packet.accept()
+            return
+        packet.drop()
+        for effect in decision.effects:
+            if isinstance(effect, Reply):
+                self._reply(effect)
+
+
+def now() -> Moment:
+    """Return this instant, read once per packet."""
+    return Moment(time.monotonic(), time.time())
+
+
+def _count(counts: dict[str, int], word: str) -> None:
+    counts[word] = counts.get(word, 0) + 1
