@@ -106,6 +106,15 @@ class Case:
 
 def judgement_of(ruling: Ruling, finding: Finding | None = None) -> Judgement:
     """Return a rule's word as a judgement, with the finding that made it speak as the reason."""
+    if finding is not None:
+        return _judgement_of(ruling, finding)
+    judgement = ruling.judgement
+    if judgement is None:  # rules never change, so one for each will do
+        judgement = ruling.judgement = _judgement_of(ruling, None)
+    return judgement
+
+
+def _judgement_of(ruling: Ruling, finding: Finding | None) -> Judgement:
     rule = ruling.rule
     action = _ACTIONS[ruling.action]
     if finding is not None:

@@ -1,4 +1,4 @@
-"""Typed conditions to Python closures, narrowed beforehand to what is known of a message.
+"""Typed conditions to questions, narrowed beforehand to what is known of a message.
 
 Before any rule is asked, the method and three facts are known (``Fact``). For
 each such situation a chain's rules are evaluated with those, and only what is
@@ -7,14 +7,12 @@ INVITE ``src in phones``, for a BYE nothing at all. A policy names few methods,
 so situations are few, whatever strangers send: all others are one.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from sipguard.policy.field import Fact
-from sipguard.policy.subject import Subject
+from sipguard.policy.questions import Always, Every, Not, Question, Some
 
-Test = Callable[[Subject], bool]
 OTHER_METHOD: Final = b""  # stands for every method that the policy does not name
 
 
@@ -27,9 +25,9 @@ class Situation(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """One test; *methods*: true for exactly these; *fact*: is this fact; *needs*: false without."""
+    """One question; *methods*: true for just these; *fact*: is that one; *needs*: false without."""
 
-    test: Test
+    question: Question
     methods: frozenset[bytes] | None = None
     fact: Fact | None = None
     needs: Fact | None = None
@@ -123,52 +121,16 @@ def _narrow_parts(
     return left[0] if len(left) == 1 else kind(tuple(left))
 
 
-def compile_node(node: Node) -> Test:
-    """Return one closure for a whole condition."""
+def compile_node(node: Node) -> Question:
+    """Return one question for a whole condition."""
     match node:
         case Leaf():
-            return node.test
+            return node.question
         case Fixed(answer):
-            return lambda subject: answer
+            return Always(answer)
         case NotOf(part):
-            return _negate(compile_node(part))
+            return Not(compile_node(part))
         case AllOf(parts):
-            return _all([compile_node(part) for part in parts])
+            return Every([compile_node(part) for part in parts])
         case AnyOf(parts):
-            return _any([compile_node(part) for part in parts])
-
-
-def _negate(test: Test) -> Test:
-    return lambda subject: not test(subject)
-
-
-def _all(tests: list[Test]) -> Test:
-    # Pairs and triples are nearly all there is, and "and" is faster than a loop.
-    if len(tests) == 2:
-        first, second = tests
-        return lambda subject: first(subject) and second(subject)
-    if len(tests) == 3:
-        first, second, third = tests
-        return lambda subject: first(subject) and second(subject) and third(subject)
-
-    def test(subject: Subject) -> bool:
-        for each in tests:  # noqa: SIM110 - all() over a generator costs three times as much
-            if not each(subject):
-                return False
-        return True
-
-    return test
-
-
-def _any(tests: list[Test]) -> Test:
-    if len(tests) == 2:
-        first, second = tests
-        return lambda subject: first(subject) or second(subject)
-
-    def test(subject: Subject) -> bool:
-        for each in tests:  # noqa: SIM110 - any() over a generator costs three times as much
-            if each(subject):
-                return True
-        return False
-
-    return test
+            return Some([compile_node(part) for part in parts])

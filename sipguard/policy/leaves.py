@@ -24,7 +24,8 @@ from sipguard.policy.members import Members, read_number
 from sipguard.policy.names import Names
 from sipguard.policy.pattern import PatternError, compile_pattern
 from sipguard.policy.problems import Problems, Wrong, one_of, suggest
-from sipguard.policy.sets import AddressSet, TextTest, has_star
+from sipguard.policy.questions import Ask, FromSource, Is, Passes, Reaches
+from sipguard.policy.sets import AddressSet, has_star, remembered
 from sipguard.policy.subject import Subject
 from sipguard.policy.syntax import Braced, Place, Word
 from sipguard.reason import Reason
@@ -103,7 +104,7 @@ class Leaves:
                     hint = f"write {field.name} in {{...}} for networks" if prefix else ""
                     raise Wrong(value.at, f"{value.text} is no address", hint)
                 read, wanted = field.read, prefix.network
-                return _unless(sign == "!=", Leaf(lambda s: read(s) == wanted))
+                return _unless(sign == "!=", Leaf(Is(read, wanted)))
             case _:
                 what = f"{field.name} ({field.kind}) cannot be compared"
                 raise Wrong(operator.at, what, _usage(field))
@@ -114,8 +115,8 @@ class Leaves:
             self._problems.warn(value.at, "in a comparison * is only a star", hint)
         read, wanted = field.read, self.text(field, value)
         if field.name == "method":
-            return Leaf(lambda s: s.message.method == wanted, methods=frozenset({wanted}))
-        return Leaf(lambda s: read(s) == wanted)
+            return Leaf(Ask(lambda s: s.message.method == wanted), methods=frozenset({wanted}))
+        return Leaf(Is(read, wanted))
 
     def compare_fields(self, left: Field, operator: Word, right: Field, at: Word) -> Node:
         """Return ``field OP field``.
@@ -126,15 +127,15 @@ class Leaves:
         sign = operator.text
         if isinstance(left, NumberField) and isinstance(right, NumberField):
             first, second, test = left.read, right.read, _ORDER[sign]
-            return Leaf(lambda s: test(first(s), second(s)))
+            return Leaf(Ask(lambda s: test(first(s), second(s))))
         if isinstance(left, TextField) and isinstance(right, TextField):
             _only_equal(left, operator)
             fold = left.style in _FOLDING or right.style in _FOLDING
-            return _unless(sign == "!=", Leaf(_same_text(left, right, fold=fold)))
+            return _unless(sign == "!=", Leaf(Ask(_same_text(left, right, fold=fold))))
         if isinstance(left, AddressField) and isinstance(right, AddressField):
             _only_equal(left, operator)
             one, other = left.read, right.read
-            return _unless(sign == "!=", Leaf(lambda s: one(s) == other(s)))
+            return _unless(sign == "!=", Leaf(Ask(lambda s: one(s) == other(s))))
         hint = f'write "{at.text}" in quotes if the text is meant'
         what = f"{left.name} is {left.kind}, but {right.name} is {right.kind}"
         raise Wrong(at.at, what, hint if isinstance(left, TextField) else "")
@@ -152,17 +153,18 @@ class Leaves:
         match field:
             case NumberField():
                 read, holds = field.read, self._members.numbers(field, target)
-                return Leaf(lambda s: holds(read(s)))
+                return Leaf(Ask(lambda s: holds(read(s))))
             case TextField():
                 return self._text_member(field, target)
             case AddressField():
                 return _address_member(field, self._members.addresses(field.name, target))
             case AddressesField():
                 found = self._members.addresses(field.name, target)
-                return Leaf(_several(field.read, found.__getitem__, each=each))
+                return Leaf(Ask(_several(field.read, found.__getitem__, each=each)))
             case TextsField():
                 folded = TextField(field.name, field.doc, lambda s: None, style=Style.FOLDED)
-                return Leaf(_several(field.read, self._members.texts(folded, target), each=each))
+                known = self._members.texts(folded, target)
+                return Leaf(Ask(_several(field.read, known, each=each)))
             case FindingField():
                 return _finding(self._members.reasons(target))
             case PeerField():
@@ -176,9 +178,9 @@ class Leaves:
             methods = self._members.methods(field, target)
             read = field.read
             if field.name == "method":
-                return Leaf(lambda s: s.message.method in methods, methods=methods)
-            return Leaf(lambda s: read(s) in methods)
-        return Leaf(_known(field.read, self._members.texts(field, target)))
+                return Leaf(Ask(lambda s: s.message.method in methods), methods=methods)
+            return Leaf(Ask(lambda s: read(s) in methods))
+        return Leaf(Passes(field.read, self._members.texts(field, target)))
 
     def match(self, field: Field, pattern: Word, flags: str) -> Node:
         """Return ``field matches /pattern/flags``.
@@ -196,8 +198,8 @@ class Leaves:
         except PatternError as error:
             raise Wrong(pattern.at, f"the pattern cannot be used: {error}") from None
         if isinstance(field, TextsField):
-            return Leaf(_several(field.read, test, each=False))
-        return Leaf(_known(field.read, test))
+            return Leaf(Ask(_several(field.read, test, each=False)))
+        return Leaf(Passes(field.read, remembered(test)))
 
 
 def _usage(field: Field) -> str:
@@ -216,10 +218,14 @@ def _unless(negated: bool, node: Node) -> Node:
 
 
 def _order(read: Callable[[Subject], int], sign: str, limit: int) -> Node:
-    if sign == ">":  # the usual one, without a call in between
-        return Leaf(lambda s: read(s) > limit)
-    test = _ORDER[sign]
-    return Leaf(lambda s: test(read(s), limit))
+    match sign:
+        case ">" | "<=":
+            return _unless(sign == "<=", Leaf(Reaches(read, limit + 1)))
+        case ">=" | "<":
+            return _unless(sign == "<", Leaf(Reaches(read, limit)))
+        case _:
+            test = _ORDER[sign]
+            return Leaf(Ask(lambda s: test(read(s), limit)))
 
 
 def _same_text(left: TextField, right: TextField, *, fold: bool) -> Callable[[Subject], bool]:
@@ -234,21 +240,11 @@ def _same_text(left: TextField, right: TextField, *, fold: bool) -> Callable[[Su
     return test
 
 
-def _known(read: Callable[[Subject], bytes | None], holds: TextTest) -> Callable[[Subject], bool]:
-    """Return a test that an unknown text never passes."""
-
-    def test(subject: Subject) -> bool:
-        text = read(subject)
-        return text is not None and holds(text)
-
-    return test
-
-
 def _address_member(field: AddressField, addresses: AddressSet) -> Node:
     if field.name == "src":  # asked by nearly every rule
-        return Leaf(lambda s: addresses[s.src])
+        return Leaf(FromSource(addresses))
     read = field.read
-    return Leaf(lambda s: addresses[read(s)])
+    return Leaf(Ask(lambda s: addresses[read(s)]))
 
 
 def _several(
@@ -272,7 +268,7 @@ def _finding(reasons: frozenset[Reason]) -> Node:
             for finding in subject.findings
         )
 
-    return Leaf(test, needs=Fact.FINDINGS)
+    return Leaf(Ask(test), needs=Fact.FINDINGS)
 
 
 def _peer(addresses: AddressSet, vouched_counts: bool) -> Node:
@@ -290,4 +286,4 @@ def _peer(addresses: AddressSet, vouched_counts: bool) -> Node:
                 return False
         return True
 
-    return Leaf(test)
+    return Leaf(Ask(test))

@@ -29,6 +29,7 @@ from sipguard.policy.literals import (
 )
 from sipguard.policy.names import Names
 from sipguard.policy.problems import Problems, Wrong, suggest
+from sipguard.policy.questions import Ask, Reaches
 from sipguard.policy.syntax import Operand, Word
 
 SCOPES: Final = {
@@ -159,13 +160,13 @@ def _rate_node(kind: str, method: bytes, window_s: int, least: int) -> Node:
     A refused flood of INVITEs must not take the source's BYEs along.
     """
     if kind == "src":  # asked of nearly every request: no call in between
-        counted = Leaf(lambda s: s.rates.count("src", s.src, method, window_s) >= least)
+        counted = Leaf(Reaches(lambda s: s.rates.count("src", s.src, method, window_s), least))
     else:
-        counted = Leaf(lambda s: s.rate(kind, method, window_s) >= least)
+        counted = Leaf(Reaches(lambda s: s.rate(kind, method, window_s), least))
     if method == b"*":
         return counted
     methods = frozenset({method})
-    return AllOf((Leaf(lambda s: s.message.method == method, methods=methods), counted))
+    return AllOf((Leaf(Ask(lambda s: s.message.method == method), methods=methods), counted))
 
 
 def _check_scope(name: Word, field: Field, chain: str) -> None:
@@ -204,7 +205,7 @@ def _bare(field: Field, at: syntax.Place) -> Node:
     if not isinstance(field, FlagField):
         hint = f"compare it, as in {_example(field)}"
         raise Wrong(at, f"{field.name} is no flag but {_article(field.kind)}", hint)
-    return Leaf(field.read, fact=field.fact, needs=field.needs)
+    return Leaf(Ask(field.read), fact=field.fact, needs=field.needs)
 
 
 def _article(kind: str) -> str:
@@ -237,7 +238,7 @@ def _present(operand: Operand) -> Node:
         at = operand.name.at
         raise Wrong(at, "presence is asked of headers only", 'write has header["X-Name"]')
     name = header_name(index.text)
-    return Leaf(lambda s: s.message.header(name) is not None)
+    return Leaf(Ask(lambda s: s.message.header(name) is not None))
 
 
 def _within(words: tuple[Word, ...]) -> Node:
@@ -263,4 +264,4 @@ def _within(words: tuple[Word, ...]) -> Node:
             hint = suggest(word.text, DAYS) or "write within mon-fri 08:00-18:00 utc"
             raise Wrong(word.at, f"{word.text} is neither days nor a time nor a zone", hint)
     clock = Clock(frozenset(days) or EVERY_DAY, tuple(spans) or ((0, 86400),), offset_s or 0)
-    return Leaf(lambda s: clock.covers(s.now.utc_s))
+    return Leaf(Ask(lambda s: clock.covers(s.now.utc_s)))

@@ -1,7 +1,7 @@
 """A loaded policy as values: rules, chains and what they rule about a message."""
 
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, final
 
 from sipguard.errors import Problem
 from sipguard.moment import Moment
@@ -10,17 +10,17 @@ from sipguard.policy.compile import (
     Fixed,
     Node,
     Situation,
-    Test,
     compile_node,
     methods_named,
     narrow,
 )
 from sipguard.policy.field import Fact
 from sipguard.policy.literals import Rate
+from sipguard.policy.questions import Question
 from sipguard.policy.subject import Subject
 from sipguard.policy.syntax import Place
 from sipguard.reason import Reason
-from sipguard.verdict import Action
+from sipguard.verdict import Action, Judgement
 
 CHAINS: Final = ("parse", "request", "response", "media")
 _DIALOG, _REPLAY, _FINDINGS = (
@@ -28,13 +28,14 @@ _DIALOG, _REPLAY, _FINDINGS = (
     Fact.REPLAY.value,
     Fact.FINDINGS.value,
 )
-SITUATION_BITS: Final = range(_DIALOG | _REPLAY | _FINDINGS | 1)
+SITUATION_BITS: Final = range((_DIALOG | _REPLAY | _FINDINGS) + 1)
 
 
 class Rule:
     """One named rule. ``hits`` and ``last_hit`` count; everything else never changes."""
 
     __slots__ = (
+        "_question",
         "action",
         "alarm",
         "chain",
@@ -47,7 +48,6 @@ class Rule:
         "line",
         "log",
         "log_rate",
-        "matches",
         "name",
         "node",
         "phrase",
@@ -61,7 +61,7 @@ class Rule:
         self.chain = chain
         self.action = action  # accept, drop, reject, tolerate or open
         self.node = node
-        self.matches: Test = compile_node(node)
+        self._question = compile_node(node)
         self.file, self.line, self.column = at
         self.condition = ""  # as text, for explanations
         self.status = 0
@@ -80,24 +80,41 @@ class Rule:
         """``file:line``."""
         return f"{self.file}:{self.line}"
 
+    def matches(self, subject: Subject) -> bool:
+        """Whether its condition, in full, is true of a message."""
+        return self._question.holds(subject)
+
     def hit(self, now: Moment) -> None:
         """Count a match."""
         self.hits += 1
         self.last_hit = now
 
 
-class Ruling(NamedTuple):
-    """What a chain decided, and by which rule."""
+@final
+class Ruling:
+    """What a chain decided, and by which rule; *judgement* is kept by who makes one of it."""
 
-    action: str
-    rule: Rule
+    __slots__ = ("action", "judgement", "rule")
+
+    def __init__(self, action: str, rule: Rule) -> None:
+        self.action = action
+        self.rule = rule
+        self.judgement: Judgement | None = None
 
 
-class _Step(NamedTuple):
+@final
+class _Step:
     """A rule as asked in one situation: what is left of its condition, or None for nothing."""
 
-    test: Test | None
-    ruling: Ruling
+    __slots__ = ("question", "rule", "ruling")
+
+    def __init__(self, question: Question | None, rule: Rule) -> None:
+        self.question = question
+        self.rule = rule
+        self.ruling = Ruling(rule.action, rule)
+
+
+_Steps = list[list[_Step] | None]  # by Fact bits; None where none were met yet
 
 
 class Chain:
@@ -108,13 +125,12 @@ class Chain:
         self.rules = rules
         self._asked = tuple(rule for rule in rules if rule.action != "tolerate")
         named = frozenset().union(*(methods_named(rule.node) for rule in rules))
-        # bytes to themselves: one look-up tells the named methods from all others.
-        self._methods = {method: method for method in named}
-        self._steps: dict[tuple[bytes, int], tuple[_Step, ...]] = {}
+        self._steps: dict[bytes, _Steps] = {method: _no_steps() for method in sorted(named)}
+        self._other_steps = _no_steps()
 
     def situations(self) -> list[Situation]:
         """Return every situation that the rules can tell apart."""
-        methods = (*sorted(self._methods), OTHER_METHOD)
+        methods = (*self._steps, OTHER_METHOD)
         return [Situation(method, bits) for method in methods for bits in SITUATION_BITS]
 
     def judge(self, subject: Subject) -> Ruling | None:
@@ -132,34 +148,41 @@ class Chain:
             bits |= _REPLAY
         if subject.findings:
             bits |= _FINDINGS
-        situation = (self._methods.get(subject.message.method, OTHER_METHOD), bits)
-        steps = self._steps.get(situation)
-        if steps is None:
-            steps = self._steps[situation] = self._narrow(Situation(*situation))
-        for test, ruling in steps:
-            if test is None or test(subject):
-                rule = ruling.rule
+        steps = self._steps_in(subject.message.method, bits)
+        for step in steps:
+            question = step.question
+            if question is None or question.holds(subject):
+                rule = step.rule
                 rule.hits += 1
                 rule.last_hit = subject.now
                 if rule.shadow:
                     subject.noted = (*subject.noted, rule)
                     continue
-                return ruling
+                return step.ruling
         return None
 
-    def _narrow(self, situation: Situation) -> tuple[_Step, ...]:
+    def _steps_in(self, method: bytes, bits: int) -> list[_Step]:
+        by_bits = self._steps.get(method)
+        if by_bits is None:
+            by_bits, method = self._other_steps, OTHER_METHOD
+        steps = by_bits[bits]
+        if steps is None:
+            steps = by_bits[bits] = self._narrow(Situation(method, bits))
+        return steps
+
+    def _narrow(self, situation: Situation) -> list[_Step]:
         steps: list[_Step] = []
         for rule in self._asked:
             left = narrow(rule.node, situation)
             if isinstance(left, Fixed):
                 if not left.answer:
                     continue
-                steps.append(_Step(None, Ruling(rule.action, rule)))
+                steps.append(_Step(None, rule))
                 if not rule.shadow:
                     break  # nothing behind it can be reached
             else:
-                steps.append(_Step(compile_node(left), Ruling(rule.action, rule)))
-        return tuple(steps)
+                steps.append(_Step(compile_node(left), rule))
+        return steps
 
     def tolerances(self, subject: Subject) -> frozenset[Reason]:
         """Return the reasons that ``tolerate`` rules forgive this peer."""
@@ -171,6 +194,10 @@ class Chain:
                     rule.hit(subject.now)
                 forgiven |= rule.tolerates
         return forgiven
+
+
+def _no_steps() -> _Steps:
+    return [None for _ in SITUATION_BITS]
 
 
 def in_dialog_chain(request: Chain) -> Chain:

@@ -58,7 +58,12 @@ def text_test(exact: frozenset[bytes], wild: Iterable[str]) -> TextTest:
     if not wild:
         return exact.__contains__
     found = compile_pattern("^(?:" + "|".join(_wild_pattern(text) for text in wild) + ")$")
-    return _Remembered(lambda text: text in exact or found(text)).ask
+    return remembered(lambda text: text in exact or found(text))
+
+
+def remembered(test: TextTest) -> TextTest:
+    """Return a test that gives the same answers and keeps the last few thousand of them."""
+    return _Remembered(test).ask
 
 
 class _Remembered(dict[bytes, bool]):
