@@ -129,28 +129,66 @@ class Reply(NamedTuple):
 Effect = OpenPinhole | ClosePinhole | Reply
 
 
-class Judgement(NamedTuple):
+@final
+class Judgement:
     """Why a packet fares as it does: what was decided, by which rule, for which reason.
 
     ``rule`` is the policy rule's name, or the room that decided before any
     rule was asked (``parse``, ``calls``, ``replay``); ``place`` is the rule's
-    ``file:line`` or empty.
+    ``file:line`` or empty. Never changed once made: what one rule says of
+    many messages is one judgement.
     """
 
-    action: Action
-    reason: Reason
-    rule: str = ""
-    place: str = ""
-    detail: str = ""
-    status: int = 0
-    phrase: str = ""
-    octets: bytes = b""
-    log: bool = False
-    alarm: bool = False
-    shadow: bool = False
+    __slots__ = (
+        "action",
+        "alarm",
+        "detail",
+        "log",
+        "octets",
+        "phrase",
+        "place",
+        "reason",
+        "rule",
+        "shadow",
+        "status",
+    )
+
+    def __init__(
+        self,
+        action: Action,
+        reason: Reason,
+        rule: str = "",
+        place: str = "",
+        detail: str = "",
+        status: int = 0,
+        phrase: str = "",
+        octets: bytes = b"",
+        log: bool = False,
+        alarm: bool = False,
+        shadow: bool = False,
+    ) -> None:
+        self.action = action
+        self.reason = reason
+        self.rule = rule
+        self.place = place
+        self.detail = detail
+        self.status = status
+        self.phrase = phrase
+        self.octets = octets
+        self.log = log
+        self.alarm = alarm
+        self.shadow = shadow
+
+    def changed(self, *, action: Action, log: bool) -> "Judgement":
+        """Return the same with another action, and logged or not."""
+        return Judgement(
+            action, self.reason, self.rule, self.place, self.detail, self.status,
+            self.phrase, self.octets, log, self.alarm, self.shadow,
+        )  # fmt: skip
 
 
-class Decision(NamedTuple):
+@final
+class Decision:
     """The guard's answer for one packet.
 
     ``action`` is what the edge does now; ``judgement.action`` is what the
@@ -159,8 +197,18 @@ class Decision(NamedTuple):
     one for silence, on hold, so the edge opens it again.
     """
 
-    action: Action
-    judgement: Judgement
-    findings: tuple[Finding, ...] = ()
-    effects: tuple[Effect, ...] = ()
-    renewals: tuple[OpenPinhole, ...] = ()
+    __slots__ = ("action", "effects", "findings", "judgement", "renewals")
+
+    def __init__(
+        self,
+        action: Action,
+        judgement: Judgement,
+        findings: tuple[Finding, ...] = (),
+        effects: tuple[Effect, ...] = (),
+        renewals: tuple[OpenPinhole, ...] = (),
+    ) -> None:
+        self.action = action
+        self.judgement = judgement
+        self.findings = findings
+        self.effects = effects
+        self.renewals = renewals

@@ -49,7 +49,7 @@ class Conclusion:
         if judgement.action is _REJECT:
             reply = self._reply(case, judgement)
             if reply is None:
-                judgement = judgement._replace(action=_DROP)
+                judgement = judgement.changed(action=_DROP, log=judgement.log)
                 case.add(Finding(Reason.UNANSWERABLE))
             elif not shadow and self._may_reply(case.packet):
                 effects = (reply,)
@@ -70,7 +70,7 @@ class Conclusion:
     ) -> Decision:
         """Refuse what cannot be told to belong to any call; there is nobody to answer."""
         rooms = self._rooms
-        judgement = judgement._replace(action=_DROP)
+        judgement = judgement.changed(action=_DROP, log=judgement.log)
         action = _ACCEPT if rooms.policy.mode == "shadow" else _DROP
         if rooms.record is not None:
             rooms.record(

@@ -5,7 +5,7 @@ from typing import Final
 from sipguard.calls.standing import Standing
 from sipguard.guard.conclude import Conclusion
 from sipguard.guard.negotiation import CARRIERS, OFFER_REQUESTS, sdp_of
-from sipguard.guard.rooms import Case, Rooms, judgement_of
+from sipguard.guard.rooms import Case, Rooms, findings_of, judgement_of
 from sipguard.media.sessions import Step
 from sipguard.moment import Moment
 from sipguard.policy.rules import Ruling
@@ -190,7 +190,8 @@ class Requests:
         self._conclusion.write_down(case)
         decision = self._passed(case, judgement, step)
         if judgement.log or case.subject.noted or self._records_all(case):
-            self._conclusion.tell(case, judgement._replace(log=True), _ACCEPT, decision.findings)
+            logged = judgement.changed(action=judgement.action, log=True)
+            self._conclusion.tell(case, logged, _ACCEPT, decision.findings)
         return decision
 
     def _judge_offer(self, case: Case, step: Step) -> Decision | None:
@@ -210,7 +211,7 @@ class Requests:
             return Decision(_ACCEPT, judgement, tuple(case.findings))
         rooms = self._rooms
         outcome = rooms.negotiator.observe(rooms.policy, step, case.subject, case.now)
-        findings = (*case.findings, *outcome.findings)
+        findings = findings_of(case, outcome)
         return Decision(_ACCEPT, judgement, findings, outcome.effects, outcome.renewed)
 
     def _ruled(self, ruling: Ruling | None, finding: Finding | None) -> Judgement:

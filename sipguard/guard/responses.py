@@ -6,7 +6,7 @@ from sipguard.calls.standing import Standing
 from sipguard.guard.conclude import Conclusion
 from sipguard.guard.negotiation import CARRIERS, blocked_stream, sdp_of
 from sipguard.guard.requests import PASS, PASSED
-from sipguard.guard.rooms import Case, Rooms, judgement_of
+from sipguard.guard.rooms import Case, Rooms, findings_of, judgement_of
 from sipguard.media.sessions import NOTHING, Outcome
 from sipguard.moment import Moment
 from sipguard.policy.subject import Subject
@@ -84,7 +84,7 @@ class Responses:
         effects = outcome.effects
         if ended:
             effects += rooms.negotiator.close(ended, now)
-        findings = (*case.findings, *outcome.findings)
+        findings = findings_of(case, outcome)
         if judgement.log or case.subject.noted:
             self._conclusion.tell(case, judgement, _ACCEPT, findings, outcome.streams)
         elif outcome.streams and status < 300:

@@ -7,7 +7,7 @@ from sipguard.calls.standing import Stand
 from sipguard.calls.transaction import LINGER_S
 from sipguard.guard.negotiation import Negotiator
 from sipguard.journal.observation import Observation
-from sipguard.media.sessions import Sessions
+from sipguard.media.sessions import Outcome, Sessions
 from sipguard.moment import Moment
 from sipguard.policy.rules import Policy, Ruling
 from sipguard.policy.subject import Subject
@@ -102,6 +102,13 @@ class Case:
     def add(self, finding: Finding) -> None:
         """Add what a room above the parser found; rules may ask about it."""
         self.findings = self.subject.findings = [*self.findings, finding]
+
+
+def findings_of(case: Case, outcome: Outcome) -> tuple[Finding, ...]:
+    """Return everything found on a message, by the media room as well; usually nothing."""
+    if case.findings or outcome.findings:
+        return (*case.findings, *outcome.findings)
+    return ()
 
 
 def judgement_of(ruling: Ruling, finding: Finding | None = None) -> Judgement:

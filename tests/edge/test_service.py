@@ -12,28 +12,13 @@ from phones import ALICE, ANSWER, BOB, OFFER, octets
 from sipguard.edge import service as room
 from sipguard.edge.plan import Plan
 from sipguard.edge.policy_file import load
+from sipguard.edge.queued import Judge, QueuedPacket, Reader
 from sipguard.edge.service import GuardService, Settings
 from sipguard.edge.store import Store
 from sipguard.errors import EdgeError
 from sipguard.verdict import ClosePinhole, Effect, OpenPinhole, Reply
 
 GOOD = "default drop\nchain request\n  all accept\nchain media\n  keyed open if keyed idle 60s\n"
-
-
-class Packet:
-    """One packet in the kernel's hands."""
-
-    def __init__(self, log: list[str]) -> None:
-        self.verdict = ""
-        self._log = log
-
-    def accept(self) -> None:
-        self.verdict = "accept"
-        self._log.append("accept")
-
-    def drop(self) -> None:
-        self.verdict = "drop"
-        self._log.append("drop")
 
 
 class Kernel:
@@ -43,9 +28,15 @@ class Kernel:
         self.log: list[str] = []
         self.plans: list[Plan] = []
         self.refuses = False
-        self.judge: Callable[[bytes, str, Packet], None] = lambda *_: None
+        self.judge: Judge = lambda *_: None
         self.waiting = 0
         self.removed: list[bool] = []
+        ends = (lambda _: b""), self.settle
+        self.reader = Reader(0, 1, *ends, lambda *_: None, lambda _: "", lambda *_: None, 0)
+
+    def settle(self, verdict: bytes) -> None:
+        """Read the verdict's number (nfnetlink_queue.h)."""
+        self.log.append("accept" if verdict[27] else "drop")
 
 
 class FakeNetfilter:
@@ -90,9 +81,7 @@ class FakeNetfilter:
 class FakeQueue:
     kernel: Kernel
 
-    def __init__(
-        self, number: int, judge: Callable[[bytes, str, Packet], None], **_: object
-    ) -> None:
+    def __init__(self, number: int, judge: Judge, **_: object) -> None:
         self.number = number
         self.kernel.judge = judge
         self.closed = False
@@ -149,9 +138,12 @@ class Gateway:
     def send(self, payload: bytes, source: str = ALICE, destination: str = BOB) -> str:
         udp = struct.pack("!HHHH", 5060, 5060, 8 + len(payload), 0) + payload
         head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(udp), 0, 0, 64, 17, 0)
-        packet = Packet(self.kernel.log)
+        packet = QueuedPacket(self.kernel.reader, b"\0\0\0\1", b"")
+        reader = self.kernel.reader
+        before = reader.accepted, reader.dropped
         self.kernel.judge(head + octets(source) + octets(destination) + udp, "lan0", packet)
-        return packet.verdict
+        after = reader.accepted, reader.dropped
+        return {(1, 0): "accept", (0, 1): "drop"}[after[0] - before[0], after[1] - before[1]]
 
 
 @pytest.fixture
@@ -294,13 +286,9 @@ def test_an_exception_of_the_guard_reaches_the_queue(
 ) -> None:
     """The queue gives the verdict then, fail closed or open (tests/edge/test_nfqueue.py)."""
 
-    class Broken:
-        def inspect(self, *_: object) -> None:
-            raise RuntimeError("ours")
-
-    monkeypatch.setattr(gateway.service, "_guard", Broken())
-    with pytest.raises(RuntimeError):
-        gateway.send(INVITE)
+    monkeypatch.setattr(gateway.service, "_observations", None)
+    with pytest.raises(TypeError):
+        gateway.send(b"GET / HTTP/1.1\r\n\r\n")
 
 
 def test_starting_and_stopping(tmp_path: Path, kernel: Kernel) -> None:

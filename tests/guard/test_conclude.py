@@ -220,5 +220,12 @@ def test_a_guard_without_a_record_keeper_judges_alike() -> None:
         (response_to(CALL.cancel(), 200), BOB, ALICE),
     ):
         way = packet(raw, source, target)
-        assert world.guard.judge(way, world.now) == silent.guard.judge(way, silent.now)
+        one, other = world.guard.judge(way, world.now), silent.guard.judge(way, silent.now)
+        assert (one.action, one.findings, one.effects) == (
+            other.action,
+            other.findings,
+            other.effects,
+        )
+        for name in ("action", "reason", "rule", "place", "detail", "status", "octets"):
+            assert getattr(one.judgement, name) == getattr(other.judgement, name)
     assert silent.records == []
