@@ -2,14 +2,16 @@
 
 import time
 from collections.abc import Callable, Sequence
-from typing import final
+from typing import Final, final
 
 from sipguard.edge.queued import QueuedPacket
 from sipguard.guard.inspect import Guard
 from sipguard.moment import Moment
 from sipguard.verdict import Action, Effect, Reply
 
-_ACCEPT = Action.ACCEPT
+_ACCEPT: Final = Action.ACCEPT
+_monotonic_s: Final = time.monotonic
+_utc_s: Final = time.time
 
 
 @final
@@ -44,9 +46,10 @@ class Turnstile:
         _count(self.by_verdict, judgement.action._value_)
         _count(self.by_reason, judgement.reason._value_)
         if decision.action is _ACCEPT:
-            if decision.effects or decision.renewals:
+            effects, renewals = decision.effects, decision.renewals
+            if effects or renewals:
                 # The holes first: media must not outrun them.
-                self._apply((*decision.effects, *decision.renewals))
+                self._apply((*effects, *renewals) if renewals else effects)
             packet.accept()
             return
         packet.drop()
@@ -57,7 +60,7 @@ class Turnstile:
 
 def now() -> Moment:
     """Return this instant, read once per packet."""
-    return Moment(time.monotonic(), time.time())
+    return Moment(_monotonic_s(), _utc_s())
 
 
 def _count(counts: dict[str, int], word: str) -> None:
