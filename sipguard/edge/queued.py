@@ -1,8 +1,9 @@
 """The netlink messages of one NFQUEUE: packets in, verdicts out (nfnetlink_queue.h).
 
 A library would call back for each packet and give each verdict a system call
-of its own. Here the verdicts of a few packets leave in one message: a packet
-waits for those judged right behind it, never for those that come later.
+of its own. Here, where many wait, the verdicts of a few packets leave in one
+message: a packet waits for those judged right behind it, never for those that
+come later, and not at all where there is no crowd.
 """
 
 import errno
@@ -13,6 +14,7 @@ from typing import Final, final
 
 RECV_OCTETS: Final = 0x11000  # the largest IP packet and its netlink attributes
 VERDICTS: Final = 8  # in one message: the first of them waits 0.2 ms at most
+ALONE: Final = 8  # the first packets of a turn: each verdict leaves at once
 
 _PACKET: Final = 0x300  # NFNL_SUBSYS_QUEUE, NFQNL_MSG_PACKET
 _VERDICT: Final = 0x301
@@ -79,6 +81,7 @@ class Reader:
 
     __slots__ = (
         "_accept",
+        "_crowd",
         "_drop",
         "_failed",
         "_judge",
@@ -123,6 +126,7 @@ class Reader:
         self._verdicts: list[bytes] = []
         self._waiting = 0
         self._reading = False
+        self._crowd = 0  # the number of packets from which on verdicts wait for each other
         self.packets = self.accepted = self.dropped = self.overruns = 0
         self.names: dict[bytes, str] = {b"": ""}
         self.held: set[QueuedPacket] = set()
@@ -134,6 +138,7 @@ class Reader:
             OSError: the socket failed.
         """
         self._reading = True
+        self._crowd = self.packets + ALONE
         try:
             for _ in range(most):
                 try:
@@ -207,7 +212,7 @@ class Reader:
 
     def _count(self) -> None:
         self._waiting += 1
-        if self._waiting >= VERDICTS or not self._reading:
+        if self._waiting >= VERDICTS or self.packets <= self._crowd or not self._reading:
             self.flush()
 
     def flush(self) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sipguard.edge.queued import VERDICTS, QueuedPacket, Reader
+from sipguard.edge.queued import ALONE, VERDICTS, QueuedPacket, Reader
 
 MARK = 0x40000000
 
@@ -98,11 +98,20 @@ def test_our_own_packets_have_no_interface() -> None:
 
 
 def test_verdicts_leave_together_and_none_is_left_behind() -> None:
-    """A few in each message; what is over at the end of the batch goes as well."""
+    """In a crowd a few in each message; what is over at the end of the batch goes as well."""
     desk = Desk(accept)
-    given = desk.read(*(queued(number) for number in range(VERDICTS + 3)))
-    assert given == [(number, 1, MARK) for number in range(VERDICTS + 3)]
-    assert [len(message) for message in desk.sent] == [VERDICTS * 40, 3 * 40]
+    crowd = ALONE + VERDICTS + 3
+    given = desk.read(*(queued(number) for number in range(crowd)))
+    assert given == [(number, 1, MARK) for number in range(crowd)]
+    assert [len(message) for message in desk.sent] == [40] * ALONE + [VERDICTS * 40, 3 * 40]
+
+
+def test_without_a_crowd_no_verdict_waits() -> None:
+    """The first packets of each turn are answered one by one."""
+    desk = Desk(accept)
+    for _ in range(2):
+        desk.read(*(queued(number) for number in range(ALONE)))
+        assert [len(message) for message in desk.sent] == [40] * ALONE
 
 
 def test_a_verdict_outside_a_batch_leaves_at_once() -> None:
