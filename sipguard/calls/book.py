@@ -43,6 +43,7 @@ _ACKNOWLEDGED: Final = TransactionEvent.ACK
 _PROVISIONAL: Final = DialogEvent.PROVISIONAL
 _SUCCESS: Final = DialogEvent.SUCCESS
 _CONFIRMED: Final = DialogState.CONFIRMED
+_ENDED: Final = DialogState.ENDED
 
 
 class Ended(NamedTuple):
@@ -229,11 +230,8 @@ class Book:
         """Open or confirm the dialog that a provisional or 2xx belongs to (DLG-1)."""
         ended: list[Ended] = []
         dialog = stand.dialog
-        if dialog is None:
-            dialog, evicted = self.dialogs.open(
-                transaction.call_id, transaction.from_tag, ids.to_tag, now.monotonic_s
-            )
-            ended = forgotten(evicted)
+        if dialog is None or dialog.state is _ENDED:
+            dialog = self._open(dialog, transaction, ids, now.monotonic_s, ended)
         if not transaction.in_dialog:
             self._join(dialog, transaction, message, ids, now)
         from_caller = not transaction.from_caller
@@ -244,10 +242,10 @@ class Book:
         if message.status >= 200:
             if transaction.method == b"INVITE":
                 dialog.awaits_ack(transaction)
-            dialog.step(_SUCCESS)
-            gone = self.dialogs.confirm(dialog, now.monotonic_s)
-            if gone is not None:
-                ended += forgotten(gone)
+            if dialog.step(_SUCCESS):
+                gone = self.dialogs.confirm(dialog, now.monotonic_s)
+                if gone is not None:
+                    ended += forgotten(gone)
             self._refresh(dialog, from_caller, message, now)
             if transaction.other_to_tags:
                 self._hurry_forks(transaction, ids.to_tag, now)
@@ -257,6 +255,20 @@ class Book:
             if not transaction.final_status:
                 self.dialogs.ring(dialog, now.monotonic_s)
         return ended
+
+    def _open(
+        self, over: Dialog | None, maker: Transaction, ids: Ids, now_s: float, ended: list[Ended]
+    ) -> Dialog:
+        """Return a new dialog, or the one that is *over* where the answer means that."""
+        if over is not None:
+            if over.is_made_by(maker):
+                # Told again: the media room may have made a new call of it.
+                ended.append(ended_of(over, Reason.CALL_ENDED))
+                return over
+            self.dialogs.drop(over)
+        dialog, evicted = self.dialogs.open(maker.call_id, maker.from_tag, ids.to_tag, now_s)
+        ended += forgotten(evicted)
+        return dialog
 
     def _join(
         self, dialog: Dialog, transaction: Transaction, message: Message, ids: Ids, now: Moment

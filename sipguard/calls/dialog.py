@@ -189,6 +189,20 @@ class Dialog:
         hosts = self.caller_hosts
         return transaction.source in hosts or transaction.destination in hosts
 
+    def is_made_by(self, transaction: Transaction) -> bool:
+        """Whether an answer to *transaction* means this dialog, even where it is over.
+
+        A request in it does, and the INVITE that made it: again, or on another
+        leg. Any other request finds no dialog where this one is over, and makes
+        its own of the same tags (DLG-1, RFC 3261 sections 12.3 and 13.2.2.4). Its
+        CSeq number may be lower: outside a dialog it is arbitrary (section 8.1.1.5).
+        """
+        return (
+            transaction.in_dialog
+            or self.callee_tag in transaction.to_tags
+            or self.is_invite(True, transaction.cseq)
+        )
+
     def saw_hosts(self, of_caller: bool, hosts: tuple[bytes, ...]) -> None:
         """Remember hosts that speak for one end of the dialog; all of them, or none."""
         known = self.caller_hosts if of_caller else self.callee_hosts

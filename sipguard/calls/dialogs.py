@@ -63,6 +63,12 @@ class Dialogs:
             dialog.expires_at_s = now_s + LINGER_S  # timer N of RFC 6665 section 4.1.2.4
         return dialog, table.put(dialog.place, dialog, now_s)
 
+    def drop(self, dialog: Dialog) -> None:
+        """Forget a dialog that is over, before its time: another takes its tags."""
+        for table in self._tables:
+            if table.get(dialog.place) is dialog:
+                table.remove(dialog.place)
+
     def confirm(self, dialog: Dialog, now_s: float) -> Dialog | None:
         """Keep an answered dialog for as long as its call lasts; return one that had to go."""
         self.refresh(dialog, now_s)

@@ -585,6 +585,51 @@ def test_after_the_end_the_call_is_unknown() -> None:
     assert desk.ask(CALL.inside("INFO", cseq=9)) is Standing.UNKNOWN_DIALOG
 
 
+@pytest.mark.parametrize("cseq", [1, 5])
+def test_a_new_invite_by_the_tags_of_an_ended_dialog_makes_its_own(cseq: int) -> None:
+    """DLG-1, RFC 3261 section 13.2.2.4: a dialog that is over is none that exists."""
+    desk = Desk()
+    desk.see(CALL.invite(cseq=4), ALICE, BOB)
+    desk.see(CALL.answer(180, cseq=4), BOB, ALICE)
+    desk.see(CALL.answer(486, cseq=4), BOB, ALICE)
+    assert ended(desk) == [(b"b", Reason.CALL_FAILED)]
+    desk.see(CALL.invite(cseq=cseq, branch="new"), ALICE, BOB)
+    desk.see(CALL.answer(200, to=CALL.invite(cseq=cseq, branch="new")), BOB, ALICE)
+    assert ended(desk) == []
+    assert len(desk.book.dialogs) == 1
+    assert desk.ask(CALL.ack(cseq=cseq)) is KNOWN
+    bye = CALL.inside("BYE", cseq=cseq + 1)
+    desk.see(bye, ALICE, BOB)
+    desk.see(response(bye, 200), BOB, ALICE)
+    assert ended(desk) == [(b"b", Reason.CALL_ENDED)]
+
+
+@pytest.mark.parametrize("status", [183, 200])
+def test_an_answer_to_another_leg_of_an_ended_call_revives_nothing(status: int) -> None:
+    """It is over, and that is told again for what the media room makes of the answer."""
+    desk = Desk()
+    leg = CALL.invite(branch="another-leg")
+    desk.see(CALL.invite(), ALICE, BOB)
+    desk.see(CALL.answer(180), BOB, ALICE)
+    desk.see(CALL.answer(486), BOB, ALICE)
+    desk.see(leg, ALICE, BOB)
+    assert desk.ask(CALL.answer(status, to=leg), BOB, ALICE) is KNOWN
+    assert ended(desk) == [(b"b", Reason.CALL_ENDED)]
+
+
+def test_a_late_2xx_after_the_end_prolongs_nothing() -> None:
+    """The callee repeats its answer after the BYE's: what is over lingers 64*T1, not for hours."""
+    desk = Desk()
+    desk.talk()
+    bye = CALL.inside("BYE")
+    desk.see(bye, ALICE, BOB)
+    desk.see(response(bye, 200), BOB, ALICE)
+    assert desk.ask(CALL.answer(200), BOB, ALICE) is KNOWN
+    assert desk.ask(CALL.ack(branch="again")) is KNOWN
+    desk.wait(LINGER_S + 2.0)
+    assert len(desk.book.dialogs) == 0
+
+
 # --- time and room
 
 

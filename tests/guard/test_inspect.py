@@ -140,6 +140,54 @@ def test_the_session_limit_closes_the_media() -> None:
     assert world.open == set()
 
 
+def call_that_ended(world: World, end: str) -> None:
+    """Leave a dialog behind that is over and not yet forgotten: refused, or hung up."""
+    if end == "refused":
+        world.send(CALL.invite(cseq=4))
+        world.send(CALL.answer(180, cseq=4, body=b""), BOB, ALICE)
+        world.send(CALL.answer(486, cseq=4, to_tag="other"), BOB, ALICE)
+    else:
+        world.talk()
+        bye = CALL.inside("BYE")
+        world.send(bye)
+        world.send(response_to(bye, 200), BOB, ALICE)
+    assert world.open == set()
+
+
+@pytest.mark.parametrize("end", ["refused", "hung up"])
+@pytest.mark.parametrize("cseq", [3, 5])
+def test_a_new_invite_by_the_tags_of_an_ended_call_is_a_call(end: str, cseq: int) -> None:
+    """DLG-1: the dialog it finds is over, so it makes its own, which BYE or time ends."""
+    for hang_up in (True, False):
+        world = World("session-limit 10m\n" + POLICY)
+        call_that_ended(world, end)
+        assert world.passes(CALL.invite(cseq=cseq))
+        assert world.passes(CALL.answer(200, cseq=cseq), BOB, ALICE)
+        assert world.passes(CALL.ack(cseq=cseq))
+        assert world.open == CALL_HOLES
+        if hang_up:
+            bye = CALL.inside("BYE", cseq=cseq + 1)
+            assert world.passes(bye)
+            assert world.passes(response_to(bye, 200), BOB, ALICE)
+        else:
+            world.wait(500.0)
+            assert world.open == CALL_HOLES
+            world.wait(170.0)
+        assert world.open == set()
+
+
+def test_the_same_invite_again_revives_no_ended_call() -> None:
+    """A leg of the INVITE that made it: its answer opens nothing that nobody would close."""
+    rules = [line for line in POLICY.splitlines() if "replay" not in line]
+    world = World("\n".join(rules))
+    call_that_ended(world, "refused")
+    leg = CALL.invite(cseq=4, branch="another-leg")
+    assert world.passes(leg)
+    assert world.passes(CALL.answer(200, to=leg), BOB, ALICE)
+    assert world.open == set()
+    assert world.guard.statistics().holes == 0
+
+
 def test_everything_is_forgotten_in_time() -> None:
     """A guard that saw a day of calls holds what it held in the morning."""
     world = World("replay-window 1m\n" + POLICY)
