@@ -242,7 +242,7 @@ class Book:
         if message.status >= 200:
             if transaction.method == b"INVITE":
                 dialog.awaits_ack(transaction)
-            if dialog.step(_SUCCESS):
+            if dialog.step(_SUCCESS) and dialog.state is _CONFIRMED:
                 gone = self.dialogs.confirm(dialog, now.monotonic_s)
                 if gone is not None:
                     ended += forgotten(gone)

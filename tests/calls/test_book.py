@@ -630,6 +630,17 @@ def test_a_late_2xx_after_the_end_prolongs_nothing() -> None:
     assert len(desk.book.dialogs) == 0
 
 
+def test_a_2xx_between_a_bye_and_its_lost_answer_prolongs_nothing() -> None:
+    """PIN-15: a call that is being ended is over 64*T1 after its BYE, whatever is repeated."""
+    desk = Desk()
+    desk.talk()
+    desk.see(CALL.inside("BYE"), ALICE, BOB)
+    assert desk.ask(CALL.answer(200), BOB, ALICE) is KNOWN
+    assert [end.reason for end in desk.wait(LINGER_S + 2.0)] == [Reason.CALL_ENDED]
+    desk.wait(LINGER_S + 2.0)
+    assert len(desk.book.dialogs) == 0
+
+
 # --- time and room
 
 
