@@ -5,6 +5,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import unquote_to_bytes
 
+from sipguard.evidence import NOT_ASKED, Evidence
 from sipguard.moment import Moment
 from sipguard.reason import Finding, Reason
 from sipguard.verdict import Endpoint
@@ -86,7 +87,37 @@ class StreamView(Protocol):
         """The same for the callee."""
 
 
+class Proofs(Protocol):
+    """What signatures and credentials say about the message; each is verified when first asked.
+
+    May raise ``Awaited``: a certificate must be fetched first.
+    """
+
+    def aib(self) -> Evidence:
+        """Return what the Authenticated Identity Body proves (RFC 3893)."""
+
+    def smime(self) -> Evidence:
+        """Return what signed bodies prove about the session description (RFC 3261 section 23)."""
+
+    def stir(self) -> Evidence:
+        """Return what the PASSporTs prove (RFC 8224)."""
+
+    def digest(self) -> Evidence:
+        """Return what the digest credentials prove (RFC 7616)."""
+
+
+class NoProofs:
+    """Where nobody verifies, everything is unknown."""
+
+    def aib(self) -> Evidence:
+        """Return that it is unknown."""
+        return NOT_ASKED
+
+    smime = stir = digest = aib
+
+
 _NO_RATES: Final = NoRates()
+_NO_PROOFS: Final = NoProofs()
 
 
 class Subject:
@@ -107,6 +138,7 @@ class Subject:
         "noted",
         "now",
         "packet",
+        "proofs",
         "rates",
         "registration_foreign",
         "replay",
@@ -127,6 +159,7 @@ class Subject:
         self.findings: Sequence[Finding] = message.findings
         self.now = now
         self.rates = rates
+        self.proofs: Proofs = _NO_PROOFS
         self.direction = b""
         self.dialog_known = False
         self.transaction_known = False
