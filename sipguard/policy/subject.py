@@ -113,7 +113,17 @@ class NoProofs:
         """Return that it is unknown."""
         return NOT_ASKED
 
-    smime = stir = digest = aib
+    def smime(self) -> Evidence:
+        """Return that it is unknown."""
+        return NOT_ASKED
+
+    def stir(self) -> Evidence:
+        """Return that it is unknown."""
+        return NOT_ASKED
+
+    def digest(self) -> Evidence:
+        """Return that it is unknown."""
+        return NOT_ASKED
 
 
 _NO_RATES: Final = NoRates()
