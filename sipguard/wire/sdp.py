@@ -113,7 +113,7 @@ def _parse(body: bytes) -> Sdp:
     return Sdp(body, session, tuple([Media(own, session, findings) for own in sections]), findings)
 
 
-# One message asks for its body two or three times, and a trunk may bring it twice.
+# Policy and media room both ask for a message's body, and a trunk may bring it twice.
 _parse_small = lru_cache(maxsize=256)(_parse)
 
 
@@ -160,8 +160,12 @@ def _read_lines(lines: list[bytes], session: Level, findings: SdpFindings) -> li
 def _origin(session: Level, findings: SdpFindings) -> tuple[bytes, bytes, bytes]:
     """Check the lines every description needs; return session id, version and origin (SDP-2)."""
     origin = session.origin
-    if origin is None or session.name is None or not session.has_time:
-        findings.add(Reason.BAD_SDP, "no o=, s= or t= line")
+    if origin is None:
+        findings.add(Reason.BAD_SDP, "no o= line")
+    if session.name is None:
+        findings.add(Reason.BAD_SDP, "no s= line")
+    if not session.has_time:
+        findings.add(Reason.BAD_SDP, "no t= line")
     if session.name == b"":
         findings.add(Reason.SDP_ODD, "s= is empty")
     if origin is None:

@@ -36,6 +36,17 @@ def reasons(sdp: Sdp) -> set[Reason]:
     return {finding.reason for finding in sdp.findings}
 
 
+@pytest.mark.parametrize("letter", [b"o", b"s", b"t"])
+def test_says_which_line_is_missing(letter: bytes) -> None:
+    """SDP-2: the record names the one line that is not there, and no other."""
+    head = [line for line in HEAD if not line.startswith(letter + b"=")]
+    sdp = parse_sdp(lines(b"m=audio 4000 RTP/SAVP 0", head=head))
+    [finding] = sdp.findings
+    assert finding.reason is Reason.BAD_SDP
+    assert finding.detail == f"no {letter.decode()}= line"
+    assert not sdp.is_sound
+
+
 def test_reads_a_usual_description() -> None:
     """Every field that pinholes and policies ask for."""
     body = lines(
