@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Final, final
 
 RECV_OCTETS: Final = 0x11000  # the largest IP packet and its netlink attributes
-VERDICTS: Final = 8  # in one message: the first of them waits 0.2 ms at most
+VERDICTS: Final = 8  # in one message: the first waits while the other seven are judged
 ALONE: Final = 8  # the first packets of a turn: each verdict leaves at once
 
 _PACKET: Final = 0x300  # NFNL_SUBSYS_QUEUE, NFQNL_MSG_PACKET

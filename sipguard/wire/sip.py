@@ -59,7 +59,7 @@ def classify(payload: bytes) -> Kind:
     if payload[:8] == b"SIP/2.0 ":
         return Kind.SIP
     line = payload[:_MAX_START_OCTETS].lstrip(b"\r\n").partition(b"\n")[0]
-    if line.find(b"SIP/2.0") >= 0:  # ``in`` takes four times as long on bytes
+    if line.find(b"SIP/2.0") >= 0:  # ``in`` takes nearly twice as long on bytes
         return Kind.SIP
     if len(payload) <= MAX_KEEPALIVE_OCTETS and not payload.strip(_PADDING):
         return Kind.EMPTY_KEEPALIVE
