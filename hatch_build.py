@@ -1,7 +1,7 @@
 """Build hook: compile the packet's way with mypyc when a wheel is built.
 
 The modules are plain Python and run unchanged without it; compiled they take
-half the time per message. An editable install stays pure, so that what is
+a third of the time per message. An editable install stays pure, so that what is
 edited is what runs. Without a C compiler, or with ``SIPGUARD_PURE=1``, the
 wheel is pure as well, and says so.
 """
