@@ -24,21 +24,6 @@ from exchange import (
 from sipguard.wire.sip import parse_message
 
 
-@pytest.fixture
-def exchange() -> Exchange:
-    """The strict policy as shipped, and a clock."""
-    return Exchange()
-
-
-@pytest.fixture
-def call(exchange: Exchange) -> Call:
-    """An answered call with media, of which the attacker has heard every octet."""
-    made = Call(exchange)
-    made.establish()
-    assert made.has_media
-    return made
-
-
 class TestForgedInDialog:
     """Requests inside a call, from a host that is not on its path."""
 

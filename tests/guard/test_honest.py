@@ -21,21 +21,6 @@ from exchange import (
 from sipguard.wire.sip import parse_message
 
 
-@pytest.fixture
-def exchange() -> Exchange:
-    """The strict policy as shipped, and a clock."""
-    return Exchange()
-
-
-@pytest.fixture
-def call(exchange: Exchange) -> Call:
-    """An answered call with media."""
-    made = Call(exchange)
-    made.establish()
-    assert made.has_media
-    return made
-
-
 def held(address: str, port: int, direction: str, version: int = 2) -> str:
     return sdp(address, port, f"a={direction}", version=version)
 
