@@ -18,6 +18,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 # What runs once per message. Loading, recording and showing stay as they are.
 COMPILED: Final = (
     "evidence.py",
+    "eviction.py",
     "moment.py",
     "verdict.py",
     "rates.py",

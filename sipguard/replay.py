@@ -11,6 +11,7 @@ from enum import Enum
 from itertools import islice
 from typing import Final, final
 
+from sipguard.eviction import Eldest
 from sipguard.moment import Moment
 from sipguard.native import mypyc_attr
 from sipguard.reason import Finding, Reason
@@ -71,6 +72,7 @@ class Memory:
         self._window_s = window_s
         self._capacity = capacity
         self._entries: dict[int, _Entry] = {}
+        self._eldest: Eldest[int] = Eldest()
         self.forgotten = 0
 
     def __len__(self) -> int:
@@ -103,8 +105,9 @@ class Memory:
         if entry is not None:
             del self._entries[key]
         elif len(self._entries) >= self._capacity:
-            del self._entries[next(iter(self._entries))]
+            self._eldest.pop_from(self._entries)
             self.forgotten += 1
+        self._eldest.came(key)
         self._entries[key] = _Entry(
             _content_of(message, ids), leg, now.monotonic_s + self._window_s
         )

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "sipguard"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = [
-    {"reason", "moment", "native"},
+    {"reason", "moment", "native", "eviction"},
     {"errors", "verdict", "evidence"},
     {"wire", "journal"},
     {"policy", "identity", "calls", "media", "replay", "rates", "refusal", "streams"},

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from heapq import heappop, heappush
 from typing import Final, Generic, Protocol, TypeVar, final
 
+from sipguard.eviction import Eldest
+
 SLOT_S: Final = 1.0
 HORIZON_S: Final = (
     60.0  # every entry is looked at this often; what was taken out early is freed then
@@ -37,6 +39,7 @@ class ExpiringTable(Generic[K, V]):
         self._entries: dict[K, V] = {}
         self._calendar: dict[int, list[K]] = {}
         self._slots: list[int] = []  # a heap of the calendar's keys
+        self._eldest: Eldest[K] = Eldest()
         self.forgotten = 0
 
     def __len__(self) -> int:
@@ -50,12 +53,16 @@ class ExpiringTable(Generic[K, V]):
         return self._entries.get(key)
 
     def put(self, key: K, entry: V, now_s: float) -> V | None:
-        """Add *entry*; return the one that had to go for it, if any."""
-        evicted = None
+        """Add *entry*; return the one that had to go for it, under the same key or for room."""
         entries = self._entries
-        if len(entries) >= self._capacity and key not in entries:
-            evicted = entries.pop(next(iter(entries)))
-            self.forgotten += 1
+        evicted = entries.get(key)
+        if evicted is entry:
+            evicted = None
+        elif evicted is None:
+            self._eldest.came(key)
+            if len(entries) >= self._capacity:
+                evicted = self._eldest.pop_from(entries)
+                self.forgotten += 1
         entries[key] = entry
         self._schedule(key, entry.expires_at_s, now_s)
         return evicted

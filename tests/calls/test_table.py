@@ -37,11 +37,14 @@ def test_a_full_table_gives_up_its_oldest_and_counts() -> None:
 
 
 def test_the_same_key_again_evicts_nobody() -> None:
-    """A replacement takes the place it replaces, and the old entry's end does not end it."""
+    """A replacement returns what it replaces, and the old entry's end does not end it."""
     table: ExpiringTable[str, Entry] = ExpiringTable(1)
-    table.put("a", Entry(2.0), 0.0)
+    old = Entry(2.0)
+    table.put("a", old, 0.0)
     new = Entry(9.0)
+    assert table.put("a", new, 0.0) is old
     assert table.put("a", new, 0.0) is None
+    assert table.forgotten == 0
     assert list(table.expire(5.0)) == []
     assert table.get("a") is new
     assert list(table.expire(10.0)) == [new]
@@ -117,8 +120,10 @@ def test_never_more_than_its_capacity_and_never_a_lost_entry(
             entry = Entry(now_s + seconds)
             evicted = table.put(key, entry, now_s)
             if evicted is not None:
-                oldest = next(iter(inside))
-                assert inside.pop(oldest) is evicted
+                oldest = key if key in inside else next(iter(inside))
+                assert inside[oldest] is evicted
+                if oldest != key:
+                    del inside[oldest]
             inside[key] = entry
         elif what == "r":
             assert table.remove(key) is inside.pop(key, None)
