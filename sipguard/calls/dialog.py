@@ -243,9 +243,13 @@ class Dialog:
         return True
 
     def saw_cseq(self, from_caller: bool, source: bytes, destination: bytes, cseq: int) -> None:
-        """Remember the CSeq of an accepted request."""
+        """Remember the CSeq of an accepted request, unless a later one came first.
+
+        A 2xx that is repeated after a re-INVITE still names the first INVITE's.
+        """
         if self._is_first_hop(from_caller, source, destination):
-            self.hop_cseq = cseq
+            if cseq > self.hop_cseq:
+                self.hop_cseq = cseq
             return
         if self.hop_cseq < 0:
             self.hop_cseq = cseq
@@ -254,7 +258,12 @@ class Dialog:
             self.hop_from_caller = from_caller
             return
         way = (shared(source), shared(destination), from_caller)
-        others = tuple([hop for hop in self.other_hops if hop[1:] != way])
+        others: list[HopCSeq] = []
+        for hop in self.other_hops:
+            if hop[1:] != way:
+                others.append(hop)
+            elif hop[0] >= cseq:
+                return
         if len(others) < 2 * HOSTS - 1:
             self.other_hops = (*others, (cseq, *way))
 
