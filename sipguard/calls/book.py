@@ -88,7 +88,7 @@ class Book:
 
     def _stand_of_ack(self, ids: Ids, packet: Packet) -> Stand:
         transaction = self.transactions.of_request(ids, b"INVITE")
-        if transaction is None:
+        if transaction is None or transaction.call_id != ids.call_id:
             transaction = self.transactions.refused_invite(ids)
         if transaction is not None and transaction.final_status >= 300:
             if transaction.source != packet.src or transaction.cseq != ids.cseq:

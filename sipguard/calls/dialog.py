@@ -169,6 +169,14 @@ class Dialog:
         self.state = after
         return True
 
+    def is_named(self, call_id: bytes, tag: bytes, other_tag: bytes) -> bool:
+        """Whether these are its names, in either direction: two calls may share a place."""
+        if self.call_id != call_id:
+            return False
+        if self.caller_tag == tag:
+            return self.callee_tag == other_tag
+        return self.caller_tag == other_tag and self.callee_tag == tag
+
     def is_from_caller(self, from_tag: bytes) -> bool:
         """Which end a request comes from, by its From tag."""
         return self.caller_tag == from_tag
@@ -323,8 +331,9 @@ def _invite_of(from_caller: bool, cseq: int) -> int:
 def place_of(call_id: bytes, tag: bytes, other_tag: bytes) -> Place:
     """Return what stands for a dialog in the tables, the same for both directions (DLG-1).
 
-    64 bits keyed by the interpreter's random seed: nobody outside can aim for a
-    collision, and 100,000 dialogs meet by chance once in 10^9 runs.
+    64 bits keyed by the interpreter's random seed: 100,000 dialogs meet by chance
+    once in 10^9 runs. Where PYTHONHASHSEED is fixed somebody can aim for it, so
+    whoever looks there asks :meth:`Dialog.is_named`.
     """
     if tag < other_tag:
         return hash((call_id, tag, other_tag))

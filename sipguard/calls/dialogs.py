@@ -22,6 +22,7 @@ class Dialogs:
         self._expected: ExpiringTable[Place, Dialog] = ExpiringTable(max(capacity // 8, 64))
         # Nor may subscriptions push out calls: they cost their maker nothing.
         self._subscribed: ExpiringTable[Place, Dialog] = ExpiringTable(capacity)
+        self._answered_first = (self._confirmed, self._early, self._subscribed)
         self._session_limit_s = session_limit_s
 
     def __len__(self) -> int:
@@ -41,15 +42,17 @@ class Dialogs:
         place = place_of(call_id, from_tag, to_tag)
         if not to_tag:
             dialog = self._expected.get(place)
-            if dialog is not None:
+            if dialog is not None and dialog.is_named(call_id, from_tag, to_tag):
                 return dialog
-        dialog = self._confirmed.get(place)
-        if dialog is None:
-            dialog = self._early.get(place)
-        if dialog is None:
-            dialog = self._subscribed.get(place)
-        if dialog is None and not from_tag:
-            dialog = self._expected.get(place)
+        for table in self._answered_first:
+            dialog = table.get(place)
+            if dialog is not None and dialog.is_named(call_id, from_tag, to_tag):
+                return dialog
+        if from_tag:
+            return None
+        dialog = self._expected.get(place)
+        if dialog is None or not dialog.is_named(call_id, from_tag, to_tag):
+            return None
         return dialog
 
     def open(
@@ -61,7 +64,7 @@ class Dialogs:
         if not callee_tag:
             table = self._expected
             dialog.expires_at_s = now_s + LINGER_S  # timer N of RFC 6665 section 4.1.2.4
-        return dialog, table.put(dialog.place, dialog, now_s)
+        return dialog, _put(table, dialog, now_s)
 
     def drop(self, dialog: Dialog) -> None:
         """Forget a dialog that is over, before its time: another takes its tags."""
@@ -72,11 +75,12 @@ class Dialogs:
     def confirm(self, dialog: Dialog, now_s: float) -> Dialog | None:
         """Keep an answered dialog for as long as its call lasts; return one that had to go."""
         self.refresh(dialog, now_s)
-        if self._early.remove(dialog.place) is None:
+        if self._early.get(dialog.place) is not dialog:
             return None
+        self._early.remove(dialog.place)
         is_call = dialog.invite >= 0 or dialog.learned
         table = self._confirmed if is_call else self._subscribed
-        return table.put(dialog.place, dialog, now_s)
+        return _put(table, dialog, now_s)
 
     def refresh(self, dialog: Dialog, now_s: float) -> None:
         """Start the session timer anew (RFC 4028; PIN-15), never past the session limit."""
@@ -106,3 +110,9 @@ class Dialogs:
         """Remove and yield dialogs that ended, or whose timers ran out."""
         for table in self._tables:
             yield from table.expire(now_s)
+
+
+def _put(table: ExpiringTable[Place, Dialog], dialog: Dialog, now_s: float) -> Dialog | None:
+    """Add *dialog*; return another call's that had to go, for room or from the same place."""
+    gone = table.put(dialog.place, dialog, now_s)
+    return None if gone is None or gone.key == dialog.key else gone

@@ -27,7 +27,8 @@ DEFAULT_EXPIRES_S: Final = 3600  # RFC 3261 section 10.2.1.1; SIP-32
 TO_TAGS: Final = 16  # forks of one INVITE that are told apart
 
 # A hash of branch, sent-by and method. 64 bits keyed by the interpreter's random seed:
-# nobody outside can aim for a collision, and 400,000 entries meet by chance once in 10^8 runs.
+# 400,000 entries meet by chance once in 10^8 runs. Where PYTHONHASHSEED is fixed somebody can
+# aim for it, so the book holds the Call-ID against every message that is no plain repetition.
 TransactionKey = object
 InviteKey = tuple[bytes, bytes, int]  # Call-ID, From tag, CSeq
 

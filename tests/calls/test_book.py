@@ -202,6 +202,16 @@ def test_the_ack_to_a_failure_comes_from_the_inviter() -> None:
     assert desk.ask(CALL.ack_to_failure()) is KNOWN, "the 486 was retransmitted"
 
 
+def test_the_ack_to_a_failure_names_its_call() -> None:
+    """TXN-2: the INVITE's branch with another Call-ID acknowledges nothing."""
+    desk = Desk()
+    desk.see(CALL.invite(), ALICE, BOB)
+    desk.see(CALL.answer(486), BOB, ALICE)
+    foreign = CALL.ack_to_failure().replace(b"Call-ID: call-1", b"Call-ID: call-9")
+    assert desk.why(foreign) is Reason.STRAY_ACK
+    assert desk.ask(CALL.ack_to_failure()) is KNOWN
+
+
 def test_the_ack_to_a_failure_under_a_branch_of_its_own() -> None:
     """TXN-2: everything else fits, and it comes from the inviter."""
     desk = Desk()
@@ -753,6 +763,15 @@ def test_a_learned_dialog_is_one_of_both_ends() -> None:
     assert desk.ask(bye) is KNOWN
     desk.see(response(bye, 200), BOB, ALICE)
     assert ended(desk) == [(b"b", Reason.CALL_ENDED)]
+
+
+def test_a_repeated_2xx_lets_no_old_request_pass() -> None:
+    """DLG-2: the first INVITE's 200 comes again after the re-INVITE; CSeq 2 stays spent."""
+    desk = Desk()
+    desk.talk()
+    assert desk.ask(CALL.inside("INVITE", cseq=2)) is KNOWN
+    assert desk.ask(CALL.answer(200), BOB, ALICE) is KNOWN
+    assert desk.why(CALL.inside("INFO", cseq=2)) is Reason.OLD_CSEQ
 
 
 def test_a_transaction_confirms_with_its_ack() -> None:

@@ -11,6 +11,7 @@ from sipguard.calls.dialog import (
     Dialog,
     DialogEvent,
     DialogState,
+    place_of,
 )
 from sipguard.calls.dialogs import Dialogs
 from sipguard.calls.ladder import LADDER_STEPS
@@ -80,6 +81,52 @@ def test_cseq_counts_for_each_end_and_each_hop() -> None:
     assert dialog.is_new_cseq(True, A, P, 300), "gaps are legal"
     assert dialog.is_new_cseq(True, P, B, 2)
     assert dialog.is_new_cseq(False, P, A, 1)
+
+
+def test_a_late_answer_lowers_no_cseq() -> None:
+    """DLG-2: a first INVITE's 2xx, repeated after a re-INVITE, lets no old request pass again."""
+    dialog = Dialog(*KEY, 0.0)
+    for hop in ((A, P), (P, B)):
+        dialog.saw_cseq(True, *hop, 1)
+        dialog.saw_cseq(True, *hop, 5)
+        dialog.saw_cseq(True, *hop, 1)
+        assert not dialog.is_new_cseq(True, *hop, 5)
+        assert dialog.is_new_cseq(True, *hop, 6)
+    assert len(dialog.highest_cseqs) == 2
+
+
+def test_two_calls_in_one_place_are_never_mixed() -> None:
+    """DLG-1: a place is a hash, and whoever knows its seed can aim for another call's."""
+    dialogs = Dialogs(100, 3600.0)
+    stranger, _ = dialogs.open(b"call-2", b"x", b"y", 0.0)
+    stranger.place = place_of(*KEY)
+    for table in dialogs._tables:
+        table.put(stranger.place, stranger, 0.0)
+        assert dialogs.find(*KEY) is None
+        assert dialogs.find(KEY[0], KEY[2], KEY[1]) is None
+        assert table.remove(stranger.place) is stranger
+    dialogs._confirmed.put(stranger.place, stranger, 0.0)
+    mine, gone = dialogs.open(*KEY, 0.0)
+    assert gone is None
+    mine.saw_invite(True, 1)
+    assert dialogs.find(*KEY) is mine
+    assert dialogs.find(KEY[0], KEY[2], KEY[1]) is mine
+    assert dialogs.confirm(mine, 0.0) is stranger, "its pinholes must close"
+    assert dialogs.find(*KEY) is mine
+
+
+def test_a_call_that_loses_its_place_is_told() -> None:
+    """Whoever is put out of a place is given back, so that its media ends with it."""
+    dialogs = Dialogs(100, 3600.0)
+    stranger = Dialog(b"call-2", b"x", b"y", 0.0)
+    stranger.place = place_of(*KEY)
+    dialogs._early.put(stranger.place, stranger, 0.0)
+    mine, gone = dialogs.open(*KEY, 0.0)
+    assert gone is stranger
+    again, gone = dialogs.open(*KEY, 0.0)
+    assert gone is None
+    assert dialogs.confirm(mine, 0.0) is None, "it stands there no longer"
+    assert dialogs.find(*KEY) is again
 
 
 def test_cseq_zero_is_a_number() -> None:
