@@ -4,7 +4,6 @@ import gc
 import os
 import signal
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +15,10 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from sipguard.edge import policy_file
+from sipguard.edge import journal, policy_file
 from sipguard.edge.control import INTERVAL_S, StatusReport, write_status
 from sipguard.edge.from_policy import plan_of
+from sipguard.edge.journal import Journal
 from sipguard.edge.netfilter import Netfilter
 from sipguard.edge.nfqueue import MAX_PACKETS, Queue
 from sipguard.edge.plan import Plan
@@ -29,20 +29,14 @@ from sipguard.edge.store import Store
 from sipguard.edge.turnstile import Turnstile, now
 from sipguard.errors import EdgeError, PolicyError
 from sipguard.guard import Guard
-from sipguard.journal.ledger import Ledger
-from sipguard.journal.observation import Observation
-from sipguard.journal.record import Record
 from sipguard.verdict import Effect, OpenPinhole, Reply
 
 TICK_S: Final = 1.0
-JOURNAL_S: Final = 0.5
 OVERLOAD_S: Final = 0.25
 WATCH_S: Final = 2.0
 COLLECT_S: Final = 60.0
 QUIET_PACKETS: Final = 50  # in one tick
 OVERLOADED_AT: Final = MAX_PACKETS // 2
-MAX_OBSERVATIONS: Final = 10_000
-OBSERVATIONS_A_TURN: Final = 100  # a record costs about half a millisecond
 
 
 class Reactor(Protocol):
@@ -90,10 +84,8 @@ class GuardService(Service):
         self._netfilter = Netfilter(self._plan(loaded))
         self._queues: list[Queue] = []
         self._replies: ReplySender | None = None
-        self._ledger = Ledger()
+        self._journal = Journal(store)
         self._guard: Guard | None = None
-        self._observations: deque[Observation] = deque()
-        self._lost_observations = 0
         self._started_s = time.time()
         self._last_reload = ""
         self._turnstile = Turnstile(self._apply, self._reply)
@@ -117,7 +109,7 @@ class GuardService(Service):
     def privilegedStartService(self) -> None:
         """Bind the queues, then install the rules: a busy queue leaves nothing behind."""
         try:
-            self._ledger = Ledger(after=self._store.open())
+            self._journal = Journal(self._store, self._store.open())
             plan = self._netfilter.plan
             for number in range(plan.queues[0], plan.queues[1] + 1):
                 queue = Queue(
@@ -136,7 +128,7 @@ class GuardService(Service):
         self._guard = Guard(
             self._loaded.policy,
             os.urandom(32),
-            record=self._observe,
+            record=self._journal.observe,
             learning=bool(adopted),
         )
         self._turnstile.guard = self._guard
@@ -154,7 +146,7 @@ class GuardService(Service):
             self._reactor.addReader(queue)
         for seconds, work in (
             (TICK_S, self._tick),
-            (JOURNAL_S, self._write_journal),
+            (journal.TURN_S, self._turn_journal),
             (INTERVAL_S, self._write_status),
             (OVERLOAD_S, self._look_at_the_queue),
             (WATCH_S, self._look_at_the_policy),
@@ -187,7 +179,7 @@ class GuardService(Service):
         for queue in self._queues:
             self._reactor.removeReader(queue)
         keep = self._loaded.policy.on_exit == "keep"
-        self._write_all_records()
+        self._journal.finish(time.time())
         self._write_status()
         try:
             self._netfilter.remove(keep=keep)
@@ -220,13 +212,6 @@ class GuardService(Service):
             what = "open" if isinstance(effect, OpenPinhole) else "close"
             self.log.warn("the kernel did not {what} {hole}", what=what, hole=effect.hole)
 
-    def _observe(self, observation: Observation) -> None:
-        """Called by the guard; the record is made after the verdict, in another turn."""
-        if len(self._observations) >= MAX_OBSERVATIONS:
-            self._lost_observations += 1
-            return
-        self._observations.append(observation)
-
     # --- in turns
 
     def _guarded(self, work: Callable[[], None]) -> None:
@@ -257,22 +242,8 @@ class GuardService(Service):
             self._collected_at_s = now_s
             gc.collect()
 
-    def _write_journal(self) -> None:
-        records: list[Record] = []
-        for _ in range(min(OBSERVATIONS_A_TURN, len(self._observations))):
-            record = self._ledger.note(self._observations.popleft())
-            if record is not None:
-                records.append(record)
-        now_s = time.time()
-        records += self._ledger.flush(now_s)
-        if records or self._store.waiting:
-            self._store.write(records, now_s)
-
-    def _write_all_records(self) -> None:
-        while self._observations:
-            self._write_journal()
-        while records := self._ledger.flush(time.time() + 3600):
-            self._store.write(records, time.time())
+    def _turn_journal(self) -> None:
+        self._journal.turn(time.time())
 
     def _look_at_the_queue(self) -> None:
         if self._guard is None:
@@ -370,7 +341,7 @@ class GuardService(Service):
         report.by_verdict = dict(self._turnstile.by_verdict)
         report.by_reason = dict(self._turnstile.by_reason)
         report.records = self._store.written
-        report.lost_records = self._store.all_lost + self._lost_observations
+        report.lost_records = self._store.all_lost + self._journal.lost
         report.store_error = self._store.last_error
         report.errors = self._errors + sum(queue.counts().failures for queue in self._queues)
         report.rules = rule_hits(policy, now_s - time.monotonic())

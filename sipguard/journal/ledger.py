@@ -242,7 +242,8 @@ class Ledger:
         self._grown[group.record.id] = group
 
     def _tallies(self, seen: Observation) -> tuple[tuple[_Tally, int], tuple[_Tally, int]]:
-        times = _WANTED if seen.judged is Action.ACCEPT else 1
+        wanted = seen.judged is Action.ACCEPT and seen.place
+        times = _WANTED if wanted else 1
         by_source = self._tally(self._sources, (seen.src, seen.rule, seen.reason), seen.utc_s)
         by_reason = self._tally(self._reasons, (b"", seen.rule, seen.reason), seen.utc_s)
         return (by_source, self._per_source * times), (by_reason, self._per_reason * times)

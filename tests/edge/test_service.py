@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from phones import ALICE, ANSWER, BOB, OFFER, octets
 
+from sipguard.edge import journal
 from sipguard.edge import service as room
 from sipguard.edge.plan import Plan
 from sipguard.edge.policy_file import load
@@ -191,7 +192,7 @@ def test_what_was_done_is_counted_and_recorded(gateway: Gateway) -> None:
     """Verdicts, reasons and records reach the status and the store."""
     gateway.send(INVITE)
     gateway.send(ANSWERED.replace(b"z9hG4bK-1", b"z9hG4bK-2"), BOB, ALICE)
-    gateway.service._write_all_records()
+    gateway.service._journal.finish(0)
     report = gateway.service.report()
     assert report.packets == 2
     assert report.by_verdict == {"accept": 1, "drop": 1}
@@ -275,7 +276,7 @@ def test_records_beyond_the_room_are_counted_as_lost(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A flood of refusals costs records, never memory."""
-    monkeypatch.setattr(room, "MAX_OBSERVATIONS", 3)
+    monkeypatch.setattr(journal, "MAX_WAITING", 3)
     for _ in range(5):
         gateway.send(b"GET / HTTP/1.1\r\n\r\n")
     assert gateway.service.report().lost_records == 2
@@ -286,7 +287,7 @@ def test_an_exception_of_the_guard_reaches_the_queue(
 ) -> None:
     """The queue gives the verdict then, fail closed or open (tests/edge/test_nfqueue.py)."""
 
-    monkeypatch.setattr(gateway.service, "_observations", None)
+    monkeypatch.setattr(gateway.service._journal, "_waiting", None)
     with pytest.raises(TypeError):
         gateway.send(b"GET / HTTP/1.1\r\n\r\n")
 
