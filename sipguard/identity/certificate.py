@@ -58,7 +58,7 @@ _SHA2: Final = frozenset(
     )
 )
 # What the reading of hostile DER raises; a property test holds that nothing else comes.
-_UNREADABLE: Final = (
+UNREADABLE: Final = (
     ValueError,
     TypeError,
     OverflowError,
@@ -100,7 +100,6 @@ class Certificate:
         "purposes",
         "serial",
         "subject",
-        "subject_text",
         "tn_auth_list",
         "usage",
         "users",
@@ -113,7 +112,6 @@ class Certificate:
         self.version: Final = read.version
         self.serial: Final = read.serial_number
         self.issuer, self.subject = _cut_names(der)
-        self.subject_text: Final = shown(read.subject.rfc4514_string().encode())
         self.not_before_s: Final = read.not_valid_before_utc.timestamp()
         self.not_after_s: Final = read.not_valid_after_utc.timestamp()
         self.digest: Final = _digest_of(read)
@@ -129,7 +127,7 @@ class Certificate:
         names = self._read_extensions(read)
         self.users: Final = names.users
         self.domains: Final = names.domains
-        self.named: Final = _name_shown(names, self.subject_text)
+        self.named: Final = _name_shown(names, self.subject)
 
     def _read_extensions(self, read: x509.Certificate) -> Names:
         alternatives: list[x509.GeneralName] | None = None
@@ -153,8 +151,7 @@ class Certificate:
                     pass
         if alternatives is not None and len(alternatives) > MAX_NAMES:
             raise ValueError(f"more than {MAX_NAMES} names")
-        common = read.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
-        return names_in(alternatives, str(common[0].value) if len(common) == 1 else "")
+        return names_in(alternatives, "" if alternatives is not None else _common_name(read))
 
     def _keep(self, extension: x509.UnrecognizedExtension) -> None:
         if extension.oid == TN_AUTH_LIST:
@@ -163,6 +160,11 @@ class Certificate:
             self.claim_constraints = extension.value
         elif extension.oid == ENHANCED_CLAIM_CONSTRAINTS:
             self.enhanced_claim_constraints = extension.value
+
+    @property
+    def title(self) -> str:
+        """What a sentence calls it: its first name, or its subject; printable."""
+        return shown(self.named)
 
     @property
     def is_self_signed(self) -> bool:
@@ -187,7 +189,7 @@ class Certificate:
         return hash(self.der)
 
     def __repr__(self) -> str:
-        return f"Certificate({shown(self.named)!r}, serial={self.serial:x})"
+        return f"Certificate({self.title!r}, serial={self.serial:x})"
 
 
 def read_certificate(der: bytes) -> Certificate:
@@ -209,7 +211,7 @@ def _read(der: bytes) -> Certificate:
             # A serial of zero, which old tools gave to roots, warns; it is borne here.
             warnings.simplefilter("ignore")
             return Certificate(der, x509.load_der_x509_certificate(der))
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         detail = "a certificate that breaks RFC 5280"
         if str(error) == f"more than {MAX_NAMES} names":
             detail = f"a certificate with {error}"
@@ -261,7 +263,7 @@ def _read_key(read: x509.Certificate) -> tuple[PublicKey | None, str]:
     """Return the key and why it must not be used; no arithmetic is done with it here."""
     try:
         key = read.public_key()
-    except _UNREADABLE:
+    except UNREADABLE:
         return None, "its key is of an unknown kind or malformed"
     match key:
         case rsa.RSAPublicKey():
@@ -286,8 +288,21 @@ def _rsa_weakness(key: rsa.RSAPublicKey) -> str:
     return ""
 
 
-def _name_shown(names: Names, subject_text: str) -> bytes:
+def _common_name(read: x509.Certificate) -> str:
+    found = read.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
+    return str(found[0].value) if len(found) == 1 else ""
+
+
+def name_text(name: bytes) -> str:
+    """Return a DER Name as people write it, printable: ``CN=Example Root,O=Example``."""
+    try:
+        return shown(x509.Name.from_bytes(name).rfc4514_string().encode()) or "no name"
+    except UNREADABLE:
+        return "an unreadable name"
+
+
+def _name_shown(names: Names, subject: bytes) -> bytes:
     if names.users:
         user, host = names.users[0]
         return b"sip:" + user + b"@" + host
-    return names.domains[0] if names.domains else subject_text.encode()
+    return names.domains[0] if names.domains else name_text(subject).encode()
