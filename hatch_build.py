@@ -35,6 +35,7 @@ COMPILED: Final = (
     "policy/compile.py",
     "policy/fields.py",
     "policy/leaves.py",
+    "policy/proven.py",
     "policy/questions.py",
     "policy/readings.py",
     "policy/resolve.py",

@@ -96,19 +96,37 @@ def subject(
     return made
 
 
-def load(text: str, **files: str) -> Policy:
-    """Load a policy from text; *files* are those that it may include."""
-    texts = {"p": text, **files}
+class Texts:
+    """Files as a test wants them; a name with a slash stands in a folder."""
 
-    def read(name: str) -> str:
-        if name not in texts:
+    def __init__(self, files: Mapping[str, str | bytes]) -> None:
+        self._files = files
+
+    def text(self, name: str) -> str:
+        """Return a file's text."""
+        return self.octets(name).decode("utf-8", "surrogatepass")
+
+    def octets(self, name: str) -> bytes:
+        """Return a file's octets."""
+        if name not in self._files:
             raise FileNotFoundError(2, "No such file or directory")
-        return texts[name]
+        found = self._files[name]
+        return found if isinstance(found, bytes) else found.encode("utf-8", "surrogatepass")
 
-    return load_policy("p", read)
+    def names(self, folder: str) -> tuple[str, ...] | None:
+        """Return the names in a folder, ``None`` if nothing is in it."""
+        prefix = f"{folder}/"
+        inside = sorted(name for name in self._files if name.startswith(prefix))
+        return tuple(name.removeprefix(prefix) for name in inside) or None
 
 
-def problems_of(text: str, **files: str) -> tuple[Problem, ...]:
+def load(text: str, **files: str | bytes) -> Policy:
+    """Load a policy from text; *files* are those that it may include, or trust."""
+    texts = Texts({"p": text, **files})
+    return load_policy("p", texts.text, texts)
+
+
+def problems_of(text: str, **files: str | bytes) -> tuple[Problem, ...]:
     """Return what is wrong with a policy; nothing if it loads."""
     try:
         load(text, **files)

@@ -12,11 +12,12 @@ if TYPE_CHECKING:
 
 def read_policy(name: str, screen: Screen) -> "Policy | None":
     """Return the policy, its warnings said; or ``None``, its errors said."""
-    from sipguard.edge.policy_file import read_text
+    from sipguard.edge.policy_file import Files
     from sipguard.policy.load import load_policy  # the grammar takes time that others need not
 
+    files = Files()
     try:
-        policy = load_policy(name, read_text)
+        policy = load_policy(name, files.text, files)
     except PolicyError as error:
         for problem in error.problems:
             screen.note(_line(screen, problem, "error", Style.REFUSED))

@@ -1,7 +1,6 @@
-"""Policy files on the disk: reading them, and seeing that they changed."""
+"""Policy files, certificates and all else a policy names: reading them, seeing them change."""
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -23,36 +22,73 @@ class LoadedPolicy(NamedTuple):
 
 def read_text(name: str) -> str:
     """Return a file's text; ``OSError`` or ``ValueError`` where it has none."""
+    return _read(name).decode("utf-8")
+
+
+def _read(name: str) -> bytes:
     with Path(name).open("rb") as stream:
         octets = stream.read(MAX_OCTETS + 1)
     if len(octets) > MAX_OCTETS:
         raise ValueError(f"it is larger than {MAX_OCTETS >> 20} MiB")
-    return octets.decode("utf-8")
+    return octets
 
 
-def load(name: str, mode: str, now_s: float) -> LoadedPolicy:
+class Files:
+    """Reads what a policy is made of, and keeps what tells whether any of it has changed.
+
+    ``mtimes_ns`` has every file and folder that was looked at, those that are
+    not there as 0, so that a certificate that was missing is seen to come.
+    """
+
+    def __init__(self) -> None:
+        self.mtimes_ns: dict[str, int] = {}
+        self._digest = hashlib.sha256()
+
+    @property
+    def digest(self) -> str:
+        """What identifies all that was read."""
+        return self._digest.hexdigest()[:16]
+
+    def text(self, name: str) -> str:
+        """Return a policy file's text; ``OSError`` or ``ValueError`` where it has none."""
+        return self.octets(name).decode("utf-8")
+
+    def octets(self, name: str) -> bytes:
+        """Return a file's octets; ``OSError`` or ``ValueError`` where it cannot be read."""
+        # The time first: a change between the two is seen at the next look.
+        self.mtimes_ns[name] = mtime_ns(name)
+        octets = _read(name)
+        self._digest.update(octets)
+        return octets
+
+    def names(self, folder: str) -> tuple[str, ...] | None:
+        """Return the files in a folder but the hidden ones, sorted; ``None`` if it is none."""
+        path = Path(folder)
+        if not path.is_dir():
+            return None
+        self.mtimes_ns[folder] = mtime_ns(folder)
+        return tuple(
+            sorted(
+                inner.name
+                for inner in path.iterdir()
+                if not inner.name.startswith(".") and inner.is_file()
+            )
+        )
+
+
+def load(name: str, mode: str, now_s: float, files: Files | None = None) -> LoadedPolicy:
     """Read and check a policy with everything it includes; *mode* overrides its own if not empty.
+
+    *files* tells afterwards what was looked at, also where nothing was loaded.
 
     Raises:
         PolicyError: With every problem found.
     """
-    digest = hashlib.sha256()
-    mtimes_ns: dict[str, int] = {}
-    policy = load_policy(name, _reader(digest.update, mtimes_ns))
+    files = files or Files()
+    policy = load_policy(name, files.text, files)
     if mode:
         policy = replace(policy, mode=mode)
-    return LoadedPolicy(policy, digest.hexdigest()[:16], now_s, mtimes_ns)
-
-
-def _reader(update: Callable[[bytes], None], mtimes_ns: dict[str, int]) -> Callable[[str], str]:
-    def read(name: str) -> str:
-        # The time first: a change between the two is seen at the next look.
-        mtimes_ns[name] = mtime_ns(name)
-        text = read_text(name)
-        update(text.encode())
-        return text
-
-    return read
+    return LoadedPolicy(policy, files.digest, now_s, files.mtimes_ns)
 
 
 def has_changed(loaded: LoadedPolicy) -> bool:

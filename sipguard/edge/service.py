@@ -292,17 +292,18 @@ class GuardService(Service):
     def reload(self) -> None:
         """Read the policy anew; on any error the last good one stays in force, whole."""
         before = self._loaded
+        files = policy_file.Files()
+        name, mode = self._settings.policy_file, self._settings.mode
         try:
-            loaded = policy_file.load(self._settings.policy_file, self._settings.mode, time.time())
+            loaded = policy_file.load(name, mode, time.time(), files)
             plan = self._plan(loaded)
             if plan != self._netfilter.plan:
                 self._netfilter.reinstall(plan)
         except (PolicyError, EdgeError) as error:
             # Do not try the same bad file again until it is written once more.
-            names = before.mtimes_ns
-            self._loaded = before._replace(
-                mtimes_ns={name: policy_file.mtime_ns(name) for name in names}
-            )
+            # What it named and lacked is watched, too: it may come.
+            seen = {name: policy_file.mtime_ns(name) for name in before.mtimes_ns}
+            self._loaded = before._replace(mtimes_ns={**seen, **files.mtimes_ns})
             self._last_reload = f"refused: {error}"
             self.log.error(
                 "policy not reloaded, the last good one stays in force:\n{error}", error=error

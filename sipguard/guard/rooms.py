@@ -129,13 +129,16 @@ def _judgement_of(ruling: Ruling, finding: Finding | None) -> Judgement:
     else:
         reason = Reason.ACCEPTED if action is Action.ACCEPT else Reason.REFUSED_BY_RULE
         detail, octets = "", b""
+    status = rule.status
+    if action is Action.REJECT and not status:  # plain reject: what the finding itself answers
+        status = (finding.reason.status if finding is not None else 0) or 403
     return Judgement(
         action,
         reason,
         rule.name,
         rule.place,
         detail,
-        rule.status,
+        status,
         rule.phrase,
         octets,
         rule.log,

@@ -1,14 +1,20 @@
-"""What works but was hardly meant: rules that can never match, sets that nothing uses."""
+"""What works but was hardly meant: rules that can never match, sets and trust nothing uses."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Final
 
+from sipguard.policy import syntax
+from sipguard.policy.asked import fields_named, proofs_of
 from sipguard.policy.compile import Fixed, Situation, narrow
 from sipguard.policy.names import Names
 from sipguard.policy.problems import Problems
 from sipguard.policy.rules import Chain, Rule
 from sipguard.policy.syntax import Place
+from sipguard.policy.trust_lines import Trusts
 
 MAX_RULES_WALKED = 2000  # rules times situations; a generated policy should still load at once
+# Which trust line answers a field, by what stands before its dot; sdp is sdp.encrypted alone.
+_ANSWERED_BY: Final = {"aib": "aib", "smime": "aib", "sdp": "aib", "stir": "stir"}
 
 
 def advise(chains: Mapping[str, Chain], names: Names, problems: Problems) -> None:
@@ -19,6 +25,35 @@ def advise(chains: Mapping[str, Chain], names: Names, problems: Problems) -> Non
             _unreachable(chain, problems)
     for name in names.unused():
         problems.warn(name.at, f"set {name.text} is never used")
+
+
+def advise_trust(
+    conditions: Sequence[syntax.Condition | None], trusts: Trusts, problems: Problems
+) -> None:
+    """Warn of fields that no trust line answers, and of trust lines that nothing asks."""
+    asked: frozenset[str] = frozenset()
+    for condition in conditions:
+        for word in fields_named(condition):
+            proofs = proofs_of(word.text)
+            if proofs:
+                asked |= proofs
+                _unanswered(word, trusts, problems)
+    if "aib" in trusts.places and not asked & {"aib", "smime"}:
+        hint = "a rule must ask, as in not aib.valid"
+        problems.warn(trusts.places["aib"], "trust aib is never used", hint)
+    if "stir" in trusts.places and "stir" not in asked:
+        hint = "a rule must ask, as in stir.attest in {A B}"
+        problems.warn(trusts.places["stir"], "trust stir is never used", hint)
+
+
+def _unanswered(word: syntax.Word, trusts: Trusts, problems: Problems) -> None:
+    kind = _ANSWERED_BY.get(word.text.partition(".")[0])
+    if kind is not None and kind not in trusts.places:
+        what = f"{word.text} is always unknown without trust {kind}"
+        problems.warn(word.at, what, f'add trust {kind} ca "FILE"')
+    elif word.text == "digest.valid" and not (trusts.digest and trusts.digest.ha1):
+        what = "digest.valid is never true: there is nothing to check a response with"
+        problems.warn(word.at, what, 'add trust digest ha1 "FILE"')
 
 
 def _place(rule: Rule) -> Place:

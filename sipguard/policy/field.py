@@ -3,8 +3,11 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, Flag, auto
+from typing import Final
 
 from sipguard.policy.subject import Subject
+
+NO_PROOFS: Final[frozenset[str]] = frozenset()
 
 
 class Scope(Flag):
@@ -46,7 +49,10 @@ class Unit(Enum):
 
 @dataclass(frozen=True, slots=True)
 class FlagField:
-    """True or false. *fact*: known beforehand; *needs*: false wherever that fact is."""
+    """True or false. *fact*: known beforehand; *needs*: false wherever that fact is.
+
+    *proofs*: what is verified when this is asked; such questions come last.
+    """
 
     name: str
     doc: str
@@ -54,7 +60,7 @@ class FlagField:
     scope: Scope = Scope.HEADERS
     fact: Fact | None = None
     needs: Fact | None = None
-    is_identity: bool = False
+    proofs: frozenset[str] = NO_PROOFS
 
     @property
     def kind(self) -> str:
@@ -88,7 +94,7 @@ class TextField:
     scope: Scope = Scope.HEADERS
     style: Style = Style.EXACT
     words: tuple[str, ...] = ()
-    is_identity: bool = False
+    proofs: frozenset[str] = NO_PROOFS
 
     @property
     def kind(self) -> str:
@@ -119,6 +125,7 @@ class TextsField:
     doc: str
     read: Callable[[Subject], tuple[bytes, ...]]
     scope: Scope = Scope.HEADERS
+    proofs: frozenset[str] = NO_PROOFS
 
     @property
     def kind(self) -> str:

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from operator import attrgetter
 from typing import Final
 
-from sipguard.policy import readings
+from sipguard.evidence import Evidence, State
+from sipguard.policy import proven, readings
 from sipguard.policy.field import (
     AddressesField,
     AddressField,
@@ -128,9 +129,11 @@ _MESSAGE: Final[tuple[Field, ...]] = (
     NumberField("expires", "Expires; -1 if absent.", lambda s: _or_absent(s.message.expires), _HEADERS, Unit.SECONDS),
     TextField("body.type", "Media type of the body, such as application/sdp.", lambda s: s.message.content_type, _HEADERS, _FOLDED),
     NumberField("body.size", "Octets of the body.", lambda s: len(s.message.body), _HEADERS, Unit.OCTETS),
-    FlagField("digest.present", "The request carries Digest credentials (they are not verified).", lambda s: readings.credentials(s.message) is not None, _HEADERS),
+    FlagField("digest.present", "The request carries Digest credentials.", lambda s: readings.credentials(s.message) is not None, _HEADERS),
     TextField("digest.user", "User name of the Digest credentials; equal to nothing without any.", readings.digest_user, _HEADERS),
     TextField("digest.realm", "Realm of the Digest credentials; equal to nothing without any.", readings.digest_realm, _HEADERS),
+    TextField("digest.algorithm", "Algorithm of the Digest credentials, md5 where they name none.", readings.digest_algorithm, _HEADERS, words=("md5", "md5-sess", "sha-256", "sha-256-sess", "sha-512-256", "sha-512-256-sess")),
+    TextField("digest.qop", "Quality of protection of the Digest credentials.", readings.digest_qop, _HEADERS, words=("none", "auth", "auth-int")),
 )
 _STATE: Final[tuple[Field, ...]] = (
     FlagField("dialog.known", "The message belongs to a call that was accepted before.", lambda s: s.dialog_known, _HEADERS, fact=Fact.DIALOG_KNOWN),
@@ -159,22 +162,51 @@ _SDP: Final[tuple[Field, ...]] = (
 )
 
 
-def _identity(name: str, title: str) -> tuple[Field, ...]:
-    """Return the flags of one kind of signature; until it is verified, unknown and nothing else."""
+def _states(name: str, what: str, prove: proven.Prove) -> tuple[Field, ...]:
+    """Return the four flags of one kind of proof; one of them is true."""
+    asked = frozenset({name})
     return (
-        FlagField(f"{name}.valid", f"The {title} is valid and stands behind From.", lambda s: False, _HEADERS, is_identity=True),
-        FlagField(f"{name}.absent", f"There is no {title}.", lambda s: False, _HEADERS, is_identity=True),
-        FlagField(f"{name}.failed", f"The {title} is wrong.", lambda s: False, _HEADERS, is_identity=True),
-        FlagField(f"{name}.unknown", f"Nobody can say whether the {title} is right.", lambda s: True, _HEADERS, is_identity=True),
-        TextField(f"{name}.signer", f"Who signed the {title}.", lambda s: None, _HEADERS, is_identity=True),
+        FlagField(f"{name}.valid", f"{what} is valid and stands behind the sender.", proven.is_state(prove, State.VALID), _HEADERS, proofs=asked),
+        FlagField(f"{name}.absent", f"{what} is not there.", proven.is_state(prove, State.ABSENT), _HEADERS, proofs=asked),
+        FlagField(f"{name}.failed", f"{what} is wrong, or not the sender's.", proven.is_state(prove, State.FAILED), _HEADERS, proofs=asked),
+        FlagField(f"{name}.unknown", f"{what} cannot be judged.", proven.is_state(prove, State.UNKNOWN), _HEADERS, proofs=asked),
     )
 
 
+def _aib(subject: Subject) -> Evidence:
+    return subject.proofs.aib()
+
+
+def _smime(subject: Subject) -> Evidence:
+    return subject.proofs.smime()
+
+
+def _stir(subject: Subject) -> Evidence:
+    return subject.proofs.stir()
+
+
+def _digest(subject: Subject) -> Evidence:
+    return subject.proofs.digest()
+
+
+_AIB: Final = frozenset({"aib"})
+_SMIME: Final = frozenset({"smime"})
+_STIR: Final = frozenset({"stir"})
 _IDENTITY: Final[tuple[Field, ...]] = (
-    *_identity("aib", "AIB signature (RFC 3893)"),
-    *_identity("stir", "PASSporT (RFC 8224)"),
-    TextField("stir.attest", "Attestation of the PASSporT (RFC 8588).", lambda s: None, _HEADERS, words=("A", "B", "C"), is_identity=True),
-    TextField("stir.orig", "Originating number or address in the PASSporT.", lambda s: None, _HEADERS, is_identity=True),
+    *_states("aib", "The AIB (RFC 3893)", _aib),
+    TextField("aib.signer", "Whom the certificate of a valid AIB speaks for, such as sip:alice@example.com.", proven.signer(_aib), _HEADERS, proofs=_AIB),
+    TextsField("aib.covers", "Headers that a valid AIB speaks for, such as contact.", proven.covers(_aib), _HEADERS, proofs=_AIB),
+    *_states("smime", "The signed body (RFC 3261 section 23)", _smime),
+    TextField("smime.signer", "Whom the certificate of a validly signed body speaks for.", proven.signer(_smime), _HEADERS, proofs=_SMIME),
+    TextField("smime.sdp", "The session description: signed and unchanged, changed by a relay of `trust aib`, changed otherwise, not signed.", proven.smime_sdp, _HEADERS, words=("valid", "relayed", "failed", "absent", "unknown"), proofs=_SMIME),
+    FlagField("sdp.encrypted", "The body is encrypted, and nobody here can read its session description.", proven.is_encrypted, _HEADERS, proofs=_SMIME),
+    *_states("stir", "The PASSporT (RFC 8224)", _stir),
+    TextField("stir.attest", "Attestation of a valid PASSporT (RFC 8588).", proven.attest, _HEADERS, words=("A", "B", "C"), proofs=_STIR),
+    TextField("stir.orig", "Originating number or address of a valid PASSporT.", proven.orig, _HEADERS, proofs=_STIR),
+    TextField("stir.signer", "Whom the certificate of a valid PASSporT names.", proven.signer(_stir), _HEADERS, proofs=_STIR),
+    *_states("digest", "The digest response (RFC 7616)", _digest),
+    FlagField("digest.replayed", "The digest response or its nonce count was used before.", proven.is_digest_replayed, _HEADERS, proofs=frozenset({"digest"})),
+    TextField("replay.kind", "What is used again: a request changed or after its end, a digest response, a signature.", proven.replay_kind, _HEADERS, words=("none", "changed", "ended", "digest", "aib", "stir"), proofs=frozenset({"aib", "stir"})),
 )
 # fmt: on
 

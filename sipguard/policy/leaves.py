@@ -51,6 +51,14 @@ class Leaves:
         self._problems = problems
         self._members = Members(names, self)
 
+    def addresses(self, field: str, target: Word | Braced) -> AddressSet:
+        """Return a set of networks for *field*, which is what an error calls it.
+
+        Raises:
+            Wrong: the set is unknown, or holds what is no address.
+        """
+        return self._members.addresses(field, target)
+
     # --- texts as octets
 
     def text(self, field: TextField, word: Word) -> bytes:

@@ -6,15 +6,17 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from sipguard.policy import syntax
-from sipguard.policy.advice import advise
+from sipguard.policy.advice import advise, advise_trust
 from sipguard.policy.names import Names
 from sipguard.policy.parse import parse_policy
 from sipguard.policy.problems import Problems, Wrong, one_of, suggest
-from sipguard.policy.resolve import UNKNOWN_YET, Resolver
-from sipguard.policy.rules import CHAINS, Chain, NamedSet, Policy, Rule, Trust, in_dialog_chain
+from sipguard.policy.resolve import Resolver
+from sipguard.policy.rules import CHAINS, Chain, NamedSet, Policy, Rule, in_dialog_chain
 from sipguard.policy.settings import apply_setting, first_stands
 from sipguard.policy.syntax import Place, RuleLine
-from sipguard.policy.trust import check_trust
+from sipguard.policy.trust import NothingToRead, TrustReader
+from sipguard.policy.trust_files import why
+from sipguard.policy.trust_lines import TrustLines
 from sipguard.policy.verdicts import build_rule
 
 MAX_INCLUDES_DEEP: Final = 8
@@ -24,13 +26,15 @@ MAX_RULES: Final = 10_000
 Read = Callable[[str], str]
 
 
-def load_policy(name: str, read: Read) -> Policy:
+def load_policy(name: str, read: Read, trusted: TrustReader | None = None) -> Policy:
     """Load a policy and all that it includes.
 
     Args:
         name: the file's name; other files are named relative to it.
         read: returns a file's text by name; raises ``OSError`` or
             ``ValueError`` where it cannot be read.
+        trusted: reads the files that trust lines name; without it there
+            are none.
 
     Raises:
         PolicyError: with every problem found, each with file, line and column.
@@ -42,9 +46,11 @@ def load_policy(name: str, read: Read) -> Policy:
     policy = _settings(Policy(file=name, files=tuple(gathered.files)), gathered, problems)
     resolver = Resolver(names, problems)
     chains = _chains(gathered, resolver, policy, problems)
-    trusts = tuple(_trust(line, read, problems) for line in gathered.trusts)
+    reader = trusted or NothingToRead()
+    trusts = TrustLines(reader, names, resolver.addresses, problems).read(gathered.trusts)
     problems.check()
     advise(chains, names, problems)
+    advise_trust([line.condition for _, line in gathered.rules], trusts, problems)
     sets = (
         NamedSet(d.name.text, tuple(word.text for word in names.members(d.name, ())))
         for d in gathered.sets
@@ -53,10 +59,11 @@ def load_policy(name: str, read: Read) -> Policy:
         policy,
         chains=chains,
         in_dialog=in_dialog_chain(chains["request"]),
-        trusts=trusts,
+        aib=trusts.aib,
+        stir=trusts.stir,
+        digest=trusts.digest,
         sets=tuple(sets),
         rates_needed=tuple(sorted(resolver.rates)),
-        uses_identity=resolver.uses_identity or bool(trusts),
         warnings=tuple(sorted(problems.warnings)),
     )
 
@@ -105,7 +112,7 @@ class _Gathered:
         try:
             text = self._read(name)
         except (OSError, ValueError) as error:
-            self._problems.error(at, f"cannot read {name}: {_why(error)}")
+            self._problems.error(at, f"cannot read {name}: {why(error)}")
             return None
         self.files.append(name)
         return text
@@ -121,12 +128,6 @@ class _Gathered:
 def _beside(name: str, other: str) -> str:
     """Return a file's name relative to the file that names it."""
     return str(PurePosixPath(name).parent / other)
-
-
-def _why(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return "it is not UTF-8 text" if isinstance(error, UnicodeError) else str(error)
 
 
 def _settings(policy: Policy, gathered: _Gathered, problems: Problems) -> Policy:
@@ -162,20 +163,3 @@ def _chains(
         else:
             rules[chain][line.name.text] = rule
     return {name: Chain(name, tuple(found.values())) for name, found in rules.items()}
-
-
-def _trust(line: syntax.TrustLine, read: Read, problems: Problems) -> Trust:
-    name = line.name
-    try:
-        files = check_trust(line)
-    except Wrong as wrong:
-        problems.add(wrong)
-        files = ()
-    else:
-        problems.warn(name.at, f"trust {name.text} {UNKNOWN_YET}")
-    for word in files:
-        try:
-            read(_beside(name.at.file, word.text))
-        except (OSError, ValueError) as error:
-            problems.warn(word.at, f"trust file {word.text} not found", _why(error))
-    return Trust(name.text, tuple(word.text for word in line.values))

@@ -30,7 +30,7 @@ _ESCAPE: Final = re.compile(r"\\(.)", re.DOTALL)
 _NAMES: Final = {
     "SETTING": "a setting",
     "SETNAME": "the set's name",
-    "TRUSTNAME": "aib or stir",
+    "TRUSTNAME": "aib, stir or digest",
     "CHAINNAME": "the chain's name (parse, request, response or media)",
     "RULENAME": "a rule's name",
     "VERDICT": "a verdict (accept, drop, reject NNN, tolerate or open)",
@@ -243,20 +243,19 @@ class _Reader:
             case "set_definition":
                 return syntax.SetDefinition(names[0], self.braced(_trees(inner)[0]))
             case "trust":
-                return syntax.TrustLine(names[0], self.arguments(inner))
+                return syntax.TrustLine(names[0], self.values(inner))
             case "include":
                 return syntax.Include(names[0])
             case "chain":
                 return syntax.ChainHead(names[0])
             case _:
-                return self.setting(inner, names[0])
+                return syntax.Setting(names[0], self.values(inner))
 
-    def setting(self, tree: "Tree[Token]", name: Word) -> syntax.Setting:
-        values = tuple(
-            self.braced(child) if child.data == "braced" else self.word(_tokens(child)[0])
+    def values(self, tree: "Tree[Token]") -> tuple[Word | syntax.Braced, ...]:
+        return tuple(
+            self.word(_tokens(child)[0]) if child.data == "argument" else self.braced(child)
             for child in _trees(tree)
         )
-        return syntax.Setting(name, values)
 
     def arguments(self, tree: "Tree[Token]") -> tuple[Word, ...]:
         return tuple(

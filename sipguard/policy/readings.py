@@ -27,6 +27,8 @@ class Credentials(NamedTuple):
 
     user: bytes
     realm: bytes
+    algorithm: bytes
+    qop: bytes
 
 
 def credentials(message: Message) -> Credentials | None:
@@ -44,7 +46,12 @@ def _read_credentials(value: bytes) -> Credentials:
     for name, text in _PARAMETER.findall(value[7:]):
         plain = _ESCAPE.sub(rb"\1", text[1:-1]) if text.startswith(b'"') else text
         found.setdefault(bytes(name).lower(), bytes(plain))
-    return Credentials(found.get(b"username", b""), found.get(b"realm", b""))
+    return Credentials(
+        found.get(b"username", b""),
+        found.get(b"realm", b""),
+        found.get(b"algorithm", b"md5").lower(),
+        found.get(b"qop", b"none").lower(),
+    )
 
 
 def digest_user(subject: Subject) -> bytes | None:
@@ -57,6 +64,18 @@ def digest_realm(subject: Subject) -> bytes | None:
     """Return the realm of the credentials; equal to nothing where there are none."""
     given = credentials(subject.message)
     return given.realm if given else None
+
+
+def digest_algorithm(subject: Subject) -> bytes | None:
+    """Return the algorithm of the credentials in lower case, MD5 if they name none."""
+    given = credentials(subject.message)
+    return given.algorithm if given else None
+
+
+def digest_qop(subject: Subject) -> bytes | None:
+    """Return the quality of protection of the credentials: ``auth``, ``auth-int`` or ``none``."""
+    given = credentials(subject.message)
+    return given.qop if given else None
 
 
 def sdp_kinds(subject: Subject) -> tuple[bytes, ...]:

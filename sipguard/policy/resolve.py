@@ -3,6 +3,7 @@
 from typing import Final
 
 from sipguard.policy import syntax
+from sipguard.policy.asked import proofs_asked
 from sipguard.policy.compile import AllOf, AnyOf, Fixed, Leaf, Node, NotOf
 from sipguard.policy.field import (
     AddressesField,
@@ -30,6 +31,7 @@ from sipguard.policy.literals import (
 from sipguard.policy.names import Names
 from sipguard.policy.problems import Problems, Wrong, suggest
 from sipguard.policy.questions import Ask, Reaches
+from sipguard.policy.sets import AddressSet
 from sipguard.policy.syntax import Operand, Word
 
 SCOPES: Final = {
@@ -43,7 +45,6 @@ RATE_KINDS: Final = {
     ("from.aor",): "from.aor",
     ("src", "from.aor"): "src.aor",
 }
-UNKNOWN_YET: Final = "answers unknown until identity verification is available"
 _OPERATORS: Final = ("==", "!=", "<", ">", "<=", ">=")
 _HEADER_TOKEN: Final = frozenset(
     "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-.!%*_+`'~"
@@ -57,15 +58,14 @@ class Resolver:
         self._problems = problems
         self._leaves = Leaves(names, problems)
         self.rates: set[tuple[str, bytes, int]] = set()
-        self.uses_identity = False
 
     def node(self, condition: syntax.Condition, chain: str) -> Node:
         """Return the typed condition; a part that is wrong is reported and never matches."""
         match condition:
             case syntax.Either(parts):
-                return AnyOf(tuple(self.node(part, chain) for part in parts))
+                return AnyOf(tuple(self.node(part, chain) for part in _proofs_last(parts)))
             case syntax.Both(parts):
-                return AllOf(tuple(self.node(part, chain) for part in parts))
+                return AllOf(tuple(self.node(part, chain) for part in _proofs_last(parts)))
             case syntax.Negated(part):
                 return NotOf(self.node(part, chain))
             case _:
@@ -74,6 +74,14 @@ class Resolver:
                 except Wrong as wrong:
                     self._problems.add(wrong)
                     return Fixed(False)
+
+    def addresses(self, field: str, target: Word | syntax.Braced) -> AddressSet:
+        """Return a set of networks for *field*, which is what an error calls it.
+
+        Raises:
+            Wrong: the set is unknown, or holds what is no address.
+        """
+        return self._leaves.addresses(field, target)
 
     def _leaf(
         self,
@@ -112,9 +120,6 @@ class Resolver:
         name = operand.name
         field = _header(operand) if name.text == "header" else _plain_field(operand)
         _check_scope(name, field, chain)
-        if isinstance(field, FlagField | TextField) and field.is_identity:
-            self.uses_identity = True
-            self._problems.warn(name.at, f"{name.text} {UNKNOWN_YET}")
         return field
 
     def _compare(self, field: Field, operator: Word, value: Word, chain: str) -> Node:
@@ -152,6 +157,14 @@ class Resolver:
         method = self._leaves.method(word) if word.text != "*" else b"*"
         self.rates.add((kind, method, limit.window_s))
         return _rate_node(kind, method, limit.window_s, limit.limit + (test.operator.text == ">"))
+
+
+def _proofs_last(parts: tuple[syntax.Condition, ...]) -> list[syntax.Condition]:
+    """Order questions so that a signature is verified only where nothing cheaper decides.
+
+    No question changes anything, so their order is free.
+    """
+    return sorted(parts, key=lambda part: bool(proofs_asked(part)))
 
 
 def _rate_node(kind: str, method: bytes, window_s: int, least: int) -> Node:

@@ -14,11 +14,12 @@ from sipguard.policy.compile import (
     methods_named,
     narrow,
 )
-from sipguard.policy.field import Fact
+from sipguard.policy.field import NO_PROOFS, Fact
 from sipguard.policy.literals import Rate
 from sipguard.policy.questions import Question
 from sipguard.policy.subject import Subject
 from sipguard.policy.syntax import Place
+from sipguard.policy.trust import AibTrust, DigestTrust, StirTrust
 from sipguard.reason import Reason
 from sipguard.verdict import Action, Judgement
 
@@ -43,6 +44,7 @@ class Rule:
         "condition",
         "file",
         "hits",
+        "identity",
         "idle_s",
         "last_hit",
         "line",
@@ -64,7 +66,8 @@ class Rule:
         self._question = compile_node(node)
         self.file, self.line, self.column = at
         self.condition = ""  # as text, for explanations
-        self.status = 0
+        self.identity = NO_PROOFS  # kinds of proof that its condition may ask for
+        self.status = 0  # of reject; 0: that of the finding that made the rule speak
         self.phrase = ""
         self.idle_s = 0
         self.log = False
@@ -221,13 +224,7 @@ class UnknownDialog(NamedTuple):
 
 DEFAULT_UNKNOWN_DIALOG: Final = UnknownDialog("drop")
 DEFAULT_RATE: Final = Rate(10, 1)
-
-
-class Trust(NamedTuple):
-    """A ``trust`` line, kept as written until identities are verified."""
-
-    name: str
-    words: tuple[str, ...]
+DEFAULT_BUDGET: Final = Rate(20, 1)
 
 
 class NamedSet(NamedTuple):
@@ -261,12 +258,15 @@ class Policy:
     reply_rate: Rate = DEFAULT_RATE
     session_limit_s: int = 12 * 3600
     media_idle_s: int = 60
-    trusts: tuple[Trust, ...] = ()
+    signature_budget: Rate = DEFAULT_BUDGET
+    signature_budget_action: str = "unknown"  # or drop
+    aib: AibTrust | None = None
+    stir: StirTrust | None = None
+    digest: DigestTrust | None = None
     sets: tuple[NamedSet, ...] = ()
     chains: dict[str, Chain] = field(default_factory=lambda: {name: Chain(name) for name in CHAINS})
     in_dialog: Chain = field(default_factory=lambda: Chain("request"))
     rates_needed: tuple[tuple[str, bytes, int], ...] = ()  # kind, method or b"*", window in s
-    uses_identity: bool = False
     warnings: tuple[Problem, ...] = ()
 
     @property

@@ -129,6 +129,12 @@ def _on_unknown_dialog(policy: Policy, values: Values) -> Policy:
     return replace(policy, on_unknown_dialog=UnknownDialog(action, duration_s))
 
 
+def _signature_budget(policy: Policy, values: Values) -> Policy:
+    rate = values.rate()
+    action = values.choice("drop", "unknown")
+    return replace(policy, signature_budget=rate, signature_budget_action=action)
+
+
 def _sip_ports(policy: Policy, values: Values) -> Policy:
     ports = values.numbers(PORTS)
     if not ports:
@@ -184,6 +190,9 @@ SETTINGS: Final[dict[str, Known]] = {
     "reply-rate": Known("RATE", "10/s",
         "Refusals beyond this rate to one source are not sent; the requests are dropped all the same.",
         lambda p, v: replace(p, reply_rate=v.rate())),
+    "signature-budget": Known("RATE drop|unknown", "20/s unknown",
+        "Wrong signatures from one source beyond this rate: no more of them are verified, and the requests are dropped, or their proofs are unknown.",
+        _signature_budget),
     "session-limit": Known("DURATION", "12h",
         "The longest a call may last; then its pinholes are closed.",
         lambda p, v: replace(p, session_limit_s=v.duration(30 * DAY_S))),

@@ -152,6 +152,7 @@ class Subject:
         "rates",
         "registration_foreign",
         "replay",
+        "replay_kind",
         "signalling",
         "src",
         "stream",
@@ -174,6 +175,7 @@ class Subject:
         self.dialog_known = False
         self.transaction_known = False
         self.replay = False
+        self.replay_kind = b""  # one of replay.kind's words where the guard knows better
         self.registration_foreign = False
         self.signalling = NO_ADDRESSES
         self.stream: StreamView | None = None

@@ -51,10 +51,10 @@ class SetDefinition:
 
 @dataclass(frozen=True, slots=True)
 class TrustLine:
-    """``trust aib ...`` or ``trust stir ...``."""
+    """``trust aib ...``, ``trust stir ...`` or ``trust digest ...``."""
 
     name: Word
-    values: tuple[Word, ...]
+    values: tuple[Word | Braced, ...]
 
 
 @dataclass(frozen=True, slots=True)

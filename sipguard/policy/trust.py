@@ -1,69 +1,86 @@
-"""``trust`` lines: checked like everything else, used once identities are verified."""
+"""What a policy trusts, as values: the files that ``trust`` lines name, and how they are used."""
 
-from typing import Final
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final, NamedTuple, Protocol
 
-from sipguard.policy.literals import parse_duration
-from sipguard.policy.problems import Wrong, one_of, suggest
-from sipguard.policy.syntax import TrustLine, Word
+from sipguard.policy.sets import AddressSet
+from sipguard.policy.syntax import Place
 
-# What each option takes: a file, a duration, one of some words, or nothing.
-_FILE: Final = ("a file",)
-_DURATION: Final = ("a duration",)
-OPTIONS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
-    "aib": {
-        "ca": _FILE,
-        "max-age": _DURATION,
-        "remember": _DURATION,
-        "codes": ("identity",),
-        "legacy": ("sha1",),
-        "domain-signers": (),
-    },
-    "stir": {
-        "ca": _FILE,
-        "max-age": _DURATION,
-        "remember": _DURATION,
-        "codes": ("identity",),
-        "fetch": ("public-only", "never"),
-        "within": _DURATION,
-    },
-}
+# H(A1) values by user and realm: algorithm (``md5``, ``sha-256`` or ``sha-512-256``) and its
+# lower-case hexadecimal digits. As good as passwords: never shown, never kept anywhere else.
+Accounts = Mapping[tuple[bytes, bytes], tuple[tuple[bytes, bytes], ...]]
+
+NO_RELAYS: Final = AddressSet(())
+NO_ACCOUNTS: Final[Accounts] = MappingProxyType({})
 
 
-def check_trust(line: TrustLine) -> tuple[Word, ...]:
-    """Return the files that a trust line names.
+class TrustReader(Protocol):
+    """Reads what trust lines name, for a core that opens no file itself."""
 
-    Raises:
-        Wrong: an option is unknown, or does not get what it takes.
-    """
-    known = OPTIONS.get(line.name.text)
-    if known is None:
-        hint = suggest(line.name.text, OPTIONS) or f"there are {one_of(OPTIONS)}"
-        raise Wrong(line.name.at, f"nothing is called trust {line.name.text}", hint)
-    files: list[Word] = []
-    words = iter(line.values)
-    for word in words:
-        takes = known.get(word.text)
-        if takes is None:
-            hint = suggest(word.text, known) or f"there are {one_of(known)}"
-            raise Wrong(word.at, f"unknown option {word.text}", hint)
-        if not takes:
-            continue
-        value = next(words, None)
-        if value is None:
-            raise Wrong(word.at, f"{word.text} needs {one_of(takes)}")
-        _check_value(word, value, takes)
-        if takes == _FILE:
-            files.append(value)
-    return tuple(files)
+    def octets(self, name: str) -> bytes:
+        """Return a file's octets; ``OSError`` or ``ValueError`` where it cannot be read."""
+
+    def names(self, folder: str) -> tuple[str, ...] | None:
+        """Return the names of the files in a folder, sorted; ``None`` if it is no folder."""
 
 
-def _check_value(option: Word, value: Word, takes: tuple[str, ...]) -> None:
-    if takes == _DURATION:
-        if parse_duration(value.text) is None:
-            raise Wrong(value.at, f"{value.text} is no duration", "write 90s, 5m, 2h or 1d")
-    elif takes == _FILE:
-        if not value.quoted:
-            raise Wrong(value.at, f"{option.text} needs a file in quotes")
-    elif value.text not in takes:
-        hint = suggest(value.text, takes)
-        raise Wrong(value.at, f"{option.text} is {one_of(takes)}, not {value.text}", hint)
+class NothingToRead:
+    """Where no files are: every one is missing."""
+
+    def octets(self, name: str) -> bytes:
+        """Raise ``FileNotFoundError``."""
+        raise FileNotFoundError(2, "No such file or directory", name)
+
+    def names(self, folder: str) -> tuple[str, ...] | None:
+        """Return ``None``."""
+        return None
+
+
+class TrustFile(NamedTuple):
+    """One file's octets, and where the policy names it."""
+
+    name: str
+    octets: bytes
+    place: Place
+
+
+class AibTrust(NamedTuple):
+    """``trust aib``: who may sign for callers (RFC 3893), and how strictly it is judged."""
+
+    ca: tuple[TrustFile, ...]
+    certs: tuple[TrustFile, ...] = ()  # of signers who attach none
+    crl: tuple[TrustFile, ...] = ()
+    crl_hard: bool = False  # without a usable revocation list nothing is valid
+    max_age_s: int = 600
+    remember_s: int = 3600  # at least twice max_age_s: Dates may lie ahead, too
+    legacy_sha1: bool = False
+    domain_signers: bool = False
+    codes: str = "strict"  # or identity: plain reject answers 428, 436, 437, 438 (AIB-15)
+    relays: AddressSet = NO_RELAYS
+
+
+class StirTrust(NamedTuple):
+    """``trust stir``: whose PASSporTs count (RFC 8224), and how certificates are had."""
+
+    ca: tuple[TrustFile, ...]
+    crl: tuple[TrustFile, ...] = ()
+    crl_hard: bool = False
+    max_age_s: int = 60
+    remember_s: int = 3600
+    fetch: str = "public-only"  # any or never
+    fetch_ca: tuple[TrustFile, ...] = ()  # of the https servers; empty: the system's
+    within_s: float = 2.0
+    certs: tuple[tuple[str, TrustFile], ...] = ()  # by URL
+    spc: frozenset[str] = frozenset()
+    codes: str = "identity"
+
+
+class DigestTrust(NamedTuple):
+    """``trust digest``: passwords' digests, if there are any, and what is asked of responses."""
+
+    ha1: TrustFile | None = None
+    min_algorithm: str = ""  # or sha-256
+    auth_int: bool = False
+    strict_nonce: bool = False
+    accounts: Accounts = NO_ACCOUNTS  # what *ha1* holds

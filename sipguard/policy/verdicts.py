@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from sipguard.policy.asked import proofs_asked
 from sipguard.policy.compile import Fixed
 from sipguard.policy.literals import parse_duration, parse_number, parse_rate
 from sipguard.policy.problems import Problems, Wrong, one_of, suggest
@@ -36,6 +37,7 @@ def build_rule(
     name = line.name
     rule = Rule(name.text, chain, line.verdict.text, node, name.at)
     rule.condition = show(condition)
+    rule.identity = proofs_asked(condition)
     rule.idle_s = idle_s if line.verdict.text == "open" else 0
     try:
         _set_verdict(rule, line)
@@ -53,7 +55,7 @@ def _set_verdict(rule: Rule, line: RuleLine) -> None:
     verdict, arguments = line.verdict, line.arguments
     _check_verdict(verdict, rule.chain)
     if verdict.text == "reject":
-        _set_reject(rule, verdict, arguments)
+        _set_reject(rule, arguments)
     elif verdict.text == "tolerate":
         if not arguments:
             raise Wrong(verdict.at, "tolerate what?", "write tolerate bare-lf if ...")
@@ -77,9 +79,10 @@ def _check_verdict(verdict: Word, chain: str) -> None:
     raise Wrong(verdict.at, f"{name} stands in chain {only} only", f"use {one_of(allowed)}")
 
 
-def _set_reject(rule: Rule, verdict: Word, arguments: tuple[Word, ...]) -> None:
+def _set_reject(rule: Rule, arguments: tuple[Word, ...]) -> None:
+    """Set status and phrase; without a status, the finding's own is sent, or 403."""
     if not arguments:
-        raise Wrong(verdict.at, "reject needs a status code", "write reject 403")
+        return
     code, *rest = arguments
     status = parse_number(code.text)
     if status is None or status not in STATUSES:

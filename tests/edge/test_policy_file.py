@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sipguard.edge.policy_file import MAX_OCTETS, has_changed, load, mtime_ns, read_text
+from sipguard.edge.policy_file import MAX_OCTETS, Files, has_changed, load, mtime_ns, read_text
 from sipguard.errors import PolicyError
 
 
@@ -64,3 +64,48 @@ def test_a_missing_file_is_a_problem(tmp_path: Path) -> None:
     """Named in the message."""
     with pytest.raises(PolicyError, match="nowhere"):
         load(str(tmp_path / "nowhere"), "", 0.0)
+
+
+PEM = "-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----\n"
+ASKING = 'trust aib ca "trust"\nchain request\n  a drop if not aib.valid\n'
+
+
+def test_a_change_of_an_authority_is_seen(tmp_path: Path) -> None:
+    """A certificate that is written anew, that comes or goes: each reloads the policy."""
+    folder = tmp_path / "trust"
+    folder.mkdir()
+    write(folder / "a.pem", PEM)
+    name = write(tmp_path / "p", ASKING)
+    loaded = load(name, "", 0.0)
+    assert not has_changed(loaded)
+    write(folder / "a.pem", PEM + "# renewed\n", at_s=1_000_001)
+    assert has_changed(loaded)
+    renewed = load(name, "", 0.0)
+    assert renewed.digest != loaded.digest
+    write(folder / "b.pem", PEM)
+    os.utime(folder, (1_000_002, 1_000_002))
+    assert has_changed(renewed)
+    both = load(name, "", 0.0)
+    assert both.policy.aib is not None
+    assert [Path(file.name).name for file in both.policy.aib.ca] == ["a.pem", "b.pem"]
+    (folder / "a.pem").unlink()
+    assert has_changed(both)
+
+
+def test_hidden_files_and_folders_are_no_certificates(tmp_path: Path) -> None:
+    """An editor's swap file and a folder inside are left alone; a plain file is no folder."""
+    (tmp_path / ".a.pem.swp").write_text(PEM)
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "b.pem").write_text(PEM)
+    assert Files().names(str(tmp_path)) == ("b.pem",)
+    assert Files().names(str(tmp_path / "b.pem")) is None
+    assert Files().names(str(tmp_path / "nowhere")) is None
+
+
+def test_what_was_looked_at_is_known_where_nothing_was_loaded(tmp_path: Path) -> None:
+    """A missing file stands there as never written, so that it is seen to come."""
+    files = Files()
+    with pytest.raises(PolicyError, match="trust"):
+        load(write(tmp_path / "p", ASKING), "", 0.0, files)
+    assert files.mtimes_ns[str(tmp_path / "trust")] == 0
+    assert files.mtimes_ns[str(tmp_path / "p")] > 0

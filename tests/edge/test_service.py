@@ -234,6 +234,21 @@ def test_a_bad_policy_leaves_the_last_good_one(gateway: Gateway) -> None:
     assert gateway.service.report().last_reload == "ok"
 
 
+def test_a_certificate_that_was_missing_is_seen_to_come(gateway: Gateway) -> None:
+    """The policy that names it is taken then by itself; nobody touches it again."""
+    ca = gateway.policy.with_name("ca.pem")
+    before = gateway.service.report().policy_hash
+    text = 'default drop\ntrust aib ca "ca.pem"\nchain request\n  a drop if not aib.valid\n'
+    gateway.policy.write_text(text)
+    gateway.service._look_at_the_policy()
+    assert "cannot read" in gateway.service.report().last_reload
+    assert gateway.service.report().policy_hash == before
+    ca.write_text("-----BEGIN CERTIFICATE-----\n")
+    gateway.service._look_at_the_policy()
+    assert gateway.service.report().last_reload == "ok"
+    assert gateway.service.report().policy_hash != before
+
+
 def test_a_kernel_that_refuses_leaves_the_last_good_policy(gateway: Gateway) -> None:
     """Rules and policy never disagree."""
     gateway.kernel.refuses = True

@@ -78,6 +78,23 @@ def test_where_no_reply_is_allowed_a_refusal_is_a_drop() -> None:
     assert Reason.UNANSWERABLE in {finding.reason for finding in small.findings}
 
 
+@pytest.mark.parametrize(
+    ("policy", "raw", "status"),
+    [
+        ("chain parse\n  bad reject if malformed\n", NO_MAX, 400),
+        ("chain parse\n  size reject if message.size > 10\n", NO_MAX, 400),
+        ("chain parse\n  size reject if message.size > 10\n", CALL.invite(), 403),
+        ("chain request\n  all reject if replay or src.port > 1\n", CALL.invite(), 403),
+    ],
+)
+def test_a_plain_reject_answers_what_the_finding_asks_for(
+    policy: str, raw: bytes, status: int
+) -> None:
+    """403 where a rule speaks without one."""
+    decision = World(f"default accept\n{policy}").send(raw)
+    assert (decision.action, decision.judgement.status) == (Action.REJECT, status)
+
+
 def test_replies_have_a_rate_for_each_source() -> None:
     """RSP-6: the request is refused all the same, the reply is not sent."""
     world = World("default reject 403\nreply-rate 3/s\n")

@@ -4,7 +4,7 @@ import pytest
 from subjects import load, problems_of
 
 
-def _told(text: str, **files: str) -> list[str]:
+def _told(text: str, **files: str | bytes) -> list[str]:
     return [str(problem) for problem in problems_of(text, **files)]
 
 
@@ -93,7 +93,16 @@ STATEMENTS = [
     ("trust aib ca", "p:1:11: ca needs a file"),
     ("trust aib ca x", "p:1:14: ca needs a file in quotes"),
     ("trust aib max-age soon", "p:1:19: soon is no duration (write 90s, 5m, 2h or 1d)"),
-    ("trust stir fetch publik-only", "p:1:18: fetch is public-only or never, not publik-only"),
+    (
+        "trust stir fetch publik-only",
+        "p:1:18: fetch is public-only, any or never, not publik-only (did you mean public-only?)",
+    ),
+    ("signature-budget 20", "p:1:18: 20 is no rate (write 10/s, 20/min or 5/h)"),
+    (
+        "signature-budget 20/s",
+        "p:1:18: expected drop or unknown (write signature-budget RATE drop|unknown)",
+    ),
+    ("signature-budget 20/s reject", "p:1:23: expected drop or unknown, found reject"),
     ("chain requests\n  a drop", "p:1:7: unknown chain requests (did you mean request?)"),
     ('include "q"', "p:1:9: cannot read q: No such file or directory"),
     ('include "p"', "p:1:9: p includes itself (p -> p)"),
@@ -120,7 +129,6 @@ RULES = [
         "p:2:5: unknown verdict frobnicate (chain request has accept, drop or reject)",
     ),
     ("request", "a drop 403", "p:2:10: unexpected 403 after drop"),
-    ("request", "a reject", "p:2:5: reject needs a status code (write reject 403)"),
     ("request", "a reject 200", "p:2:12: 200 is no status to reject with (300 to 699)"),
     ("request", "a reject 700", "p:2:12: 700 is no status to reject with (300 to 699)"),
     (
@@ -319,7 +327,7 @@ WARNINGS = [
     ),
     (
         "chain media\n  a open if aib.valid",
-        "p:2:13: aib.valid answers unknown until identity verification is available",
+        'p:2:13: aib.valid is always unknown without trust aib (add trust aib ca "FILE")',
     ),
 ]
 

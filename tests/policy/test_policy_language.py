@@ -50,10 +50,13 @@ chain media
   sealed     open        if keyed and peer in {signalling relays}                       idle 60s
 """  # noqa: E501
 
+_PEM = b"-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----\n"
+AUTHORITIES = {"trust/aib-ca.pem": _PEM, "trust/sti-ca.pem": _PEM}
+
 
 def test_the_design_loads_as_printed() -> None:
-    """The example in the design is a policy; what it cannot have yet is a warning."""
-    policy = load(DESIGN)
+    """The example in the design is a policy, with its two authorities beside it."""
+    policy = load(DESIGN, **AUTHORITIES)
     assert (policy.mode, policy.default, policy.on_overload) == (
         "shadow",
         Action.DROP,
@@ -63,19 +66,9 @@ def test_the_design_loads_as_printed() -> None:
     assert " ".join(rule.name for rule in policy.rules) == (
         f"{names} flood carrier handsets plain sealed"
     )
-    assert policy.uses_identity
-    unknown = "answers unknown until identity verification is available"
-    missing = "No such file or directory"
-    assert policy.warnings == (
-        Problem("p", 11, 5, "set premium is never used"),
-        Problem("p", 13, 7, f"trust aib {unknown}"),
-        Problem("p", 13, 16, "trust file trust/aib-ca.pem not found", missing),
-        Problem("p", 14, 7, f"trust stir {unknown}"),
-        Problem("p", 14, 16, "trust file trust/sti-ca.pem not found", missing),
-        Problem("p", 25, 76, f"aib.valid {unknown}"),
-        Problem("p", 26, 77, f"aib.valid {unknown}"),
-        Problem("p", 26, 90, f"stir.attest {unknown}"),
-    )
+    asked = {rule.name: rule.identity for rule in policy.rules if rule.identity}
+    assert asked == {"spoofed": {"aib"}, "unsigned": {"aib", "stir"}}
+    assert policy.warnings == (Problem("p", 11, 5, "set premium is never used"),)
 
 
 def test_rules_keep_what_was_written() -> None:
@@ -110,6 +103,8 @@ def test_settings_have_their_defaults() -> None:
     assert (policy.record, policy.max_dialogs) == ("blocked", 100_000)
     assert (policy.replay_window_s, policy.reply_rate) == (3600, Rate(10, 1))
     assert (policy.session_limit_s, policy.media_idle_s) == (43_200, 60)
+    assert (policy.signature_budget, policy.signature_budget_action) == (Rate(20, 1), "unknown")
+    assert (policy.aib, policy.stir, policy.digest) == (None, None, None)
     assert policy.judge("request", _nobody()) is None
 
 
@@ -125,7 +120,7 @@ def test_settings_are_read() -> None:
         "on-unknown-dialog learn for 30m\non-exit remove\nsip-ports 5060 5061\n"
         "stream-transports pass\nforward-udp { 53 123 }\nkeep-alives drop\n"
         "keep-alive-rate 3/min\nrecord all\nmax-dialogs 5\nmax-pinholes 6\nreplay-window 2h\n"
-        "reply-rate 1/s\nsession-limit 1d\nmedia-idle 5m\n"
+        "reply-rate 1/s\nsession-limit 1d\nmedia-idle 5m\nsignature-budget 7/min drop\n"
     )
     assert (policy.mode, policy.default, policy.default_status) == ("shadow", Action.REJECT, 480)
     assert policy.default_shown == "reject 480"
@@ -137,6 +132,7 @@ def test_settings_are_read() -> None:
     assert (policy.record, policy.max_dialogs, policy.max_pinholes) == ("all", 5, 6)
     assert (policy.replay_window_s, policy.session_limit_s) == (7200, 86_400)
     assert policy.media_idle_s == 300
+    assert (policy.signature_budget, policy.signature_budget_action) == (Rate(7, 60), "drop")
 
 
 def test_statements_may_span_lines_inside_brackets() -> None:
@@ -218,7 +214,8 @@ _PARAGRAPH = (
     "alarm shadow idle accept drop reject tolerate open request media parse response 403 10/s 60s "
     '{ } ( ) , == != < > = /a/ /( "x" " src method to.user header["X"] rate(src,INVITE) replay '
     "keyed peer signalling finding {SIP-12} {INVITE} {a} a 10.0.0.0/8 10.0.0.0/99 08:00-18:00 utc "
-    "bare-lf # \\ learn for 30m sip-ports 0 -1 99999999999"
+    "bare-lf # \\ learn for 30m sip-ports 0 -1 99999999999 aib stir digest ca certs crl relays spc "
+    "fetch never ha1 remember codes signature-budget aib.valid stir.attest replay.kind"
 )
 _WORDS = st.sampled_from(_PARAGRAPH.split(" "))
 _LINES = st.lists(st.one_of(_WORDS, st.just("\n"), st.just("\n  ")), max_size=60).map(" ".join)

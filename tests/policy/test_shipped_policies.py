@@ -7,6 +7,7 @@ import pytest
 from subjects import STRANGER, Counts, Stream, octets, request, response
 from subjects import subject as made
 
+from sipguard.edge.policy_file import Files
 from sipguard.moment import Moment
 from sipguard.policy import Policy, Subject, load_policy
 from sipguard.policy.fields import FIELDS, HEADER_DOC, METHODS
@@ -22,7 +23,8 @@ Rates = Mapping[tuple[str, bytes, int], int]
 
 
 def _load(name: str) -> Policy:
-    return load_policy(str(FOLDER / name), lambda file: Path(file).read_text("utf-8"))
+    files = Files()
+    return load_policy(str(FOLDER / name), files.text, files)
 
 
 def _ruled(policy: Policy, subject: Subject, chain: str = "request") -> str:
@@ -273,7 +275,7 @@ def test_the_reference_has_every_field_and_setting() -> None:
 def test_the_reference_names_nothing_that_is_not_there() -> None:
     """A row for a field that was taken away would send an admin astray."""
     text = (FOLDER / "README.md").read_text("utf-8")
-    section = text[text.index("## Fields") : text.index("## What `sipguard check` says")]
+    section = text[text.index("## Fields") : text.index("## Who is really calling")]
     named = [line.split("`")[1] for line in section.splitlines() if line.startswith("| `")]
     assert set(named) - set(FIELDS) == {'header["X-Name"]'}
 

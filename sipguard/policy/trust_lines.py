@@ -1,0 +1,185 @@
+"""``trust`` lines to values: every option within its bounds, every file read."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Final, NamedTuple
+
+from sipguard.policy.accounts import read_accounts
+from sipguard.policy.literals import show_duration
+from sipguard.policy.names import Names
+from sipguard.policy.problems import Problems, Wrong
+from sipguard.policy.sets import AddressSet
+from sipguard.policy.syntax import Braced, Place, TrustLine, Word
+from sipguard.policy.trust import (
+    NO_RELAYS,
+    AibTrust,
+    DigestTrust,
+    StirTrust,
+    TrustFile,
+    TrustReader,
+)
+from sipguard.policy.trust_files import CERTIFICATE, REVOCATIONS, TrustFiles
+from sipguard.policy.trust_options import Given, read_options
+
+MAX_AGE_S: Final = 3600  # AIB-7: what RFC 3893 section 10 suggests is also the most
+MAX_REMEMBER_S: Final = 7 * 86400
+MAX_WITHIN_S: Final = 30  # a caller's INVITE gives up after 32 s (timer B)
+MAX_CODES: Final = 1000
+MAX_CODE_CHARACTERS: Final = 16
+
+# Makes a set of addresses of what a policy names; the text is what an error calls it.
+Addresses = Callable[[str, Word | Braced], AddressSet]
+
+
+class Trusts(NamedTuple):
+    """The trust lines of one policy, and where each stands."""
+
+    aib: AibTrust | None = None
+    stir: StirTrust | None = None
+    digest: DigestTrust | None = None
+    places: Mapping[str, Place] = MappingProxyType({})
+
+
+class TrustLines:
+    """Reads the trust lines of one policy.
+
+    Args:
+        reader: Reads files and lists folders.
+        names: The sets of the policy.
+        addresses: Makes a set of addresses of the set that a word names.
+        problems: Where everything wrong goes.
+    """
+
+    def __init__(
+        self, reader: TrustReader, names: Names, addresses: Addresses, problems: Problems
+    ) -> None:
+        self._files = TrustFiles(reader, problems)
+        self._names = names
+        self._addresses = addresses
+        self._problems = problems
+
+    def read(self, lines: list[TrustLine]) -> Trusts:
+        """Return what the lines say; what is wrong is reported and left out."""
+        places: dict[str, Place] = {}
+        trusts = Trusts(places=places)
+        for line in lines:
+            name = line.name
+            try:
+                given = read_options(line)
+                if name.text in places:
+                    at = places[name.text]
+                    what = f"trust {name.text} stands twice"
+                    raise Wrong(name.at, what, f"first at {at.file}:{at.line}")
+                places[name.text] = name.at
+                match name.text:
+                    case "aib":
+                        trusts = trusts._replace(aib=self._aib(given))
+                    case "stir":
+                        trusts = trusts._replace(stir=self._stir(given))
+                    case _:
+                        trusts = trusts._replace(digest=self._digest(given))
+            except Wrong as wrong:
+                self._problems.add(wrong)
+        return trusts
+
+    def _aib(self, given: Given) -> AibTrust:
+        max_age_s, remember_s = _ages(given, 600)
+        relays = given.value("relays")
+        return AibTrust(
+            ca=self._authorities(given),
+            certs=tuple(self._files.each(given.files("certs"), CERTIFICATE)),
+            crl=self._revocations(given),
+            crl_hard=given.has("crl-required"),
+            max_age_s=max_age_s,
+            remember_s=remember_s,
+            legacy_sha1=given.has("legacy"),
+            domain_signers=given.has("domain-signers"),
+            codes=given.word("codes", "strict"),
+            relays=NO_RELAYS if relays is None else self._addresses("relays", relays),
+        )
+
+    def _stir(self, given: Given) -> StirTrust:
+        max_age_s, remember_s = _ages(given, 60)
+        fetch = given.word("fetch", "public-only")
+        if fetch == "never":
+            self._check_never(given)
+        return StirTrust(
+            ca=self._authorities(given),
+            crl=self._revocations(given),
+            crl_hard=given.has("crl-required"),
+            max_age_s=max_age_s,
+            remember_s=remember_s,
+            fetch=fetch,
+            fetch_ca=tuple(self._files.each(given.files("fetch-ca"), CERTIFICATE)),
+            within_s=float(given.seconds("within", 2, MAX_WITHIN_S)),
+            certs=tuple(self._files.by_url(given.files("certs"))),
+            spc=self._codes(given),
+            codes=given.word("codes", "identity"),
+        )
+
+    def _check_never(self, given: Given) -> None:
+        if not given.has("certs"):
+            what = "fetch never without certs: no PASSporT can be verified"
+            self._problems.warn(given.name.at, what, 'add certs "FOLDER"')
+        for option in ("fetch-ca", "within"):
+            if given.has(option):
+                at = given.options[option].name.at
+                self._problems.warn(at, f"{option} does nothing with fetch never")
+
+    def _codes(self, given: Given) -> frozenset[str]:
+        """Return the service provider codes of ``spc { 1234 ... }``."""
+        value = given.value("spc")
+        if value is None:
+            return frozenset()
+        hint = "write spc { 1234 }"
+        find = self._names
+        words = find.flatten(value) if isinstance(value, Braced) else find.use(value)
+        for word in words:
+            text = word.text
+            if not (text.isascii() and text.isalnum() and len(text) <= MAX_CODE_CHARACTERS):
+                raise Wrong(word.at, f"{text} is no service provider code", hint)
+        if not 1 <= len(words) <= MAX_CODES:
+            at = given.options["spc"].name.at
+            raise Wrong(at, f"spc holds 1 to {MAX_CODES} codes", f"{hint}, or leave it out")
+        return frozenset(word.text for word in words)
+
+    def _digest(self, given: Given) -> DigestTrust:
+        names = given.files("ha1")
+        if len(names) > 1:
+            raise Wrong(names[1].at, "ha1 is one file")
+        file = self._files.one(names[0]) if names else None
+        trust = DigestTrust(
+            file, given.word("min", ""), given.has("auth-int"), given.has("strict-nonce")
+        )
+        if file is None:
+            return trust
+        return trust._replace(accounts=read_accounts(file.name, file.octets, self._problems))
+
+    def _authorities(self, given: Given) -> tuple[TrustFile, ...]:
+        if not given.has("ca"):
+            kind = given.name.text
+            hint = f'write trust {kind} ca "FILE"; for a trial: sipguard identity make-ca'
+            raise Wrong(given.name.at, f"trust {kind} needs ca: without it nobody is trusted", hint)
+        return tuple(self._files.each(given.files("ca"), CERTIFICATE))
+
+    def _revocations(self, given: Given) -> tuple[TrustFile, ...]:
+        if given.has("crl-required") and not given.has("crl"):
+            at = given.options["crl-required"].name.at
+            raise Wrong(at, "crl-required without crl: nothing would be valid", 'add crl "FILE"')
+        return tuple(self._files.each(given.files("crl"), REVOCATIONS))
+
+
+def _ages(given: Given, default_s: int) -> tuple[int, int]:
+    """Return max-age and remember; what could still be valid must not be forgotten (AIB-8).
+
+    Raises:
+        Wrong: it would be.
+    """
+    max_age_s = given.seconds("max-age", default_s, MAX_AGE_S)
+    least_s = 2 * max_age_s  # a Date may lie as far in the future as in the past
+    remember_s = given.seconds("remember", max(3600, least_s), MAX_REMEMBER_S)
+    if remember_s < least_s:
+        hint = f"write remember {show_duration(least_s)} or more"
+        what = f"remember must be twice max-age ({show_duration(max_age_s)}) or replays get through"
+        raise Wrong(given.options["remember"].values[0].at, what, hint)
+    return max_age_s, remember_s
