@@ -1,6 +1,7 @@
 """What the admin can do about a block, in the policy's own words."""
 
 from collections.abc import Iterator
+from typing import Final
 
 from sipguard.cli import told
 from sipguard.reason import Reason, Weight
@@ -35,6 +36,52 @@ _BY_REASON = {
     Reason.NOT_SIP: "Something else uses the SIP port, or a tunnel tries to.",
     Reason.INTERNAL_ERROR: "This is a fault of sipguard: please report it with this record.",
 }
+_CLOCKS: Final = (
+    "The signer's clock and this gateway's differ, or the message is old: compare both with a time "
+    "server. The window is max-age of the trust line."
+)
+_AUTHORITY: Final = (
+    "If this signer is to be trusted, name the certificate of the authority that issued theirs "
+    "under ca of the trust line."
+)
+_NAMES: Final = (
+    "If the certificate's name is right, From is not: have the telephone send the address that "
+    "its certificate is made out to, or have the certificate made out to this one."
+)
+_UNSIGNED: Final = (
+    "The caller signs nothing. If it is one of yours, except {src} in the rule, or have it sign "
+    "(`sipguard identity` makes keys for trials)."
+)
+_BY_PROOF: Final = {
+    Reason.AIB_ABSENT: _UNSIGNED,
+    Reason.STIR_ABSENT: _UNSIGNED,
+    Reason.AIB_STALE: _CLOCKS,
+    Reason.PASSPORT_STALE: _CLOCKS,
+    Reason.CERTIFICATE_EXPIRED: _CLOCKS,
+    Reason.CERTIFICATE_NOT_YET: _CLOCKS,
+    Reason.UNKNOWN_ISSUER: _AUTHORITY,
+    Reason.CREDENTIAL_UNTRUSTED: _AUTHORITY,
+    Reason.AIB_WRONG_SIGNER: _NAMES,
+    Reason.NO_SIGNER_CERTIFICATE: (
+        "The signer attaches no certificate: name it under certs of trust aib."
+    ),
+    Reason.NO_CREDENTIAL: (
+        "Put the certificate into the folder under certs of trust stir, or see whether it may be "
+        "fetched (fetch) and comes in time (within)."
+    ),
+    Reason.AIB_REPLAY: (
+        "Each new request needs an AIB of its own, with its own Call-ID and Date. If a proxy of "
+        "yours sends copies, they must be equal but for Via."
+    ),
+    Reason.SDP_DIFFERS: (
+        "Something on the way changed a signed session description. If it is a media relay of "
+        "yours, name it under relays of trust aib."
+    ),
+    Reason.SIGNATURE_BUDGET: (
+        "This source sent many wrong signatures. If it is a proxy for many callers, raise "
+        "signature-budget."
+    ),
+}
 _REPLAYS = frozenset(
     {Reason.REPLAY, Reason.REPLAY_AFTER_END, Reason.OLD_CSEQ, Reason.BRANCH_COLLISION}
 )
@@ -48,6 +95,8 @@ def advise(record: told.Told) -> Iterator[str]:
         yield "Nothing to do now: the policy is in shadow mode and the packet passed."
     if reason is not None:
         yield from _by_reason(reason, src)
+    if told.text(record, "verdict") != "accept":
+        yield from _by_proofs(record, reason, src)
     place = told.text(record, "place")
     if place:
         yield (
@@ -59,8 +108,9 @@ def advise(record: told.Told) -> Iterator[str]:
 
 
 def _by_reason(reason: Reason, src: str) -> Iterator[str]:
-    if reason in _BY_REASON:
-        yield _BY_REASON[reason].format(src=src)
+    advice = _BY_REASON.get(reason) or _BY_PROOF.get(reason)
+    if advice:
+        yield advice.format(src=src)
     elif reason in _REPLAYS:
         yield (
             "A true retransmission has the same octets, branch and source and passes. "
@@ -71,6 +121,18 @@ def _by_reason(reason: Reason, src: str) -> Iterator[str]:
             "If this sender is yours and cannot be repaired, forgive it just that, in chain parse: "
             f"NAME tolerate {reason.value} if src in {{ {src} }}"
         )
+
+
+def _by_proofs(record: told.Told, said: Reason | None, src: str) -> Iterator[str]:
+    """Yield what helps a proof that was not valid, each advice once."""
+    identity = told.part(record, "identity")
+    advices = {_BY_PROOF.get(said, "")} if said else {""}
+    for kind in identity:
+        reason = _reason_of(told.part(identity, kind))
+        advice = _BY_PROOF.get(reason, "") if reason else ""
+        if advice not in advices:
+            advices.add(advice)
+            yield advice.format(src=src)
 
 
 def _reason_of(record: told.Told) -> Reason | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from sipguard.cli import told
 from sipguard.cli.advice import advise
 from sipguard.cli.output import VERDICT_STYLES, Screen, Style, show_time
+from sipguard.cli.proofs import tell_proofs
 from sipguard.cli.state import add_state_option
 from sipguard.edge.archive import Archive, Entry
 from sipguard.journal.escape import escape, safe_text
@@ -93,7 +94,6 @@ def sentence(record: told.Told) -> str:
 
 
 def _facts(record: told.Told) -> Iterator[tuple[str, str]]:
-    identity = told.part(record, "identity")
     yield "Record", f"{told.text(record, 'id')}, {_span(record)}"
     yield "Rule", _rule(record)
     yield "", _rule_text(told.text(record, "place"))
@@ -108,7 +108,8 @@ def _facts(record: told.Told) -> Iterator[tuple[str, str]]:
     yield "CSeq", told.text(record, "cseq")
     yield "Branch", told.text(record, "branch")
     yield "User-Agent", told.text(record, "user_agent")
-    yield "Identity", f"AIB {told.text(identity, 'aib')}, STIR {told.text(identity, 'stir')}"
+    for row, line in enumerate(tell_proofs(record)):
+        yield "" if row else "Identity", line
     yield "Dialog", told.text(record, "dialog")
     yield "Count", told.tally(record)
     yield (

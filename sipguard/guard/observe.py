@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from sipguard.calls.dialog import Dialog
+from sipguard.evidence import Evidence
 from sipguard.journal.observation import MediaNote, Observation
 from sipguard.journal.observation import Step as Rung
 from sipguard.media.sessions import Stream
@@ -26,6 +27,7 @@ def observation_of(
     dialog: Dialog | None = None,
     streams: tuple[Stream, ...] = (),
     noted: tuple[Rule, ...] = (),
+    proofs: tuple[tuple[str, Evidence], ...] = (),
 ) -> Observation:
     """Gather everything a reviewer may ask about one message the next morning."""
     observation = Observation(
@@ -51,6 +53,7 @@ def observation_of(
         log=judgement.log,
         alarm=judgement.alarm,
         raw=packet.payload,
+        proofs=proofs,
     )
     if noted:
         names = ", ".join(rule.name for rule in noted)

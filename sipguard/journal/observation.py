@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from sipguard.evidence import Evidence
 from sipguard.reason import Finding, Reason
 from sipguard.verdict import Action, Endpoint
 
@@ -68,8 +69,7 @@ class Observation:
     alarm: bool = False
     raw: bytes = b""
     ladder: tuple[Step, ...] = ()
-    aib: str = "unknown"
-    stir: str = "unknown"
+    proofs: tuple[tuple[str, Evidence], ...] = ()  # by kind, those that were asked for
 
     @property
     def label(self) -> bytes:

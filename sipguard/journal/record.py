@@ -11,15 +11,14 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import Final
 
 from sipguard.journal.escape import escape_capped, safe_text
-from sipguard.journal.masking import mask, mask_quotation, traces_of_secrets
+from sipguard.journal.masking import mask, traces_of_secrets
 from sipguard.journal.observation import MediaNote, Observation, Step
+from sipguard.journal.proofs import Json as Json
+from sipguard.journal.proofs import findings_in, proofs_json
+from sipguard.journal.shown import FIELD_OCTETS, quoted, shown
 from sipguard.reason import Reason
 from sipguard.verdict import Action, Endpoint
 
-Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
-
-FIELD_OCTETS: Final = 256  # of one header value; a terminal line or two
-QUOTED_OCTETS: Final = 128  # of the offending octets, as HostileInput caps them
 MESSAGE_OCTETS: Final = 8_192  # of the message kept beside a record
 MAX_FINDINGS: Final = 16
 MAX_MEDIA: Final = 16
@@ -84,8 +83,7 @@ class Record:
     cseq: str
     branch: str
     user_agent: str
-    aib: str
-    stir: str
+    identity: dict[str, Json]
     media: tuple[Json, ...]
     dialog: str
     findings: tuple[Json, ...]
@@ -134,7 +132,7 @@ class Record:
             "cseq": self.cseq,
             "branch": self.branch,
             "user_agent": self.user_agent,
-            "identity": {"aib": self.aib, "stir": self.stir},
+            "identity": self.identity,
             "media": list(self.media),
             "dialog": self.dialog,
             "count": self.count,
@@ -161,7 +159,8 @@ class Record:
 def record_of(seen: Observation, identifier: str) -> Record:
     """Mask, escape and cap what the guard told; nothing of the peer gets past this unmasked."""
     masked = mask(seen.raw)
-    quotes = seen.octets or any(finding.octets for finding in seen.findings)
+    found = (*seen.findings, *findings_in(seen.proofs))
+    quotes = seen.octets or any(finding.octets for finding in found)
     traces = traces_of_secrets(seen.raw, masked) if seen.raw and quotes else None
     refused = seen.judged is Action.REJECT
     return Record(
@@ -175,25 +174,24 @@ def record_of(seen: Observation, identifier: str) -> Record:
         place=safe_text(seen.place),
         reason=seen.reason,
         detail=safe_text(seen.detail),
-        field=_quoted(seen.octets, traces),
+        field=quoted(seen.octets, traces),
         src=seen.src,
         src_port=seen.sport,
         dst=seen.dst,
         dst_port=seen.dport,
         transport=seen.transport,
         interface=safe_text(seen.interface),
-        method=_shown(seen.method),
+        method=shown(seen.method),
         status=seen.sip_status,
-        request_uri=_shown(seen.request_uri),
-        from_=_shown(seen.from_),
-        to=_shown(seen.to),
-        contact=_shown(seen.contact),
-        call_id=_shown(seen.call_id),
-        cseq=_shown(seen.cseq),
-        branch=_shown(seen.branch),
-        user_agent=_shown(seen.user_agent),
-        aib=safe_text(seen.aib),
-        stir=safe_text(seen.stir),
+        request_uri=shown(seen.request_uri),
+        from_=shown(seen.from_),
+        to=shown(seen.to),
+        contact=shown(seen.contact),
+        call_id=shown(seen.call_id),
+        cseq=shown(seen.cseq),
+        branch=shown(seen.branch),
+        user_agent=shown(seen.user_agent),
+        identity=proofs_json(seen.proofs, traces),
         media=tuple(_media_json(note) for note in seen.media[:MAX_MEDIA]),
         dialog=safe_text(seen.dialog),
         findings=tuple(
@@ -201,7 +199,7 @@ def record_of(seen: Observation, identifier: str) -> Record:
                 "rule": finding.rule,
                 "reason": finding.reason.value,
                 "detail": safe_text(finding.detail),
-                "octets": _quoted(finding.octets, traces),
+                "octets": quoted(finding.octets, traces),
             }
             for finding in seen.findings[:MAX_FINDINGS]
         ),
@@ -248,8 +246,8 @@ def caller_of(from_: bytes) -> str:
 def rung_of(step: Step, verdict: str = "") -> Rung:
     """Return one row of a ladder from octets."""
     utc_s, label, source, destination = step
-    shown = escape_capped(mask(label[:_LABEL_OCTETS], cut=True), _LABEL_OCTETS)
-    return Rung(utc_s, shown, show_address(source), show_address(destination), verdict)
+    words = escape_capped(mask(label[:_LABEL_OCTETS], cut=True), _LABEL_OCTETS)
+    return Rung(utc_s, words, show_address(source), show_address(destination), verdict)
 
 
 def own_step(seen: Observation) -> Step:
@@ -288,28 +286,16 @@ def show_address(address: bytes) -> str:
     return escape_capped(address, 16)
 
 
-def _shown(octets: bytes) -> str:
-    """Mask, then escape: the other order would hide the key's name from the mask."""
-    if not octets:
-        return ""
-    capped = octets[: FIELD_OCTETS * 2]
-    return escape_capped(mask(capped, cut=len(capped) < len(octets)), FIELD_OCTETS)
-
-
-def _quoted(octets: bytes, traces: frozenset[bytes] | None) -> str:
-    return escape_capped(mask_quotation(octets, traces), QUOTED_OCTETS) if octets else ""
-
-
 def _end(end: Endpoint) -> Json:
     return {"address": show_address(end.address), "port": end.port}
 
 
 def _media_json(note: MediaNote) -> Json:
     return {
-        "kind": _shown(note.kind),
-        "transport": _shown(note.proto),
-        "key_method": _shown(note.key_method),
-        "suite": _shown(note.suite),
+        "kind": shown(note.kind),
+        "transport": shown(note.proto),
+        "key_method": shown(note.key_method),
+        "suite": shown(note.suite),
         "keyed": note.keyed,
         "reason": note.reason.value,
         "detail": safe_text(note.detail),

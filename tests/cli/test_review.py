@@ -14,6 +14,7 @@ from sipguard.cli.advice import advise
 from sipguard.cli.main import main
 from sipguard.edge.control import RuleHits, StatusReport, write_status
 from sipguard.edge.store import FILE_NAME, Store
+from sipguard.evidence import Evidence, State
 from sipguard.journal.ledger import Ledger
 from sipguard.journal.observation import MediaNote, Observation
 from sipguard.journal.record import record_of
@@ -189,6 +190,27 @@ def test_explain_tells_media_findings_and_shadow(run: Run, state: Path) -> None:
     ):
         assert words in out, words
     assert "SECRET" not in out
+
+
+def test_explain_tells_proofs(run: Run, state: Path) -> None:
+    """Who signed, what it covers, and why it was not enough."""
+    why = "From says alice@example.com, the certificate speaks for mallory@example.com"
+    proof = Evidence(
+        State.FAILED,
+        Finding(Reason.AIB_WRONG_SIGNER, why),
+        signer=b"sip:mallory@example.com",
+        covers=(b"from", b"date", b"call-id", b"contact"),
+    )
+    record = record_of(
+        seen(0, A, Reason.REFUSED_BY_RULE, "unsigned", proofs=(("aib", proof),)), "zzzzzzzx"
+    )
+    store = Store(state)
+    store.write([record], NOW)
+    store.close()
+    _, out, _ = run("explain", "--state-dir", state, "zzzzzzzx")
+    assert f"Identity    AIB: failed: {why}.\n" in out
+    assert "would cover From, Date, Call-ID, Contact; not the session description\n" in out
+    assert out.count("If the certificate's name is right, From is not") == 1
 
 
 def test_explain_last_and_as_json(run: Run, state: Path) -> None:
