@@ -20,6 +20,7 @@ from sipguard.wire.cms_syntax import (
     Attribute,
     ContentInfo,
     IssuerAndSerial,
+    PssParameters,
     SignedContent,
     SignerInfo,
     SigningCertificate,
@@ -32,6 +33,7 @@ MAX_CERTIFICATES: Final = 16
 MAX_DIGESTS: Final = 8
 MAX_ATTRIBUTES: Final = 32
 MAX_SERIAL_BITS: Final = 512  # RFC 5280 section 4.1.2.2 has 160
+MAX_SALT_OCTETS: Final = 128
 _MAX_ALGORITHM_OCTETS: Final = 256
 _MAX_VERSION: Final = 5
 
@@ -48,6 +50,8 @@ _MESSAGE_DIGEST: Final = b"1.2.840.113549.1.9.4"
 _SIGNING_TIME: Final = b"1.2.840.113549.1.9.5"
 _SIGNING_CERTIFICATE: Final = b"1.2.840.113549.1.9.16.2.12"
 _SIGNING_CERTIFICATE_V2: Final = b"1.2.840.113549.1.9.16.2.47"
+_MGF1: Final = b"1.2.840.113549.1.1.8"
+_MASK_PARTS: Final = 2
 _SEQUENCE: Final = 0x30
 _SET: Final = 0x31
 
@@ -96,6 +100,14 @@ class EnvelopedData(NamedTuple):
     content_type: bytes
 
 
+class Pss(NamedTuple):
+    """Parameters of an RSASSA-PSS signature: two digests, dotted, and the salt's octets."""
+
+    digest: bytes
+    mask: bytes
+    salt_octets: int
+
+
 def parse_cms(octets: bytes) -> SignedData | EnvelopedData:
     """Return what these octets are, from the first to the last.
 
@@ -117,6 +129,29 @@ def parse_cms(octets: bytes) -> SignedData | EnvelopedData:
             if signer.signed[1:] not in octets:
                 raise HostileInput(Reason.BAD_CMS, "signed attributes that are not DER")
     return found
+
+
+@lru_cache(maxsize=64)
+def parse_pss(parameters: bytes) -> Pss:
+    """Return the parameters of an RSASSA-PSS signature (RFC 4055 section 3.1).
+
+    Raises:
+        HostileInput: ``BAD_CMS``.
+    """
+    try:
+        found = asn1.decode_der(PssParameters, parameters)
+        digest = SHA1 if found.digest is None else _first_oid(found.digest)
+        mask = SHA1
+        if found.mask is not None:
+            if len(found.mask) != _MASK_PARTS or _first_oid(found.mask) != _MGF1:
+                raise HostileInput(Reason.BAD_CMS, "a mask generator other than MGF1")
+            mask, _ = _algorithm(found.mask[1])
+    except ValueError:
+        raise HostileInput(Reason.BAD_CMS, "PSS parameters that cannot be read") from None
+    salt = 20 if found.salt is None else found.salt
+    if not 0 <= salt <= MAX_SALT_OCTETS or found.trailer not in (None, 1):
+        raise HostileInput(Reason.BAD_CMS, "PSS parameters that nobody uses")
+    return Pss(digest, mask, salt)
 
 
 def is_attribute_set(octets: bytes) -> bool:
@@ -250,9 +285,7 @@ class _Attributes:
 
     def _add_hash(self, value: SigningCertificateV2) -> None:
         for one in value.certificates[:1]:
-            algorithm = SHA256
-            if one.algorithm:
-                algorithm = _dotted(one.algorithm[0].parse(x509.ObjectIdentifier))
+            algorithm = SHA256 if one.algorithm is None else _first_oid(one.algorithm)
             self.signer_hashes.append((algorithm, one.hash))
 
 
@@ -278,6 +311,12 @@ def _parse_algorithm(der: bytes) -> tuple[bytes, bytes]:
 
 
 _cached_algorithm = lru_cache(maxsize=256)(_parse_algorithm)
+
+
+def _first_oid(sequence: list[asn1.TLV]) -> bytes:
+    if not sequence:
+        raise HostileInput(Reason.BAD_CMS, "an algorithm without a name")
+    return _dotted(sequence[0].parse(x509.ObjectIdentifier))
 
 
 def _dotted(oid: x509.ObjectIdentifier) -> bytes:

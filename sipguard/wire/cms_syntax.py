@@ -119,7 +119,10 @@ class SigningCertificateV2:
 
 
 @asn1.sequence
-class Times:
-    """A UTCTime or a GeneralizedTime, in a sequence of its own: a decoder's root must be one."""
+class PssParameters:
+    """RSASSA-PSS-params (RFC 4055 section 3.1); what is absent has SHA-1's values."""
 
-    time: asn1.UTCTime | asn1.GeneralizedTime
+    digest: Annotated[list[TLV] | None, Explicit(0)]
+    mask: Annotated[list[TLV] | None, Explicit(1)]
+    salt: Annotated[int | None, Explicit(2)]
+    trailer: Annotated[int | None, Explicit(3)]

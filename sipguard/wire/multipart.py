@@ -7,14 +7,13 @@ begins like a delimiter, a delimiter in the epilogue.
 Spans are offsets into the body as received, because a signature covers octets.
 """
 
-import binascii
-import quopri
 import re
 from functools import lru_cache
 from typing import Final, NamedTuple
 
 from sipguard.errors import HostileInput
 from sipguard.reason import Finding, Reason
+from sipguard.wire.encoding import undo_encoding
 
 MAX_DEPTH: Final = 4  # multiparts inside each other (SIP-52)
 MAX_PARTS: Final = 16  # in the whole body, inner multiparts counted (SIP-52)
@@ -51,7 +50,6 @@ _SINGLE: Final = frozenset(
     }
 )
 _SESSION: Final = (b"session", b"application/sdp")
-_PLAIN_ENCODINGS: Final = frozenset({b"binary", b"8bit", b"7bit"})
 
 
 class Part(NamedTuple):
@@ -161,7 +159,7 @@ def sessions(content_type: bytes, disposition: bytes, body: bytes) -> tuple[byte
     if not kind.startswith(b"multipart/"):
         return ()
     parts = walk(content_type, body)
-    return tuple(_decoded(part, body) for part in _reachable(kind, parts, 0, len(parts), 1))
+    return tuple(decoded(part, body) for part in _reachable(kind, parts, 0, len(parts), 1))
 
 
 def notes(content_type: bytes, body: bytes) -> tuple[Finding, ...]:
@@ -176,6 +174,26 @@ def notes(content_type: bytes, body: bytes) -> tuple[Finding, ...]:
         if announced is not None and announced != b"%d" % (part.end - part.start):
             found.append(Finding(Reason.PART_LENGTH, "", announced[:128]))
     return tuple(found)
+
+
+def read_entity(octets: bytes) -> Part:
+    """Read a part that stands alone, such as the content of a signature; depth 0.
+
+    Raises:
+        HostileInput: ``BAD_MULTIPART``, or ``MULTIPART_LIMIT``.
+    """
+    return _read_part(octets, 0, len(octets), b"text/plain", 0)
+
+
+def decoded(part: Part, body: bytes) -> bytes:
+    """Undo the transfer encoding of a part of *body* (SIP-55).
+
+    Raises:
+        HostileInput: ``CONTENT_ENCODING``.
+    """
+    content = body[part.start : part.end]
+    packed = part.header(b"content-encoding") or b""
+    return undo_encoding(content, part.header(b"content-transfer-encoding") or b"", packed)
 
 
 def _content_type(value: bytes) -> tuple[bytes, dict[bytes, bytes]]:
@@ -370,25 +388,3 @@ def _reachable(kind: bytes, parts: tuple[Part, ...], at: int, stop: int, depth: 
             Reason.BAD_MULTIPART, "two alternatives of one type (RFC 5621 section 8)"
         )
     return next((branch for branch in reversed(branches) if branch), [])
-
-
-def _decoded(part: Part, body: bytes) -> bytes:
-    """Undo the transfer encoding of a part (SIP-55); SIP's own default is none."""
-    content = body[part.start : part.end]
-    encoding = (part.header(b"content-transfer-encoding") or b"binary").lower()
-    packed = (part.header(b"content-encoding") or b"identity").lower()
-    if packed == b"identity":
-        if encoding in _PLAIN_ENCODINGS:
-            return content
-        if encoding == b"base64":
-            return _from_base64(content)
-        if encoding == b"quoted-printable":
-            return quopri.decodestring(content)
-    raise HostileInput(Reason.CONTENT_ENCODING, "a session in an encoding that is not read")
-
-
-def _from_base64(content: bytes) -> bytes:
-    try:
-        return binascii.a2b_base64(content.translate(None, b"\r\n\t "), strict_mode=True)
-    except binascii.Error:
-        raise HostileInput(Reason.CONTENT_ENCODING, "base64 that does not decode") from None
