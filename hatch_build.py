@@ -43,6 +43,8 @@ COMPILED: Final = (
     "policy/sets.py",
     "policy/subject.py",
 )
+# Read by cryptography's ASN.1 decoder through annotations, which compiled classes lack.
+INTERPRETED: Final = ("__init__.py", "cms_syntax.py")
 
 
 class CompileHook(BuildHookInterface[Any]):
@@ -86,7 +88,7 @@ def _compile(root: Path, folder: Path) -> Path:
             str(path)
             for pattern in COMPILED
             for path in Path("sipguard").glob(pattern)
-            if path.name != "__init__.py"
+            if path.name not in INTERPRETED
         )
         options = ["--config-file", os.devnull, "--ignore-missing-imports", *names]
         distribution = Distribution({"name": "sipguard", "ext_modules": mypycify(options)})

@@ -8,6 +8,7 @@ where the policy says legacy (SMI-29). Nothing here asks whether the certificate
 
 import hashlib
 from collections.abc import Callable
+from functools import lru_cache
 from hmac import compare_digest
 from typing import Final, NamedTuple
 
@@ -78,7 +79,6 @@ DIGESTS: Final = {
 }
 _PKCS1: Final = padding.PKCS1v15()
 _ECDSA: Final = {oid: ec.ECDSA(digest.algorithm) for oid, digest in DIGESTS.items()}
-_PADDINGS: dict[tuple[bytes, int], padding.PSS] = {}  # at most 4 x 129
 
 
 def check_signature(
@@ -219,12 +219,9 @@ def _check_ed25519(signer: Signer, covered: bytes, key: ed25519.Ed25519PublicKey
     return None
 
 
+@lru_cache(maxsize=64)
 def _pss_padding(mask: bytes, salt_octets: int) -> padding.PSS:
-    known = _PADDINGS.get((mask, salt_octets))
-    if known is None:
-        known = padding.PSS(padding.MGF1(DIGESTS[mask].algorithm), salt_octets)
-        _PADDINGS[mask, salt_octets] = known
-    return known
+    return padding.PSS(padding.MGF1(DIGESTS[mask].algorithm), salt_octets)
 
 
 def _contradiction() -> Finding:

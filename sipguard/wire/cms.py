@@ -33,7 +33,7 @@ MAX_CERTIFICATES: Final = 16
 MAX_DIGESTS: Final = 8
 MAX_ATTRIBUTES: Final = 32
 MAX_SERIAL_BITS: Final = 512  # RFC 5280 section 4.1.2.2 has 160
-MAX_SALT_OCTETS: Final = 128
+MAX_SALT_OCTETS: Final = 1024  # OpenSSL salts with all the room of the key: 222 for RSA-2048
 _MAX_ALGORITHM_OCTETS: Final = 256
 _MAX_VERSION: Final = 5
 
