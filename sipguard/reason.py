@@ -208,6 +208,7 @@ class Reason(Enum):
     AIB_UNSIGNED = "aib-unsigned", "AIB-4", _N, 403, "The AIB stands outside any signature."
     AIB_WRONG_SIGNER = "aib-wrong-signer", "AIB-5", _N, 403, "The signer does not speak for the caller in From."
     AIB_MISMATCH = "aib-mismatch", "AIB-6", _N, 403, "A header differs from its signed copy."
+    AIB_UNCOMPARED = "aib-uncompared", "AIB-6", _N, 0, "Something stands in the AIB alone, or in the message alone."
     AIB_STALE = "aib-stale", "AIB-7", _N, 403, "The AIB was signed too long ago, or in the future."
     AIB_REPLAY = "aib-replay", "AIB-8", _N, 403, "The AIB of another request, used again."
     AIB_FOREIGN_CONTACT = "aib-foreign-contact", "AIB-10", _N, 0, "Contact leads to another host than the one the request came from."

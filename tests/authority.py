@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-NOW_S: Final = 1_790_000_000.0  # 2026-09-21T13:33:20Z, when every test plays
+NOW_S: Final = 1_790_000_000.0  # 2026-09-21T14:13:20Z, when every test plays
 DAY_S: Final = 86400.0
 SIP_DOMAIN: Final = x509.ObjectIdentifier("1.3.6.1.5.5.7.3.20")
 
