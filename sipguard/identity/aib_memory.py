@@ -1,0 +1,228 @@
+"""The Call-IDs of verified AIBs (AIB-8, AIB-9; RFC 3893 section 10).
+
+A thief who saw one signed request has everything but the key: the same octets again
+are his only weapon, so a Call-ID counts once. Normal SIP uses one again all the time,
+in retransmissions, forks, retries and inside a call; each of these ways is known by
+something that the thief's copy cannot have.
+
+Only what was verified is written, or anybody could spend a victim's Call-ID in advance.
+The key holds the caller's address instead of the certificate, so that a look needs no
+verified signature; only a signer who speaks for that address can have written it.
+"""
+
+from itertools import islice
+from typing import Final, NamedTuple, final
+
+from sipguard.identity.keyring import Keyring
+from sipguard.moment import Moment
+from sipguard.reason import Finding, Reason
+
+CAPACITY: Final = 200_000
+# Deleting at the front of one large dict costs more with every deletion, and so does its
+# growth; small ones keep every pause short.
+_SHARDS: Final = 256
+_SWEPT: Final = 8  # old entries that leave with each new one
+_TAGS: Final = 4  # From tags of one call: two, and a few more where both ends have one address
+# As long as a transaction repeats itself (RFC 3261 section 17.1: 64 times T1).
+RETRANSMITTED_S: Final = 32.0
+# These repeat the number of the INVITE they belong to (RFC 3261 sections 9.1, 13.2.2.4).
+_SAME_NUMBER: Final = frozenset((b"ACK", b"CANCEL"))
+
+
+class Claim(NamedTuple):
+    """What one request with an AIB says of itself; texts as 63-bit hashes of the process's seed."""
+
+    key: int  # of Call-ID and the caller's address
+    copy: int  # of the signed octets
+    leg: int  # of the top branch and the source
+    tag: int  # of the From tag
+    cseq: int
+    method: bytes
+    date_s: int  # the signed Date
+    signs_cseq: bool
+    signs_tag: bool
+
+
+def claim_key(call_id: bytes, caller: bytes) -> int:
+    """Return the key: nobody outside can aim for a collision of a seeded hash."""
+    return hash((call_id, caller)) >> 1
+
+
+@final
+class _Entry:
+    """One Call-ID of one caller."""
+
+    __slots__ = (
+        "copy",
+        "cseq",
+        "date_s",
+        "expires_at_s",
+        "leg",
+        "others",
+        "seen_at_s",
+        "signer",
+        "tag",
+    )
+
+    def __init__(self, claim: Claim, signer: int, now_s: float, expires_at_s: float) -> None:
+        self.copy = claim.copy
+        self.leg = claim.leg
+        self.tag = claim.tag
+        self.cseq = claim.cseq
+        self.others: tuple[tuple[int, int], ...] = ()  # further tags with their numbers
+        self.signer = signer
+        self.date_s = claim.date_s
+        self.seen_at_s = now_s
+        self.expires_at_s = expires_at_s
+
+    def highest(self, tag: int) -> int:
+        """Return the highest CSeq under this tag, -1 where the tag is new."""
+        if tag == self.tag:
+            return self.cseq
+        for other, cseq in self.others:
+            if other == tag:
+                return cseq
+        return -1
+
+    def count(self, claim: Claim) -> None:
+        """Note the number of a further request."""
+        if claim.tag == self.tag:
+            self.cseq = max(self.cseq, claim.cseq)
+            return
+        kept = tuple([pair for pair in self.others if pair[0] != claim.tag])
+        highest = max(self.highest(claim.tag), claim.cseq)
+        self.others = (*kept, (claim.tag, highest))[-(_TAGS - 1) :]
+
+
+@final
+class AibMemory:
+    """What was verified, bounded in number and time.
+
+    Where it is full the oldest goes, and no AIB signed until then is believed any more in
+    its part of the memory: forgetting never makes a copy good. ``forgotten`` counts. The
+    ``keyring`` lives here since both outlive a reload of the policy.
+    """
+
+    def __init__(self, capacity: int = CAPACITY) -> None:
+        self._per_shard = max(1, capacity // _SHARDS)
+        self._shards: tuple[dict[int, _Entry], ...] = tuple({} for _ in range(_SHARDS))
+        self._floors_s = [0] * _SHARDS
+        self._turn = 0
+        self.forgotten = 0
+        self.keyring = Keyring()
+
+    def __len__(self) -> int:
+        return sum(map(len, self._shards))
+
+    def look(self, claim: Claim, now: Moment, *, in_dialog: bool, retry: bool) -> Finding | None:
+        """Say why a request cannot be believed, None where it can; changes nothing.
+
+        *in_dialog*: its dialog is known. *retry*: it is known for a fork, a spiral or an
+        honest second try (RPL-3).
+        """
+        entry = self._shards[claim.key % _SHARDS].get(claim.key)
+        if entry is None or entry.expires_at_s <= now.monotonic_s:
+            if claim.date_s <= self._floors_s[claim.key % _SHARDS]:
+                return Finding(Reason.AIB_REPLAY, "signed before the oldest that is remembered")
+            return None
+        age_s = now.monotonic_s - entry.seen_at_s
+        highest = entry.highest(claim.tag)
+        is_copy = claim.copy == entry.copy and claim.cseq == highest
+        if is_copy and claim.leg == entry.leg and age_s <= RETRANSMITTED_S:
+            return None  # a retransmission (AIB-9 a)
+        if in_dialog:
+            return _look_in_dialog(claim, highest)
+        if retry and (is_copy or (claim.tag == entry.tag and claim.cseq > highest)):
+            return None  # AIB-9 b, d
+        if _is_signed_anew(claim, entry, highest):
+            return None  # AIB-9 b: a challenge was answered, a registration refreshed
+        detail = f"this Call-ID was used {max(age_s, 0.0):.0f} s ago"
+        return Finding(Reason.AIB_REPLAY, f"{detail}, {_what_differs(claim, entry, highest)}")
+
+    def holds(self, claim: Claim, now: Moment) -> bool:
+        """Say whether this very AIB was verified before, while its Date was fresh."""
+        entry = self._shards[claim.key % _SHARDS].get(claim.key)
+        fresh = entry is not None and entry.expires_at_s > now.monotonic_s
+        return fresh and entry is not None and entry.copy == claim.copy
+
+    def remember(self, claim: Claim, signer: int, now: Moment, retention_s: float) -> bool:
+        """Note a verified request; say whether the call was signed with another certificate before.
+
+        *signer* stands for the certificate. *retention_s*: at least as long as the same
+        Date would be believed, which is twice the window where Dates may lie in the future.
+        """
+        shard_number = claim.key % _SHARDS
+        shard = self._shards[shard_number]
+        _sweep(shard, now.monotonic_s, _SWEPT)
+        expires_at_s = now.monotonic_s + retention_s
+        entry = shard.pop(claim.key, None)
+        if entry is None:
+            if len(shard) >= self._per_shard:
+                self._forget_oldest(shard_number, now)
+            shard[claim.key] = _Entry(claim, signer, now.monotonic_s, expires_at_s)
+            return False
+        changed = entry.signer != signer
+        if claim.cseq > entry.highest(claim.tag):
+            entry.copy, entry.leg, entry.seen_at_s = claim.copy, claim.leg, now.monotonic_s
+        entry.count(claim)
+        entry.signer = signer
+        entry.date_s = max(entry.date_s, claim.date_s)
+        entry.expires_at_s = expires_at_s
+        shard[claim.key] = entry  # at the end again: each shard stays in the order of expiry
+        return changed
+
+    def expire(self, now: Moment, limit: int = 2000) -> None:
+        """Forget at most *limit* entries that are too old, so that no call waits for it."""
+        for _ in range(_SHARDS):
+            shard = self._shards[self._turn]
+            limit -= _sweep(shard, now.monotonic_s, limit)
+            if limit <= 0:
+                return
+            self._turn = (self._turn + 1) % _SHARDS
+
+    def _forget_oldest(self, shard_number: int, now: Moment) -> None:
+        shard = self._shards[shard_number]
+        oldest = shard.pop(next(iter(shard)))
+        if oldest.expires_at_s > now.monotonic_s:
+            self.forgotten += 1
+            # A Date in the future must not shut out those who sign now.
+            floor_s = min(oldest.date_s, int(now.utc_s))
+            self._floors_s[shard_number] = max(self._floors_s[shard_number], floor_s)
+
+
+def _look_in_dialog(claim: Claim, highest: int) -> Finding | None:
+    """AIB-9 c: one AIB may serve a whole call, as long as the call itself goes on."""
+    if claim.cseq > highest or (claim.cseq == highest and claim.method in _SAME_NUMBER):
+        return None
+    detail = f"CSeq {claim.cseq} in a call that has come to {highest}"
+    return Finding(Reason.AIB_REPLAY, detail)
+
+
+def _is_signed_anew(claim: Claim, entry: _Entry, highest: int) -> bool:
+    """Whether the signer himself counted on, which no copy of an older AIB can show."""
+    if not claim.signs_cseq or claim.copy == entry.copy:
+        return False
+    if claim.cseq == highest and claim.method == b"CANCEL":
+        return True
+    known = highest >= 0 or claim.signs_tag
+    return known and claim.cseq > max(highest, entry.cseq)
+
+
+def _what_differs(claim: Claim, entry: _Entry, highest: int) -> str:
+    if claim.tag != entry.tag:
+        return "under another From tag"
+    if claim.copy != entry.copy:
+        return f"with CSeq {highest} instead of {claim.cseq}"
+    return "and the request comes again" if claim.cseq == highest else "by the same AIB"
+
+
+def _sweep(shard: dict[int, _Entry], now_s: float, limit: int) -> int:
+    """Drop at most *limit* old entries of one shard; return how many."""
+    due: list[int] = []
+    for key, entry in islice(shard.items(), limit):
+        if entry.expires_at_s > now_s:
+            break
+        due.append(key)
+    for key in due:
+        del shard[key]
+    return len(due)
