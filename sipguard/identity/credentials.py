@@ -68,11 +68,12 @@ def _lies_in(address: bytes, prefix: bytes, bits: int) -> bool:
     return (ours ^ int.from_bytes(prefix, "big")) >> (width - bits) == 0
 
 
-def check_url(url: str) -> str | None:
+def check_url(url: str, *, private: bool = False) -> str | None:
     """Return in words why this URL may not be fetched, or ``None`` (STI-15).
 
     Whether its name leads to a public address shows only when it is resolved:
-    ask ``is_public`` about every address then.
+    ask ``is_public`` about every address then. With *private* (``fetch any``
+    in the policy) hosts of our own network may be asked as well.
     """
     if len(url) > MAX_URL_OCTETS:
         return f"the URL is longer than {MAX_URL_OCTETS} characters"
@@ -87,6 +88,8 @@ def check_url(url: str) -> str | None:
     except HostileInput:
         return "the URL has no usable host"
     address = parse_address(host)
+    if private:
+        return None
     if address is not None and not is_public(address):
         return "the URL leads to an address that is not public"
     if address is None and b"." not in host.rstrip(b"."):
