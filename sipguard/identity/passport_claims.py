@@ -58,11 +58,18 @@ def check_header(identity: Identity) -> None:
         raise _wrong_header("the token's typ is not passport")
     if header.get("x5u") != identity.info:
         raise _wrong_header("the token's x5u is not the URI in info")
-    if header.get("ppt", "") != identity.ppt or ("ppt" in header) != bool(identity.ppt):
-        raise _wrong_header("the token's ppt is not the one beside it")
     if "crit" in header:
         # RFC 7515 section 4.1.11: who does not know an extension must refuse the token.
         raise _wrong_header("the token has critical extensions")
+
+
+def is_kind_consistent(identity: Identity) -> bool:
+    """Tell whether the token's own ppt, or its absence, is the one beside it (STI-4)."""
+    if identity.is_compact:
+        return True
+    return identity.header.get("ppt", "") == identity.ppt and ("ppt" in identity.header) == bool(
+        identity.ppt
+    )
 
 
 def read_claims(payload: JsonObject, *, diverted: bool) -> Claims:

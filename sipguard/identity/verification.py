@@ -25,6 +25,7 @@ from sipguard.identity.passport_claims import (
     check_header,
     compact_payload,
     compact_signed,
+    is_kind_consistent,
     odd_notes,
     read_claims,
 )
@@ -102,13 +103,15 @@ class Verifier:
             return Judged(wait.state, wait.finding, ppt, wait.wanted, is_nested=nested)
 
     def _judge(self, identity: Identity, case: Case, *, nested: bool) -> Judged:
+        if not is_kind_consistent(identity):
+            raise HostileInput(Reason.PASSPORT_HEADER, "the token's ppt is not the one beside it")
         if identity.ppt not in SUPPORTED:
             detail = f"ppt {shown(identity.ppt.encode())}"
             raise Undecided(State.ABSENT, Finding(Reason.UNSUPPORTED_PASSPORT, detail))
         check_header(identity)
         readings = _read(identity, case, self._demands)
         fits = _check_parties(identity, readings[0].claims, case, nested=nested)
-        note = self._check_keys(readings[0].claims, case.signalling)
+        self._check_keys(readings[0].claims, case.signalling)
         path = self._credential(identity, readings[0].claims, case)
         readings = self._authorized(path, readings)
         self._check_fresh(readings[0].claims, case, path[0])
@@ -117,7 +120,11 @@ class Verifier:
             State.VALID,
             None,
             identity.ppt,
-            notes=(*odd_notes(identity, reading.claims), *note),
+            # Again: a compact form may turn out to have been signed without mky.
+            notes=(
+                *odd_notes(identity, reading.claims),
+                *self._check_keys(reading.claims, case.signalling),
+            ),
             claims=reading.claims,
             signer=path[0].named,
             covers=_covers(reading, case.signalling),
