@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Final
 
-from sipguard.cli import blocked, check, explain, replay, rules, status, tail
+from sipguard.cli import blocked, check, explain, identity, replay, rules, status, tail
 from sipguard.cli.output import Screen, Style, standard_screen
 from sipguard.errors import EdgeError
 from sipguard.journal.escape import safe_text
@@ -26,6 +26,7 @@ _COMMANDS: Final[tuple[tuple[str, ModuleType], ...]] = (
     ("explain", explain),
     ("tail", tail),
     ("status", status),
+    ("identity", identity),
 )
 _DESCRIPTION: Final = """\
 SIP-aware firewall for Linux gateways. The service itself runs under twistd
@@ -42,6 +43,9 @@ the morning after:
   sipguard status                                      is it running, and how is it?
   sipguard blocked --since yesterday --group-by rule   what was blocked, and by what?
   sipguard explain ID                                  why exactly?
+
+who is really calling, on a bench:
+  sipguard identity make-ca trial                      certificates, signing, verifying
 
 environment:
   SIPGUARD_STATE  the state directory, instead of /var/lib/sipguard
