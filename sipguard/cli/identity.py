@@ -1,17 +1,20 @@
 """``sipguard identity``: try AIB and PASSporT on a bench, without a provider."""
 
 import argparse
+import re
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from sipguard.cli.output import Screen, Style
 from sipguard.errors import EdgeError
+from sipguard.journal.escape import escape, safe_text
 from sipguard.journal.query import parse_when
 
 if TYPE_CHECKING:
     from sipguard.cli.message_file import MessageFile
+    from sipguard.cli.signing import Signer
     from sipguard.cli.trial_authority import Issued
 
 SUMMARY = "make certificates, sign and verify messages, for trials"
@@ -93,6 +96,8 @@ exit status:
   2  the command line was wrong, or a file cannot be read
   3  nothing proves the caller: no proof is there, or none can be checked
 """
+EXIT_UNREADABLE: Final = 2
+_URL: Final = re.compile(r"https?://[!#-;=?-Z_a-z~%\[\]]{1,1000}")  # no quotes, <, > or blanks
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -246,12 +251,31 @@ def _sign(options: argparse.Namespace, screen: Screen) -> int:
         date_s = message.parsed().date_s
         if date_s is None:
             raise EdgeError("the Date of the message cannot be read: set one with --date")
+        if not _URL.fullmatch(options.x5u):
+            raise EdgeError(f"{options.x5u!r} is no URL that an Identity header can name")
         signed = sign_passport(message, signer, options.x5u, options.attest, date_s)
     else:
         form = Form(options.with_body, options.base64 or options.sipp, options.pss)
+        _warn_of_signer(signer, message, screen)
         signed = sign_aib(message, signer, form)
     _write(options, signed)
     return 0
+
+
+def _warn_of_signer(signer: "Signer", message: "MessageFile", screen: Screen) -> None:
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    from sipguard.identity.certificate import read_certificate
+
+    ids = message.parsed().ids
+    certificate = read_certificate(signer.certificates[0].public_bytes(Encoding.DER))
+    if ids is None:
+        return
+    uri = ids.from_.uri if message.is_request else ids.to.uri
+    if not (certificate.speaks_for_user(uri.user, uri.host) or certificate.domains):
+        caller, named = escape(uri.raw), escape(certificate.named)
+        words = f"the certificate ({named}) does not speak for {caller}: verifiers will refuse it"
+        screen.note(f"{screen.paint('note:', Style.WARNING)} {words}")
 
 
 def _write(options: argparse.Namespace, signed: "MessageFile") -> None:
@@ -269,7 +293,32 @@ def _write(options: argparse.Namespace, signed: "MessageFile") -> None:
 
 
 def _verify(options: argparse.Namespace, screen: Screen) -> int:
-    raise NotImplementedError
+    from sipguard.cli.message_file import read_octets
+    from sipguard.cli.verify_message import NAMES, Trust, exit_status, sentences, verify_message
+
+    now_s = time.time()
+    at_s = parse_when(options.now, now_s) if options.now else now_s
+    trust = Trust(
+        options.ca,
+        options.cert,
+        options.crl,
+        options.x5u_dir,
+        options.max_age,
+        options.domain_signers,
+    )
+    try:
+        judged = verify_message(read_octets(options.file), trust, at_s)
+    except EdgeError as error:
+        screen.note(f"{screen.paint('sipguard:', Style.WARNING)} {safe_text(str(error))}")
+        return EXIT_UNREADABLE
+    for finding in judged.findings:
+        screen.note(f"note: {finding.reason.sentence} {finding.detail}".rstrip())
+    for kind, evidence in judged.proofs:
+        first, *rest = sentences(NAMES[kind], evidence)
+        screen.line(first)
+        for line in rest:
+            screen.line(f"  {line}")
+    return exit_status(judged)
 
 
 def _days(text: str) -> int:

@@ -68,7 +68,7 @@ def read_holder(text: str) -> Holder:
             if uri.params or uri.headers or uri.port or uri.password:
                 raise EdgeError(f"{text!r} is more than an address: write user@host")
             return Holder(address=f"{uri.user.decode()}@{uri.host.decode()}")
-        if parse_address(bare.encode("ascii")) is not None:
+        if parse_address(bare.strip("[]").encode("ascii")) is not None:
             raise EdgeError(f"{text!r}: certificates name domains, not IP addresses (RFC 5922)")
         if _NUMBER.fullmatch(bare):
             return Holder(number=re.sub(r"[^0-9*#]", "", bare))
