@@ -1,5 +1,6 @@
 """The README and docs say only what exists: commands, options, targets, files, policies."""
 
+import argparse
 import re
 import shlex
 from collections.abc import Iterator
@@ -157,12 +158,17 @@ def _knows(command: str) -> bool:
 
 
 def _help_of(command: str) -> str:
-    parser = cli._parser()
+    below = _below(cli._parser())[command]
+    return "".join(parser.format_help() for parser in (below, *_below(below).values()))
+
+
+def _below(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """Return the parsers of the commands below one."""
+    found: dict[str, argparse.ArgumentParser] = {}
     for action in parser._subparsers._group_actions if parser._subparsers else ():
-        choices = action.choices
-        if isinstance(choices, dict):
-            return str(choices[command].format_help())
-    raise LookupError(command)
+        if isinstance(action.choices, dict):
+            found |= action.choices
+    return found
 
 
 def _unit(key: str) -> list[str]:

@@ -7,7 +7,6 @@ import re
 import shutil
 import stat
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from hypothesis import given
 from hypothesis import strategies as st
+from trials import ALICE, BODY, CALL, INVITE, NUMBER, URL, Run, sign
 
 from sipguard.cli.main import main
 from sipguard.cli.message_file import read_message_file
@@ -26,74 +26,7 @@ from sipguard.identity.certificate import TN_AUTH_LIST, read_certificate
 from sipguard.wire.multipart import parse_content_type, split_multipart
 from sipguard.wire.sip import parse_message
 
-ALICE, NUMBER = "alice@example.com", "+49301234560"
-URL = "https://certs.example.com/1.pem"
 OPENSSL = shutil.which("openssl")
-BODY = """\
-v=0
-o=- 1 1 IN IP4 192.0.2.10
-s=-
-c=IN IP4 192.0.2.10
-t=0 0
-m=audio 4000 UDP/TLS/RTP/SAVP 0
-a=setup:actpass
-a=fingerprint:sha-256 {}
-""".format(":".join(["0A"] * 32))
-INVITE = f"""\
-INVITE sip:bob@198.51.100.20 SIP/2.0
-Via: SIP/2.0/UDP 192.0.2.10:5060;branch=z9hG4bK-1
-Max-Forwards: 70
-f: "Alice, at work" <sip:{ALICE}>;tag=a
-To: <sip:bob@example.com>
-Call-ID: trial-1
-CSeq: 7 INVITE
-Contact: <sip:alice@192.0.2.10:5060>
-Subject: folded
- here
-Content-Type: application/sdp
-Content-Disposition: session
-
-{BODY}"""
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    def call(*arguments: object) -> tuple[int, str, str]:
-        code = main(["identity", *map(str, arguments)])
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return call
-
-
-@pytest.fixture
-def trial(tmp_path: Path, run: Run) -> Path:
-    """A directory with an authority."""
-    folder = tmp_path / "trial"
-    assert run("make-ca", folder)[0] == 0
-    return folder
-
-
-@pytest.fixture
-def invite(tmp_path: Path) -> Path:
-    """A message as an editor saves it."""
-    path = tmp_path / "invite.txt"
-    path.write_text(INVITE)
-    return path
-
-
-def sign(run: Run, trial: Path, message: Path, who: str, *more: object) -> bytes:
-    """Sign a message and return it."""
-    name = who.removeprefix("+")
-    stem = trial / name
-    if not Path(f"{stem}.key").exists():
-        assert run("issue", trial, who)[0] == 0
-    target = message.parent / "signed.txt"
-    given = ["sign-message", message, "--key", f"{stem}.key", "--cert", f"{stem}.pem"]
-    code, _, err = run(*given, "-o", target, *more)
-    assert code == 0, err
-    return target.read_bytes()
 
 
 def parts_of(content_type: bytes, body: bytes) -> list[tuple[bytes, bytes]]:
@@ -127,30 +60,30 @@ needs_openssl = pytest.mark.skipif(OPENSSL is None, reason="no openssl program")
 class TestAuthority:
     """make-ca and issue."""
 
-    def test_keys_are_for_their_owner_alone(self, run: Run, trial: Path) -> None:
+    def test_keys_are_for_their_owner_alone(self, identity: Run, trial: Path) -> None:
         """Nobody else on the machine may sign by this authority; and it says it is for trials."""
-        code, out, err = run("issue", trial, ALICE)
+        code, out, err = identity("issue", trial, ALICE)
         assert code == 0
         assert f"sip:{ALICE}" in out
         assert "for trials" in err
         for name in ("ca.key", f"{ALICE}.key"):
             assert stat.S_IMODE((trial / name).stat().st_mode) == 0o600
 
-    def test_nothing_is_overwritten(self, run: Run, trial: Path) -> None:
+    def test_nothing_is_overwritten(self, identity: Run, trial: Path) -> None:
         """A key that is written over is lost, with all that it signed for."""
         before = (trial / "ca.key").read_bytes()
-        assert run("make-ca", trial)[0] == 1
+        assert identity("make-ca", trial)[0] == 1
         assert (trial / "ca.key").read_bytes() == before
-        assert run("issue", trial, ALICE)[0] == 0
-        code, _, err = run("issue", trial, ALICE)
+        assert identity("issue", trial, ALICE)[0] == 0
+        code, _, err = identity("issue", trial, ALICE)
         assert (code, "is there already" in err) == (1, True)
 
     @pytest.mark.parametrize("kind", ["ec", "rsa"])
     def test_an_address_gets_what_rfc_6216_describes(
-        self, run: Run, trial: Path, kind: str
+        self, identity: Run, trial: Path, kind: str
     ) -> None:
         """CERT-3, CERT-4: it speaks for this user and nobody else."""
-        assert run("issue", trial, f"sip:{ALICE}", "--key", kind)[0] == 0
+        assert identity("issue", trial, f"sip:{ALICE}", "--key", kind)[0] == 0
         [pem] = x509.load_pem_x509_certificates((trial / f"{ALICE}.pem").read_bytes())
         read = read_certificate(pem.public_bytes(serialization.Encoding.DER))
         assert read.speaks_for_user(b"alice", b"example.com")
@@ -158,18 +91,18 @@ class TestAuthority:
         assert read.domains == ()
         assert not read.weakness
 
-    def test_a_domain_speaks_for_itself(self, run: Run, trial: Path) -> None:
+    def test_a_domain_speaks_for_itself(self, identity: Run, trial: Path) -> None:
         """CERT-5: by sip URI and DNS name, not for what is below it."""
-        assert run("issue", trial, "Example.com", "--stir", "--spc", "1234")[0] == 0
+        assert identity("issue", trial, "Example.com", "--stir", "--spc", "1234")[0] == 0
         [pem] = x509.load_pem_x509_certificates((trial / "example.com.pem").read_bytes())
         read = read_certificate(pem.public_bytes(serialization.Encoding.DER))
         assert read.speaks_for_domain(b"example.com")
         assert not read.speaks_for_domain(b"sip.example.com")
         assert read.tn_auth_list == bytes.fromhex("3008a006160431323334"), "as RFC 9118 has it"
 
-    def test_a_number_gets_a_tnauthlist(self, run: Run, trial: Path) -> None:
+    def test_a_number_gets_a_tnauthlist(self, identity: Run, trial: Path) -> None:
         """STI-30: the number in digits, without its plus; and a copy by URL where asked."""
-        assert run("issue", trial, NUMBER, "--x5u", URL)[0] == 0
+        assert identity("issue", trial, NUMBER, "--x5u", URL)[0] == 0
         [pem] = x509.load_pem_x509_certificates((trial / "49301234560.pem").read_bytes())
         value = pem.extensions.get_extension_for_oid(TN_AUTH_LIST).value
         assert isinstance(value, x509.UnrecognizedExtension)
@@ -187,25 +120,25 @@ class TestAuthority:
         ],
     )  # fmt: skip
     def test_what_no_certificate_can_say(
-        self, run: Run, trial: Path, arguments: tuple[str, ...]
+        self, identity: Run, trial: Path, arguments: tuple[str, ...]
     ) -> None:
         """Every refusal says why, and leaves no file behind."""
         before = sorted(trial.iterdir())
-        code, _, err = run("issue", trial, *arguments)
+        code, _, err = identity("issue", trial, *arguments)
         assert code == 1
         assert err.startswith("sipguard: ")
         assert sorted(trial.iterdir()) == before
 
-    def test_a_name_makes_no_path(self, run: Run, trial: Path) -> None:
+    def test_a_name_makes_no_path(self, identity: Run, trial: Path) -> None:
         """A slash in a user part does not leave DIR."""
-        assert run("issue", trial, "../../alice/x@example.com")[0] == 0
+        assert identity("issue", trial, "../../alice/x@example.com")[0] == 0
         assert (trial / "..%2F..%2Falice%2Fx@example.com.pem").exists()
 
     @needs_openssl
-    def test_openssl_believes_the_chain(self, run: Run, trial: Path) -> None:
+    def test_openssl_believes_the_chain(self, identity: Run, trial: Path) -> None:
         """Another reader of RFC 5280 finds nothing wrong with what is issued."""
         for who in (ALICE, "example.com", NUMBER):
-            run("issue", trial, who)
+            identity("issue", trial, who)
         files = [path for path in trial.glob("*.pem") if path.name != "ca.pem"]
         said = openssl("verify", "-x509_strict", "-CAfile", trial / "ca.pem", *files)
         assert said.startswith("0 "), said
@@ -239,9 +172,9 @@ class TestAuthority:
 class TestAib:
     """sign-message without --stir."""
 
-    def test_keeps_every_other_octet(self, run: Run, trial: Path, invite: Path) -> None:
+    def test_keeps_every_other_octet(self, identity: Run, trial: Path, invite: Path) -> None:
         """Compact names, odd spacing, folds and order stay; the body goes into a part."""
-        signed = sign(run, trial, invite, ALICE)
+        signed = sign(identity, trial, invite, ALICE)
         before = INVITE.replace("\n", "\r\n").encode()
         head, _, body = before.partition(b"\r\n\r\n")
         kept = signed.partition(b"\r\n\r\n")[0].split(b"\r\n")
@@ -259,11 +192,11 @@ class TestAib:
     )  # fmt: skip
     @needs_openssl
     def test_openssl_verifies_it(
-        self, run: Run, trial: Path, invite: Path, kind: str, more: tuple[str, ...]
+        self, identity: Run, trial: Path, invite: Path, kind: str, more: tuple[str, ...]
     ) -> None:
         """SMI-4: the signature is over the part's own octets, its headers included."""
-        run("issue", trial, ALICE, "--key", kind)
-        content, cms = aib_of(sign(run, trial, invite, ALICE, *more))
+        identity("issue", trial, ALICE, "--key", kind)
+        content, cms = aib_of(sign(identity, trial, invite, ALICE, *more))
         files = [invite.parent / name for name in ("content", "cms")]
         files[0].write_bytes(content)
         files[1].write_bytes(cms)
@@ -274,9 +207,9 @@ class TestAib:
         files[0].write_bytes(content.replace(b"alice", b"alicf"))
         assert not openssl(*arguments, "-CAfile", trial / "ca.pem").startswith("0 ")
 
-    def test_carries_what_rfc_3893_asks(self, run: Run, trial: Path, invite: Path) -> None:
+    def test_carries_what_rfc_3893_asks(self, identity: Run, trial: Path, invite: Path) -> None:
         """AIB-1, AIB-3: six headers as they stand in the message, in a part of their own."""
-        signed = sign(run, trial, invite, ALICE)
+        signed = sign(identity, trial, invite, ALICE)
         content, _ = aib_of(signed)
         date = parse_message(signed).header(b"date")
         assert date is not None
@@ -287,22 +220,22 @@ class TestAib:
             b"Date: " + date + b"\r\nCall-ID: trial-1\r\nCSeq: 7 INVITE\r\n"
         )
 
-    def test_signs_the_body_where_asked(self, run: Run, trial: Path, invite: Path) -> None:
+    def test_signs_the_body_where_asked(self, identity: Run, trial: Path, invite: Path) -> None:
         """SMI-35: only then does the session description stand under the signature."""
-        assert b"m=audio" not in aib_of(sign(run, trial, invite, ALICE))[0]
-        content, _ = aib_of(sign(run, trial, invite, ALICE, "--with-body"))
+        assert b"m=audio" not in aib_of(sign(identity, trial, invite, ALICE))[0]
+        content, _ = aib_of(sign(identity, trial, invite, ALICE, "--with-body"))
         assert BODY.replace("\n", "\r\n").encode() in content
 
-    def test_a_request_without_a_body(self, run: Run, trial: Path, tmp_path: Path) -> None:
+    def test_a_request_without_a_body(self, identity: Run, trial: Path, tmp_path: Path) -> None:
         """The AIB is then the only body."""
         plain = tmp_path / "options.txt"
         head = INVITE.partition("\nContent-Type")[0].replace("INVITE", "OPTIONS")
         plain.write_bytes(head.replace("\n", "\r\n").encode() + b"\r\nContent-Length: 0\r\n\r\n")
-        read = parse_message(sign(run, trial, plain, ALICE))
+        read = parse_message(sign(identity, trial, plain, ALICE))
         assert read.content_type == b"multipart/signed"
         assert read.findings == []
 
-    def test_a_response_names_who_answers(self, run: Run, trial: Path, tmp_path: Path) -> None:
+    def test_a_response_names_who_answers(self, identity: Run, trial: Path, tmp_path: Path) -> None:
         """AIB-12: From is the callee, and To must not stand in it."""
         answer = tmp_path / "answer.txt"
         head = INVITE.partition("\nSubject")[0].partition("\n")[2]
@@ -310,22 +243,24 @@ class TestAib:
             "com>\nCall", "com>;tag=b\nCall"
         )
         answer.write_text(f"SIP/2.0 200 OK\n{head}\n\n")
-        content, _ = aib_of(sign(run, trial, answer, "bob@example.com"))
+        content, _ = aib_of(sign(identity, trial, answer, "bob@example.com"))
         assert b"\r\nFrom: <sip:bob@example.com>\r\n" in content
         assert b"\r\nTo:" not in content
 
-    def test_a_date_can_be_chosen(self, run: Run, trial: Path, invite: Path) -> None:
+    def test_a_date_can_be_chosen(self, identity: Run, trial: Path, invite: Path) -> None:
         """To see a stale one refused; the message's own Date stays where nothing is said."""
-        signed = sign(run, trial, invite, ALICE, "--date", "2026-01-31T08:30")
+        signed = sign(identity, trial, invite, ALICE, "--date", "2026-01-31T08:30")
         assert b"\r\nDate: Sat, 31 Jan 2026 08:30:00 GMT\r\n" in signed
         invite.write_bytes(signed)
-        assert b"\r\nDate: Sat, 31 Jan 2026 08:30:00 GMT\r\n" in sign(run, trial, invite, ALICE)
+        assert b"\r\nDate: Sat, 31 Jan 2026 08:30:00 GMT\r\n" in sign(
+            identity, trial, invite, ALICE
+        )
 
     def test_in_place_and_to_standard_output(
-        self, run: Run, trial: Path, invite: Path, monkeypatch: pytest.MonkeyPatch
+        self, identity: Run, trial: Path, invite: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """-o - is for pipes."""
-        sign(run, trial, invite, ALICE)
+        sign(identity, trial, invite, ALICE)
         out = io.TextIOWrapper(io.BytesIO())
         monkeypatch.setattr("sys.stdout", out)
         given = ["sign-message", str(invite), "--key", str(trial / f"{ALICE}.key")]
@@ -336,12 +271,14 @@ class TestAib:
         out.seek(0)
         assert not parse_message(out.buffer.read()).findings
 
-    def test_says_where_the_signer_is_another(self, run: Run, trial: Path, invite: Path) -> None:
+    def test_says_where_the_signer_is_another(
+        self, identity: Run, trial: Path, invite: Path
+    ) -> None:
         """Signing in another's name is a trial worth making, and no accident."""
-        run("issue", trial, "mallory@example.com")
+        identity("issue", trial, "mallory@example.com")
         stem = trial / "mallory@example.com"
         given = ["--key", f"{stem}.key", "--cert", f"{stem}.pem", "--in-place"]
-        code, _, err = run("sign-message", invite, *given)
+        code, _, err = identity("sign-message", invite, *given)
         assert code == 0
         assert "does not speak for" in err
 
@@ -355,31 +292,29 @@ class TestAib:
         ],
     )
     def test_what_cannot_be_signed(
-        self, run: Run, trial: Path, invite: Path, spoil: tuple[str, str], words: str
+        self, identity: Run, trial: Path, invite: Path, spoil: tuple[str, str], words: str
     ) -> None:
         """It says what is missing, and writes nothing."""
-        run("issue", trial, ALICE)
+        identity("issue", trial, ALICE)
         invite.write_text(INVITE.replace(*spoil))
         given = ["--key", trial / f"{ALICE}.key", "--cert", trial / f"{ALICE}.pem"]
-        code, _, err = run("sign-message", invite, *given, "-o", invite.parent / "signed.txt")
+        code, _, err = identity("sign-message", invite, *given, "-o", invite.parent / "signed.txt")
         assert code == 1
         assert words in err
         assert not (invite.parent / "signed.txt").exists()
 
-    def test_key_and_certificate_belong_together(self, run: Run, trial: Path, invite: Path) -> None:
+    def test_key_and_certificate_belong_together(
+        self, identity: Run, trial: Path, invite: Path
+    ) -> None:
         """A mix-up is said at once, not by the other side."""
-        run("issue", trial, ALICE)
+        identity("issue", trial, ALICE)
         given = ["--key", trial / "ca.key", "--cert", trial / f"{ALICE}.pem", "--in-place"]
-        code, _, err = run("sign-message", invite, *given)
+        code, _, err = identity("sign-message", invite, *given)
         assert (code, "is not the key of" in err) == (1, True)
 
 
 class TestPassport:
     """sign-message --stir."""
-
-    CALL = INVITE.replace(ALICE, f"{NUMBER}@example.com;user=phone").replace(
-        "sip:bob@example.com", "tel:+49-30-999"
-    )
 
     def token(self, signed: bytes) -> tuple[dict[str, object], dict[str, object], bytes, bytes]:
         """Return header, claims, what is signed and the signature."""
@@ -390,10 +325,10 @@ class TestPassport:
         )
         return json.loads(header), json.loads(said), head + b"." + claims, raw
 
-    def test_shaken(self, run: Run, trial: Path, invite: Path) -> None:
+    def test_shaken(self, identity: Run, trial: Path, invite: Path) -> None:
         """STI-35, STI-13: full form, numbers without plus, Date as iat, keys of the SDP."""
-        invite.write_text(self.CALL)
-        signed = sign(run, trial, invite, NUMBER, "--stir", "--x5u", URL, "--attest", "B")
+        invite.write_text(CALL)
+        signed = sign(identity, trial, invite, NUMBER, "--stir", "--x5u", URL, "--attest", "B")
         header, claims, text, raw = self.token(signed)
         assert header == {"alg": "ES256", "ppt": "shaken", "typ": "passport", "x5u": URL}
         assert list(claims) == ["attest", "dest", "iat", "mky", "orig", "origid"], "RFC 8225 9"
@@ -407,14 +342,14 @@ class TestPassport:
         key.verify(encode_dss_signature(*numbers), text, ec.ECDSA(hashes.SHA256()))
         without = [row for row in signed.split(b"\r\n") if not row.startswith((b"Ident", b"Date"))]
         assert b"\r\n".join(row for row in without if not row.startswith(b"Content-L")) == (
-            self.CALL.replace("\n", "\r\n").encode()
+            CALL.replace("\n", "\r\n").encode()
         )
 
-    def test_of_addresses(self, run: Run, trial: Path, invite: Path) -> None:
+    def test_of_addresses(self, identity: Run, trial: Path, invite: Path) -> None:
         """Without --attest: the base PASSporT, with URIs where there are no numbers."""
-        run("issue", trial, "example.com", "--stir")
+        identity("issue", trial, "example.com", "--stir")
         header, claims, _, _ = self.token(
-            sign(run, trial, invite, "example.com", "--stir", "--x5u", URL)
+            sign(identity, trial, invite, "example.com", "--stir", "--x5u", URL)
         )
         assert "ppt" not in header
         assert claims["orig"] == {"uri": f"sip:{ALICE}"}
@@ -430,13 +365,13 @@ class TestPassport:
         ],
     )
     def test_what_cannot_be_signed(
-        self, run: Run, trial: Path, invite: Path, who: str, key: str, more: tuple[str, ...],
+        self, identity: Run, trial: Path, invite: Path, who: str, key: str, more: tuple[str, ...],
         words: str,
     ) -> None:  # fmt: skip
         """It says why."""
-        run("issue", trial, who, "--key", key)
+        identity("issue", trial, who, "--key", key)
         given = ["--key", trial / f"{who}.key", "--cert", trial / f"{who}.pem", "--in-place"]
-        code, _, err = run("sign-message", invite, *given, *more)
+        code, _, err = identity("sign-message", invite, *given, *more)
         assert (code, words in err) == (1, True), err
         assert invite.read_text() == INVITE
 
@@ -444,21 +379,21 @@ class TestPassport:
 class TestSipp:
     """sign-message --sipp."""
 
-    def test_everything_signed_stands_there(self, run: Run, trial: Path, invite: Path) -> None:
+    def test_everything_signed_stands_there(self, identity: Run, trial: Path, invite: Path) -> None:
         """SIPp fills in Via and length alone; ACK and BYE follow."""
-        scenario = sign(run, trial, invite, ALICE, "--sipp").decode()
+        scenario = sign(identity, trial, invite, ALICE, "--sipp").decode()
         assert "-cid_str 'trial-1'" in scenario
         words = set(re.findall(r"\[([a-z_]+)\]", scenario))
         assert words == {"transport", "local_ip", "local_port", "branch", "len", "peer_tag_param"}
         assert scenario.count("<send") == 3
         assert 'f: "Alice, at work" <sip:alice@example.com>;tag=a\n' in scenario
 
-    def test_what_sipp_would_change(self, run: Run, trial: Path, invite: Path) -> None:
+    def test_what_sipp_would_change(self, identity: Run, trial: Path, invite: Path) -> None:
         """Brackets are SIPp's own words, and would break what is signed."""
-        run("issue", trial, ALICE)
+        identity("issue", trial, ALICE)
         invite.write_text(INVITE.replace("192.0.2.10:5060>", "[2001:db8::1]>"))
         given = ["--key", trial / f"{ALICE}.key", "--cert", trial / f"{ALICE}.pem", "--sipp"]
-        code, _, err = run("sign-message", invite, *given, "--in-place")
+        code, _, err = identity("sign-message", invite, *given, "--in-place")
         assert (code, "SIPp takes" in err) == (1, True)
 
 
