@@ -64,12 +64,14 @@ def verify_message(octets: bytes, trust: Trust, now_s: float) -> Judged:
     message, ids = _read(octets)
     now = Moment(0.0, now_s)
     way = _packet_of(message, ids, octets)
-    aib_age = {} if trust.max_age_s is None else {"max_age_s": trust.max_age_s}
-    aib_settings = AibSettings(domain_signers=trust.domain_signers, **aib_age)
+    aib_settings = AibSettings(domain_signers=trust.domain_signers)
+    stir_settings = StirSettings(fetch=False)
+    if trust.max_age_s is not None:
+        aib_settings = aib_settings._replace(max_age_s=trust.max_age_s)
+        stir_settings = stir_settings._replace(max_age_s=trust.max_age_s)
     aib = Aib(aib_settings, store, AibMemory()).examine(message, ids, way, now)
     bodies = SignedBodies(store, False, aib_settings.max_age_s)
     smime = bodies.examine(message, ids, way, now, _is_no_relay)
-    stir_settings = StirSettings(fetch=False, **aib_age)
     passports = Stir(stir_settings, store, _credentials_of(trust.x5u))
     stir = passports.examine(message, ids, way, now, patient=False)
     heavy = [found for found in message.findings if found.reason.weight is not Weight.NOTE]
