@@ -1,6 +1,7 @@
 """``sipguard identity``: try AIB and PASSporT on a bench, without a provider."""
 
 import argparse
+import json
 import re
 import sys
 import time
@@ -194,6 +195,7 @@ def _add_verify(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--domain-signers", action="store_true", help="let a domain sign for its callers"
     )
+    parser.add_argument("--json", action="store_true", help="as in a record, for programs")
     parser.set_defaults(act=_verify)
 
 
@@ -294,7 +296,9 @@ def _write(options: argparse.Namespace, signed: "MessageFile") -> None:
 
 def _verify(options: argparse.Namespace, screen: Screen) -> int:
     from sipguard.cli.message_file import read_octets
-    from sipguard.cli.verify_message import NAMES, Trust, exit_status, sentences, verify_message
+    from sipguard.cli.proofs import tell_proofs
+    from sipguard.cli.verify_message import Trust, exit_status, verify_message
+    from sipguard.journal.proofs import proofs_json
 
     now_s = time.time()
     at_s = parse_when(options.now, now_s) if options.now else now_s
@@ -313,11 +317,12 @@ def _verify(options: argparse.Namespace, screen: Screen) -> int:
         return EXIT_UNREADABLE
     for finding in judged.findings:
         screen.note(f"note: {finding.reason.sentence} {finding.detail}".rstrip())
-    for kind, evidence in judged.proofs:
-        first, *rest = sentences(NAMES[kind], evidence)
-        screen.line(first)
-        for line in rest:
-            screen.line(f"  {line}")
+    told = proofs_json(judged.proofs, None)
+    if options.json:
+        screen.line(json.dumps(told))
+    else:
+        for line in tell_proofs({"identity": told}):
+            screen.line(line)
     return exit_status(judged)
 
 

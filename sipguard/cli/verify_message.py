@@ -4,7 +4,7 @@ There is no call around it: nothing was seen before, so no replay can be told,
 and the packet's source is taken from the topmost Via.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 from urllib.parse import unquote
@@ -19,18 +19,12 @@ from sipguard.identity.pem import read_crls, read_pem
 from sipguard.identity.signed_body import SignedBodies
 from sipguard.identity.stir import Stir, StirSettings
 from sipguard.identity.trust import Store
-from sipguard.journal.escape import escape
 from sipguard.moment import Moment
 from sipguard.reason import Finding, Weight
 from sipguard.wire.packet import Packet, parse_address
 from sipguard.wire.sip import Ids, Message, parse_message
 
 MAX_FILES: Final = 10_000  # certificates by URL
-NAMES: Final = {"aib": "AIB", "smime": "S/MIME", "stir": "PASSporT"}
-
-# As people write them; all others are written with capitals.
-_SPELLED: Final = {b"call-id": "Call-ID", b"cseq": "CSeq", b"sdp": "the session description"}
-_NOT_SAID: Final = b"sdp"
 _CARRIERS: Final = ("tcp", "tls", "ws", "wss")
 
 T = TypeVar("T")
@@ -84,33 +78,6 @@ def exit_status(judged: Judged) -> int:
     if State.FAILED in states:
         return 1
     return 0 if State.VALID in states else 3
-
-
-def sentences(name: str, evidence: Evidence) -> Iterator[str]:
-    """Say one kind of proof in words: a line, and more lines below it."""
-    signer = f", signed by {escape(evidence.signer)}" if evidence.signer else ""
-    why = f": {_words(evidence.finding)}" if evidence.finding else ""
-    yield f"{name} {evidence.state.value}{signer}{why}"
-    if evidence.attest:
-        yield f"attestation {escape(evidence.attest)}"
-    if evidence.orig:
-        yield f"caller {escape(evidence.orig)}"
-    if evidence.covers:
-        covered = ", ".join(_spelled(header) for header in evidence.covers)
-        rest = "" if _NOT_SAID in evidence.covers else "; not the session description"
-        yield f"covers {covered}{rest}"
-    for note in evidence.notes:
-        yield f"note: {_words(note)}"
-
-
-def _words(finding: Finding) -> str:
-    rule = f" [{finding.reason.rule}]" if finding.reason.rule else ""
-    detail = f" ({finding.detail})" if finding.detail else ""
-    return f"{finding.reason.sentence}{detail}{rule}"
-
-
-def _spelled(header: bytes) -> str:
-    return _SPELLED.get(header) or escape(header).title()
 
 
 def _read(octets: bytes) -> tuple[Message, Ids]:

@@ -1,6 +1,7 @@
 """identity verify-message: what sign-message signs is valid, and nothing else is."""
 
 import datetime
+import json
 import time
 from pathlib import Path
 
@@ -47,13 +48,22 @@ class TestAib:
             "verify-message", invite.parent / "signed.txt", "--ca", trial / "ca.pem"
         )
         assert code == 0, out + err
-        assert f"AIB valid, signed by sip:{ALICE}\n" in out
+        assert f"AIB: valid: signed by sip:{ALICE}\n" in out
         [covers] = [line for line in out.splitlines() if "covers" in line]
         assert covers.startswith("  covers ")
         for name in ("From", "To", "Contact", "Date", "Call-ID", "CSeq"):
             assert name in covers
         assert covers.endswith("; not the session description")
-        assert "PASSporT absent" in out
+        assert "STIR: absent" in out
+
+    def test_for_programs(self, identity: Run, trial: Path, signed: Path) -> None:
+        """--json has the same keys as a record's identity."""
+        code, out, _ = identity("verify-message", signed, "--ca", trial / "ca.pem", "--json")
+        assert code == 0
+        told = json.loads(out)
+        assert list(told) == ["aib", "smime", "stir"]
+        assert told["aib"]["state"] == "valid"
+        assert told["aib"]["signer"] == f"sip:{ALICE}"
 
     @pytest.mark.parametrize("pss", [(), ("--pss",)])
     def test_rsa(self, identity: Run, trial: Path, invite: Path, pss: tuple[str, ...]) -> None:
@@ -69,8 +79,8 @@ class TestAib:
         path = invite.parent / "signed.txt"
         code, out, _ = identity("verify-message", path, "--ca", trial / "ca.pem")
         assert code == 0, out
-        assert f"AIB valid, signed by sip:{ALICE}\n" in out
-        assert f"S/MIME valid, signed by sip:{ALICE}\n" in out
+        assert f"AIB: valid: signed by sip:{ALICE}\n" in out
+        assert f"S/MIME: valid: signed by sip:{ALICE}\n" in out
         path.write_bytes(path.read_bytes().replace(b"m=audio 4000", b"m=audio 4002"))
         code, out, _ = identity("verify-message", path, "--ca", trial / "ca.pem")
         assert code == 1
@@ -82,7 +92,7 @@ class TestAib:
         signed.write_bytes(changed)
         code, out, _ = identity("verify-message", signed, "--ca", trial / "ca.pem")
         assert code == 1
-        assert "AIB failed" in out
+        assert "AIB: failed" in out
         assert "caleb@example.com" in out
         assert ALICE in out
 
@@ -124,7 +134,7 @@ class TestAib:
         plain.write_bytes(INVITE.replace("\n", "\r\n").encode())
         code, out, _ = identity("verify-message", plain, "--ca", trial / "ca.pem")
         assert code == 3
-        assert "AIB absent" in out
+        assert "AIB: absent" in out
 
     def test_no_octet_under_the_signature_may_change(
         self, identity: Run, trial: Path, signed: Path
@@ -154,23 +164,22 @@ class TestPassport:
         given = ("verify-message", number, "--ca", trial / "ca.pem", "--x5u-dir", trial / "x5u")
         code, out, err = identity(*given)
         assert code == 0, out + err
-        assert "PASSporT valid" in out
-        assert "attestation A" in out
-        assert "caller 49301234560" in out
-        assert "AIB absent" in out
+        assert "STIR: valid" in out
+        assert "  attestation A for 49301234560\n" in out
+        assert "AIB: absent" in out
 
     def test_without_its_certificate(self, identity: Run, trial: Path, number: Path) -> None:
         """STI-15: nobody can say, and nothing is fetched."""
         code, out, _ = identity("verify-message", number, "--ca", trial / "ca.pem")
         assert code == 3
-        assert "PASSporT unknown" in out
+        assert "STIR: unknown" in out
 
     def test_time(self, identity: Run, trial: Path, number: Path) -> None:
         """STI-10: a minute."""
         given = ("verify-message", number, "--ca", trial / "ca.pem", "--x5u-dir", trial / "x5u")
         code, out, _ = identity(*given, "--now", in_(90))
         assert code == 1
-        assert "PASSporT failed" in out
+        assert "STIR: failed" in out
 
     @pytest.mark.parametrize("who", [b"49301234560", b"49-30-999"])
     def test_other_numbers(self, identity: Run, trial: Path, number: Path, who: bytes) -> None:
@@ -187,7 +196,7 @@ class TestPassport:
         given = ("verify-message", path, "--ca", trial / "ca.pem", "--x5u-dir", trial / "x5u")
         code, out, _ = identity(*given)
         assert code == 0, out
-        assert f"caller sip:{ALICE}" in out
+        assert f"  no attestation for sip:{ALICE}\n" in out
 
 
 class TestFiles:
