@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from sipguard.errors import PolicyError, Problem
+from sipguard.evidence import NOT_ASKED, Evidence
 from sipguard.moment import Moment
 from sipguard.policy import Policy, Subject, load_policy
 from sipguard.verdict import Endpoint
@@ -32,6 +33,34 @@ class Counts:
         """Return the number that was set, 0 without one."""
         self.asked.append((kind, key, method, window_s))
         return self.counts.get((kind, method, window_s), 0)
+
+
+class Proven:
+    """Proofs as a test wants them; counts who was asked."""
+
+    def __init__(self, **evidence: Evidence) -> None:
+        self._evidence = evidence
+        self.asked: list[str] = []
+
+    def _prove(self, kind: str) -> Evidence:
+        self.asked.append(kind)
+        return self._evidence.get(kind, NOT_ASKED)
+
+    def aib(self) -> Evidence:
+        """Return what the test says."""
+        return self._prove("aib")
+
+    def smime(self) -> Evidence:
+        """Return what the test says."""
+        return self._prove("smime")
+
+    def stir(self) -> Evidence:
+        """Return what the test says."""
+        return self._prove("stir")
+
+    def digest(self) -> Evidence:
+        """Return what the test says."""
+        return self._prove("digest")
 
 
 class Stream(NamedTuple):

@@ -149,7 +149,7 @@ SETTINGS: Final[dict[str, Known]] = {
         "shadow decides and records everything and drops nothing; enforce does what the rules say.",
         lambda p, v: replace(p, mode=v.choice("shadow", "enforce"))),
     "default": Known("accept|drop|reject NNN", "drop",
-        "What happens to a request or response that no rule matches.",
+        "What happens to a request that no rule matches.",
         _default),
     "on-overload": Known("keep-dialogs|drop-all|accept-all", "keep-dialogs",
         "When packets come faster than they can be judged: keep-dialogs lets running calls pass and answers new requests with 503.",

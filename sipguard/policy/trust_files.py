@@ -34,7 +34,6 @@ CERTIFICATE: Final = Sort(
     (
         b"-----BEGIN CERTIFICATE-----",
         b"-----BEGIN X509 CERTIFICATE-----",
-        b"-----BEGIN TRUSTED CERTIFICATE-----",
     ),
 )
 REVOCATIONS: Final = Sort("revocation list", (b"-----BEGIN X509 CRL-----",))

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import pytest
-from subjects import holds, load, request
+from subjects import Proven, holds, load, request
 from subjects import subject as made
 
 from sipguard.evidence import NOT_ASKED, Awaited, Evidence, State
@@ -16,34 +16,6 @@ VALID = Evidence(
     attest=b"A", orig=b"+4930123",
 )  # fmt: skip
 KINDS = ("aib", "smime", "stir", "digest")
-
-
-class Proven:
-    """Proofs as a test wants them; counts who was asked."""
-
-    def __init__(self, **evidence: Evidence) -> None:
-        self._evidence = evidence
-        self.asked: list[str] = []
-
-    def _prove(self, kind: str) -> Evidence:
-        self.asked.append(kind)
-        return self._evidence.get(kind, NOT_ASKED)
-
-    def aib(self) -> Evidence:
-        """Return what the test says."""
-        return self._prove("aib")
-
-    def smime(self) -> Evidence:
-        """Return what the test says."""
-        return self._prove("smime")
-
-    def stir(self) -> Evidence:
-        """Return what the test says."""
-        return self._prove("stir")
-
-    def digest(self) -> Evidence:
-        """Return what the test says."""
-        return self._prove("digest")
 
 
 def proven(**evidence: Evidence) -> Subject:

@@ -32,9 +32,10 @@ def _ruled(policy: Policy, subject: Subject, chain: str = "request") -> str:
     return f"{ruling.rule.name} {ruling.action}" if ruling else "none"
 
 
-def test_the_three_are_there() -> None:
+def test_the_four_are_there() -> None:
     """README names them."""
-    assert {"strict.policy", "shadow.policy", "branch-office.policy"} <= {f.name for f in FILES}
+    names = {"strict.policy", "shadow.policy", "branch-office.policy", "signed-callers.policy"}
+    assert names <= {file.name for file in FILES}
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
