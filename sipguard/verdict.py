@@ -12,6 +12,7 @@ class Action(Enum):
     ACCEPT = "accept"
     DROP = "drop"
     REJECT = "reject"  # drop, and answer with a response of our own where RSP-1 allows
+    HOLD = "hold"  # no verdict yet: judge it again when what it wants is here, or time is up
 
 
 @final
@@ -194,10 +195,11 @@ class Decision:
     ``action`` is what the edge does now; ``judgement.action`` is what the
     policy said. They differ in shadow mode only. ``renewals`` are pinholes
     that stay open after a new offer and answer; the kernel may have closed
-    one for silence, on hold, so the edge opens it again.
+    one for silence, on hold, so the edge opens it again. ``wants`` are the
+    URLs of certificates that a packet on ``HOLD`` waits for.
     """
 
-    __slots__ = ("action", "effects", "findings", "judgement", "renewals")
+    __slots__ = ("action", "effects", "findings", "judgement", "renewals", "wants")
 
     def __init__(
         self,
@@ -206,9 +208,11 @@ class Decision:
         findings: tuple[Finding, ...] = (),
         effects: tuple[Effect, ...] = (),
         renewals: tuple[OpenPinhole, ...] = (),
+        wants: tuple[str, ...] = (),
     ) -> None:
         self.action = action
         self.judgement = judgement
         self.findings = findings
         self.effects = effects
         self.renewals = renewals
+        self.wants = wants

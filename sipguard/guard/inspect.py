@@ -3,6 +3,7 @@
 from typing import Final, NamedTuple
 
 from sipguard.errors import HostileInput
+from sipguard.evidence import Awaited
 from sipguard.guard.conclude import Conclusion, judgement_of_findings
 from sipguard.guard.requests import Requests
 from sipguard.guard.responses import Responses
@@ -17,6 +18,9 @@ from sipguard.wire.stun import is_binding
 
 # RFC 8489 section 6.1: what fits into 576 octets of IPv4 passes everywhere.
 _MAX_STUN_OCTETS: Final = 548
+
+_WAITING: Final = Judgement(Action.HOLD, Reason.NO_CREDENTIAL, "hold")
+_COPY_OF_HELD: Final = Decision(Action.DROP, Judgement(Action.DROP, Reason.RETRANSMISSION, "hold"))
 
 
 class Statistics(NamedTuple):
@@ -54,6 +58,7 @@ class Guard:
         self._conclusion = Conclusion(self._rooms)
         self._requests = Requests(self._rooms, self._conclusion)
         self._responses = Responses(self._rooms, self._conclusion)
+        self._held: set[bytes] = set()  # source and payload; whoever holds them sets the bound
 
     @property
     def policy(self) -> Policy:
@@ -82,8 +87,16 @@ class Guard:
             return self._drop(nobody, error.finding(), "packet", now)
         return self.judge(packet, now)
 
+    def inspect_again(self, octets: bytes, interface: str, now: Moment, *, last: bool) -> Decision:
+        """Judge an IP packet that was put on hold; see :meth:`judge_again`."""
+        return self.judge_again(parse_packet(octets, interface), now, last=last)
+
     def judge(self, packet: Packet, now: Moment) -> Decision:
-        """Judge one datagram, or one message of a stream."""
+        """Judge one datagram, or one message of a stream.
+
+        Whoever gets ``HOLD`` owes the guard a :meth:`judge_again`: until that
+        decides, copies of the same message are dropped.
+        """
         self._rooms.set_time(now)
         kind = classify(packet.payload)
         if kind is not Kind.SIP:
@@ -96,9 +109,40 @@ class Guard:
         if ids is None:
             judgement = judgement_of_findings(message.findings)
             return self._conclusion.refuse_packet(packet, message, judgement, message.findings, now)
-        if message.is_request:
-            return self._requests.judge(packet, message, ids, now)
-        return self._responses.judge(packet, message, ids, now)
+        if self._held and packet.src + packet.payload in self._held:
+            return _COPY_OF_HELD
+        try:
+            if message.is_request:
+                return self._requests.judge(packet, message, ids, now)
+            return self._responses.judge(packet, message, ids, now)
+        except Awaited as awaited:
+            return self._hold(packet, awaited, now)
+
+    def judge_again(self, packet: Packet, now: Moment, *, last: bool) -> Decision:
+        """Judge a message that was put on hold, by the policy of today and from the start.
+
+        It counts for rates as it did when it came, not once more.
+
+        Args:
+            packet: The same as then.
+            now: This instant; not the one when it came.
+            last: Whether this is the verdict: what is not here yet is unknown then.
+        """
+        rooms = self._rooms
+        self._held.discard(packet.src + packet.payload)
+        rooms.again, rooms.last_chance = True, last
+        try:
+            return self.judge(packet, now)
+        finally:
+            rooms.again = rooms.last_chance = False
+
+    def _hold(self, packet: Packet, awaited: Awaited, now: Moment) -> Decision:
+        """A rule asked for what must be fetched first; nothing was written down until then."""
+        if self._rooms.last_chance:
+            raise awaited  # a bug of ours: whoever asks for the verdict must get it
+        self._rooms.policy.take_back(now)
+        self._held.add(packet.src + packet.payload)
+        return Decision(Action.HOLD, _WAITING, wants=awaited.urls)
 
     def tick(self, now: Moment) -> tuple[Effect, ...]:
         """Let time pass: forget what is over, and close its pinholes."""

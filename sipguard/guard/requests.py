@@ -96,6 +96,8 @@ class Requests:
         return self._let_pass(case, judgement)
 
     def _is_flood(self, case: Case) -> bool:
+        if self._rooms.again:
+            return False
         dialog, transaction = case.stand.dialog, case.stand.transaction
         if dialog is not None:
             dialog.requests += 1
@@ -209,8 +211,7 @@ class Requests:
             if judgement is PASS and not case.findings:
                 return PASSED
             return Decision(_ACCEPT, judgement, tuple(case.findings))
-        rooms = self._rooms
-        outcome = rooms.negotiator.observe(rooms.policy, step, case.subject, case.now)
+        outcome = self._rooms.observe(case, step)
         findings = findings_of(case, outcome)
         return Decision(_ACCEPT, judgement, findings, outcome.effects, outcome.renewed)
 
@@ -233,6 +234,8 @@ class Requests:
 
     def _count(self, message: Message, subject: Subject) -> None:
         """Count before judging, refused requests included: a flood stays one until it ends."""
+        if self._rooms.again:
+            return
         for kind, method, window_s in self._rooms.policy.rates_needed:
             if method == b"*" or method == message.method:
                 self._rooms.rates.add(kind, subject.rate_key(kind), method, window_s)

@@ -54,7 +54,7 @@ class Responses:
 
     def _is_flood(self, case: Case) -> bool:
         transaction = case.stand.transaction
-        if transaction is None:
+        if transaction is None or self._rooms.again:
             return False
         transaction.answers += 1
         return self._rooms.is_flooded(transaction.answers, case.ids, case.packet.src)
@@ -80,7 +80,7 @@ class Responses:
                 case.add(fault)
             step = rooms.negotiator.response_step(message, ids, case.packet, case.stand, sdp)
             if step is not None:
-                outcome = rooms.negotiator.observe(rooms.policy, step, case.subject, now)
+                outcome = rooms.observe(case, step)
         effects = outcome.effects
         if ended:
             effects += rooms.negotiator.close(ended, now)

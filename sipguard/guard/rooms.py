@@ -7,7 +7,7 @@ from sipguard.calls.standing import Stand
 from sipguard.calls.transaction import LINGER_S
 from sipguard.guard.negotiation import Negotiator
 from sipguard.journal.observation import Observation
-from sipguard.media.sessions import Outcome, Sessions
+from sipguard.media.sessions import Outcome, Sessions, Step
 from sipguard.moment import Moment
 from sipguard.policy.rules import Policy, Ruling
 from sipguard.policy.subject import Subject
@@ -36,6 +36,8 @@ class Rooms:
     ) -> None:
         self.policy = policy
         self.overloaded = False
+        self.last_chance = False  # proofs may not wait: the verdict is due now
+        self.again = False  # the message was held, and was counted when it came
         self.record = record
         self.started_at_s = -1.0  # set by the first packet or tick
         self.rates = Rates()
@@ -56,6 +58,19 @@ class Rooms:
         if self.started_at_s < 0:
             self.started_at_s = now.monotonic_s
         self.rates.at(now.monotonic_s)
+
+    def observe(self, case: "Case", step: Step) -> Outcome:
+        """Advance the call's offer and answer with an accepted message.
+
+        That it was accepted is written down by now, so no rule of the media
+        chain can put it on hold any more.
+        """
+        waited = self.last_chance
+        self.last_chance = True
+        try:
+            return self.negotiator.observe(self.policy, step, case.subject, case.now)
+        finally:
+            self.last_chance = waited
 
     def is_flooded(self, seen: int, ids: Ids, source: bytes) -> bool:
         """Whether one end of a call sends more in a second than a call needs.

@@ -295,6 +295,12 @@ class Policy:
             self.tolerated(subject)
         return self.chains[chain].judge(subject)
 
+    def take_back(self, now: Moment) -> None:
+        """Uncount what the message judged at *now* hit: it is on hold, and judged again later."""
+        for rule in self.rules:
+            if rule.last_hit is now:
+                rule.hits -= 1
+
     def tolerated(self, subject: Subject) -> frozenset[Reason]:
         """Return the reasons forgiven, and set them on *subject*: ``ambiguous`` skips them."""
         if subject.tolerated is None:
