@@ -54,6 +54,11 @@ class QueuedPacket:
             self.settled = True
             self._reader.drop(self._identifier)
 
+    def fail(self) -> None:
+        """Give the verdict for faults of our own; called where one is being handled."""
+        if not self.settled:
+            self._reader.fail(self)
+
     def retain(self) -> bool:
         """Keep it for a later verdict; False when too many wait already.
 
@@ -226,6 +231,10 @@ class Reader:
             self._verdicts.clear()
             self._waiting = 0
             self._send(message)
+
+    def fail(self, packet: QueuedPacket) -> None:
+        """Have the verdict given that follows a fault; see :meth:`QueuedPacket.fail`."""
+        self._failed(packet, True)
 
     def hold(self, packet: QueuedPacket) -> bool:
         """Keep *packet* beyond its turn, if there is room; see :meth:`QueuedPacket.retain`."""

@@ -7,11 +7,15 @@ from typing import Final, final
 from sipguard.edge.queued import QueuedPacket
 from sipguard.guard.inspect import Guard
 from sipguard.moment import Moment
-from sipguard.verdict import Action, Effect, Reply
+from sipguard.verdict import Action, Decision, Effect, Reply
 
 _ACCEPT: Final = Action.ACCEPT
+_HOLD: Final = Action.HOLD
 _monotonic_s: Final = time.monotonic
 _utc_s: Final = time.time
+
+
+Hold = Callable[[bytes, str, QueuedPacket, tuple[str, ...]], None]
 
 
 @final
@@ -23,12 +27,14 @@ class Turnstile:
         reply: Sends a response of our own.
     """
 
-    __slots__ = ("_apply", "_reply", "by_reason", "by_verdict", "guard", "packets")
+    __slots__ = ("_apply", "_reply", "by_reason", "by_verdict", "guard", "hold", "packets")
 
     def __init__(
         self, apply: Callable[[Sequence[Effect]], None], reply: Callable[[Reply], object]
     ) -> None:
         self.guard: Guard | None = None  # set before the first packet is read
+        # Where packets wait for what they want; without one, none does.
+        self.hold: Hold | None = None
         self._apply = apply
         self._reply = reply
         self.packets = 0
@@ -36,11 +42,38 @@ class Turnstile:
         self.by_reason: dict[str, int] = {}
 
     def take(self, octets: bytes, interface: str, packet: QueuedPacket) -> None:
-        """Judge one packet and give its verdict."""
+        """Judge one packet and give its verdict, or let it wait."""
         guard = self.guard
         if guard is None:
             return
         decision = guard.inspect(octets, interface, now())
+        if decision.action is _HOLD:
+            hold = self.hold
+            if hold is None:
+                self.take_again(octets, interface, packet, True)
+            else:
+                hold(octets, interface, packet, decision.wants)
+            return
+        self._give(decision, packet)
+
+    def take_again(
+        self, octets: bytes, interface: str, packet: QueuedPacket, last: bool
+    ) -> tuple[str, ...]:
+        """Judge one packet that waited; return what it wants still, nothing after its verdict.
+
+        With *last* there is a verdict, or an exception for a fault of our own.
+        """
+        guard = self.guard
+        if guard is None:
+            return ()
+        decision = guard.inspect_again(octets, interface, now(), last=last)
+        if decision.action is _HOLD:
+            return decision.wants
+        self._give(decision, packet)
+        return ()
+
+    def _give(self, decision: Decision, packet: QueuedPacket) -> None:
+        """Count, and give the verdict: after the pinholes, before the reply."""
         self.packets += 1
         judgement = decision.judgement
         _count(self.by_verdict, judgement.action._value_)

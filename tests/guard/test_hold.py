@@ -3,7 +3,8 @@
 from collections.abc import Callable
 
 import pytest
-from calls_builder import ALICE, BOB, CALL, MALLORY, POLICY, Dialogue, World, packet
+from calls_builder import CALL, MALLORY, POLICY, Dialogue, World, packet
+from phones import ALICE, BOB
 from subjects import load
 
 from sipguard.evidence import Awaited
