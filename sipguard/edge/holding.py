@@ -11,12 +11,13 @@ once, with what is known. A network of IPv6 counts as one source.
 """
 
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from sipguard.edge.clock import Alarm, Clock
 from sipguard.edge.queued import QueuedPacket
 
 MAX_HELD: Final = 256
@@ -27,22 +28,6 @@ _IPV6_NETWORK: Final = slice(8, 16)  # of the source address, the first 64 bits
 
 Fetch = Callable[[str], Deferred[None]]
 TakeAgain = Callable[[bytes, str, QueuedPacket, bool], tuple[str, ...]]
-
-
-class Alarm(Protocol):
-    """A call that is due later."""
-
-    def cancel(self) -> None:
-        """Never call it."""
-
-
-class Clock(Protocol):
-    """What is asked of Twisted's reactor."""
-
-    def callLater(
-        self, delay_s: float, work: Callable[..., object], /, *arguments: object
-    ) -> Alarm:
-        """Call *work* after so many seconds."""
 
 
 class HeldPacket:
