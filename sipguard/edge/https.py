@@ -21,6 +21,7 @@ from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Factory
 from twisted.internet.protocol import Protocol as Receiver
 from twisted.internet.ssl import optionsForClientTLS
+from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from twisted.web.client import URI, Agent, Response, ResponseDone
@@ -33,6 +34,7 @@ MAX_BODY_OCTETS: Final = 64 << 10
 MAX_WIRE_OCTETS: Final = 160 << 10  # body, headers, and a handshake with a long chain
 MAX_ADDRESSES: Final = 4  # of one name are tried, one after the other
 
+_INTERIM: Final = b"HTTP/1.1 1"
 _MAX_AGE: Final = re.compile(rb"(?i)(?:^|[,\s])max-age\s*=\s*\"?([0-9]{1,9})")
 _NOT_KEPT: Final = re.compile(rb"(?i)(?:^|[,\s])no-(?:store|cache)\b")
 
@@ -114,6 +116,8 @@ class Visit:
     def _why(self, fault: Exception) -> str:
         if any(wire.octets > MAX_WIRE_OCTETS for wire in self._wires):
             return f"the server sends more than {MAX_WIRE_OCTETS >> 10} KiB"
+        if any(wire.interim for wire in self._wires):
+            return "the server sends other responses before its answer"
         causes = [failure.value for failure in getattr(fault, "reasons", ())]
         for cause in (fault, *causes):
             if isinstance(cause, VerificationError | CertificateError):
@@ -151,7 +155,7 @@ class _Server:
 
     def connect(self, factory: Factory) -> Deferred[object]:
         """Return what *factory* builds, once it is connected; TLS follows."""
-        wires = _Wires(self._options, True, factory, clock=self._clock)  # type: ignore[arg-type] # interfaces of zope's
+        wires = _Wires(self._options, True, _finals_of(factory), clock=self._clock)  # type: ignore[arg-type] # interfaces of zope's
         return Deferred.fromCoroutine(self._connect(wires))
 
     async def _connect(self, factory: "_Wires") -> object:
@@ -163,7 +167,7 @@ class _Server:
                 refusal = error
                 continue
             self._wires.append(wire)
-            return wire.wrappedProtocol
+            return wire.wrappedProtocol.wrappedProtocol
         raise refusal
 
 
@@ -171,6 +175,7 @@ class _Wire(TLSMemoryBIOProtocol):
     """One connection; counts what comes, and hangs up on who sends more than any document needs."""
 
     octets = 0
+    interim = False
 
     def dataReceived(self, data: bytes) -> None:
         """Decrypt it, unless there is too much."""
@@ -189,6 +194,33 @@ class _Wire(TLSMemoryBIOProtocol):
 class _Wires(TLSMemoryBIOFactory):
     protocol = _Wire
     noisy = False
+
+
+class _Final(ProtocolWrapper):
+    """What was decrypted; hangs up on responses that are not final: each would be logged."""
+
+    _head = b""
+
+    def dataReceived(self, data: bytes) -> None:
+        """Pass it on, unless it begins with a 1xx; nobody asked for one."""
+        if len(self._head) < len(_INTERIM):
+            self._head = data = self._head + data
+            if len(data) < len(_INTERIM):
+                return
+        wire = self.transport
+        if self._head.startswith(_INTERIM) and isinstance(wire, _Wire):
+            wire.interim = True
+            wire.hang_up()
+        else:
+            ProtocolWrapper.dataReceived(self, data)
+
+
+class _Finals(WrappingFactory[_Final]):
+    protocol = _Final
+    noisy = False
+
+
+_finals_of: Final[Callable[[Factory], object]] = _Finals
 
 
 class _Body(Receiver):
