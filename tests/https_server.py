@@ -92,7 +92,7 @@ class Serving(Protocol):
         self.web.closed += 1
 
     def send(self, octets: bytes) -> None:
-        self.transport.write(octets)  # type: ignore[union-attr,call-arg] # zope's
+        self.transport.write(octets)  # type: ignore[union-attr,call-arg,misc] # zope's
 
     def abort(self) -> None:
         self.transport.abortConnection()  # type: ignore[union-attr] # TLS has it

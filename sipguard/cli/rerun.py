@@ -103,9 +103,16 @@ class Rerun:
                 yield captured, decision
 
     def _judge(self, packet: Packet, now: Moment) -> Decision:
-        """Judge as the service does: a fault of our own costs one message, and is told once."""
+        """Judge as the service does: a fault of our own costs one message, and is told once.
+
+        Nobody fetches certificates for a night that is over: what was not given
+        by file is unknown here.
+        """
         try:
-            return self._guard.judge(packet, now)
+            decision = self._guard.judge(packet, now)
+            if decision.action is Action.HOLD:
+                decision = self._guard.judge_again(packet, now, last=True)
+            return decision
         except Exception as fault:  # noqa: BLE001 - whatever it is, the capture goes on
             if not self.faults:
                 self._warn(f"a fault of sipguard's own, please report it:\n{_trace(fault)}")

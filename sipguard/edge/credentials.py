@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.interfaces import IHostResolution, IResolutionReceiver
 from twisted.internet.ssl import Certificate, platformTrust, trustRootFromCertificates
@@ -53,6 +53,16 @@ class Terms(NamedTuple):
     authorities: tuple[bytes, ...] = ()
 
 
+@dataclass(slots=True)
+class Counts:
+    """What became of URLs."""
+
+    fetched: int = 0
+    failed: int = 0
+    refused: int = 0  # may not be fetched, or lead where nothing may be fetched
+    busy: int = 0  # too many under way: not even tried
+
+
 @dataclass(eq=False, slots=True)
 class _Errand:
     """One URL under way, and who waits for it."""
@@ -74,6 +84,7 @@ class Fetcher:
         terms: The policy's.
         reactor: Twisted's.
         utc_s: POSIX time.
+        counts: Counted on here, if there was a fetcher before.
         resolve: Returns every address of a name, as text.
         dial: Makes the endpoint for an address and port.
     """
@@ -86,6 +97,7 @@ class Fetcher:
         terms: Terms,
         reactor: Clock,
         utc_s: Callable[[], float],
+        counts: Counts | None = None,
         *,
         resolve: Resolve | None = None,
         dial: Dial | None = None,
@@ -94,16 +106,13 @@ class Fetcher:
         self._terms = terms
         self._reactor = reactor
         self._utc_s = utc_s
+        self.counts = counts or Counts()
         self._resolve = resolve or resolver_of(reactor)
         self._dial = dial or dialer_of(reactor)
         self._trust_root = _trust_root_of(terms.authorities)
         self._errands: dict[str, _Errand] = {}  # in order of arrival
         self._lookups = 0  # a look-up cannot be ended, so it may outlive its errand
         self._closed = False
-        self.fetched = 0
-        self.failed = 0
-        self.refused = 0  # URLs that may not be fetched, or lead where nothing may be fetched
-        self.busy = 0  # too many under way: not even tried
 
     def fetch(self, url: str) -> Deferred[None]:
         """Return what fires, with None, when the URL's certificate is here or will not come."""
@@ -115,7 +124,7 @@ class Fetcher:
                 self._refuse(url, why_not or "the URL is not well formed")
                 return succeed(None)
             if self._closed or len(self._errands) >= MAX_AT_ONCE + MAX_WAITING:
-                self.busy += 1  # and nothing is remembered: it is not the URL's fault
+                self.counts.busy += 1  # and nothing is remembered: it is not the URL's fault
                 return succeed(None)
             errand = self._errands[url] = _Errand(url, *place)
         waiter: Deferred[None] = Deferred()
@@ -172,7 +181,7 @@ class Fetcher:
         except OSError as error:  # Twisted's DNSLookupError is one
             raise Unfetched("the server's name cannot be resolved") from error
         if not self._terms.anywhere and not all(map(_is_public, addresses)):
-            self.refused += 1
+            self.counts.refused += 1
             raise Unfetched("the server's name leads to an address that is not public")
         return addresses
 
@@ -180,7 +189,7 @@ class Fetcher:
         """Resolve in a thread of the reactor's; who waits may give up, the thread cannot."""
         found: Deferred[Sequence[str]] = Deferred()
         self._lookups += 1
-        self._resolve(host).addBoth(self._on_addresses, found)
+        maybeDeferred(self._resolve, host).addBoth(self._on_addresses, found)
         return found
 
     def _on_addresses(
@@ -197,7 +206,7 @@ class Fetcher:
         says_s = SILENT_S if document.fresh_s is None else document.fresh_s
         keep_s = min(max(says_s, LEAST_S), MOST_S)
         self._credentials.put(url, document.octets, self._utc_s() + keep_s)
-        self.fetched += 1
+        self.counts.fetched += 1
 
     def _fail(self, failure: Failure, errand: _Errand) -> None:
         """Remember for a while that it failed, and why."""
@@ -210,11 +219,11 @@ class Fetcher:
         else:
             why = "a fault of our own"
             self.log.failure("our own code failed in fetching a certificate", failure)
-        self.failed += 1
+        self.counts.failed += 1
         self._credentials.fail(errand.url, why, self._utc_s() + FAILED_S)
 
     def _refuse(self, url: str, why_not: str) -> None:
-        self.refused += 1
+        self.counts.refused += 1
         self._credentials.fail(url, why_not, self._utc_s() + FAILED_S)
 
     def _end(self, errand: _Errand) -> None:

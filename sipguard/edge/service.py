@@ -16,7 +16,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from sipguard.edge import journal, policy_file
+from sipguard.edge.clock import Clock
 from sipguard.edge.control import INTERVAL_S, StatusReport, write_status
+from sipguard.edge.fetching import Fetching
 from sipguard.edge.from_policy import plan_of
 from sipguard.edge.journal import Journal
 from sipguard.edge.netfilter import Netfilter
@@ -39,7 +41,7 @@ QUIET_PACKETS: Final = 50  # in one tick
 OVERLOADED_AT: Final = MAX_PACKETS // 2
 
 
-class Reactor(Protocol):
+class Reactor(Clock, Protocol):
     """What the service asks of Twisted's reactor."""
 
     def addReader(self, reader: Queue) -> None:
@@ -89,6 +91,7 @@ class GuardService(Service):
         self._started_s = time.time()
         self._last_reload = ""
         self._turnstile = Turnstile(self._apply, self._reply)
+        self._fetching = Fetching(self._turnstile, reactor)
         self._packets_at_tick = 0
         self._collected_at_s = 0.0
         self._unjudged = 0  # SIP packets that met our rules without a verdict of ours
@@ -132,6 +135,7 @@ class GuardService(Service):
             learning=bool(adopted),
         )
         self._turnstile.guard = self._guard
+        self._fetching.use(self._loaded.policy, self._guard.credentials)
         if adopted or forgotten:
             self.log.info(
                 "{adopted} pinholes of an earlier run stay open, {forgotten} silent ones closed",
@@ -178,6 +182,7 @@ class GuardService(Service):
                 loop.stop()
         for queue in self._queues:
             self._reactor.removeReader(queue)
+        self._fetching.stop()
         keep = self._loaded.policy.on_exit == "keep"
         self._journal.finish(time.time())
         self._write_status()
@@ -312,6 +317,7 @@ class GuardService(Service):
         self._loaded = loaded
         if self._guard is not None:
             self._guard.replace_policy(loaded.policy)
+            self._fetching.use(loaded.policy, self._guard.credentials)
         self._last_reload = "ok"
         self.log.info(
             "policy reloaded: {mode}, {rules} rules of {file}",
@@ -347,6 +353,7 @@ class GuardService(Service):
         report.errors = self._errors + sum(queue.counts().failures for queue in self._queues)
         report.rules = rule_hits(policy, now_s - time.monotonic())
         count_tables(report, self._guard)
+        self._fetching.count(report)
         count_kernel(report, self._queues, self._netfilter)
         if self._replies is not None:
             report.counters["replies_sent"] = self._replies.sent

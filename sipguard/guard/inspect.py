@@ -8,6 +8,7 @@ from sipguard.guard.conclude import Conclusion, judgement_of_findings
 from sipguard.guard.requests import Requests
 from sipguard.guard.responses import Responses
 from sipguard.guard.rooms import Recorder, Rooms
+from sipguard.identity.credentials import Credentials
 from sipguard.moment import Moment
 from sipguard.policy.rules import Policy
 from sipguard.reason import Finding, Reason
@@ -68,6 +69,11 @@ class Guard:
     def replace_policy(self, policy: Policy) -> None:
         """Judge by *policy* from now on; calls, replay memory and pinholes outlive it."""
         self._rooms.policy = policy
+
+    @property
+    def credentials(self) -> Credentials:
+        """The certificates of PASSporTs by URL; what is held waits for them to come in here."""
+        return self._rooms.credentials
 
     @property
     def overloaded(self) -> bool:

@@ -6,6 +6,7 @@ from sipguard.calls.book import Book
 from sipguard.calls.standing import Stand
 from sipguard.calls.transaction import LINGER_S
 from sipguard.guard.negotiation import Negotiator
+from sipguard.identity.credentials import Credentials
 from sipguard.journal.observation import Observation
 from sipguard.media.sessions import Outcome, Sessions, Step
 from sipguard.moment import Moment
@@ -36,6 +37,7 @@ class Rooms:
     ) -> None:
         self.policy = policy
         self.overloaded = False
+        self.credentials = Credentials()  # whoever fetches fills it
         self.last_chance = False  # proofs may not wait: the verdict is due now
         self.again = False  # the message was held, and was counted when it came
         self.record = record

@@ -50,7 +50,7 @@ def test_a_certificate_is_fetched(web: Web) -> None:
     (request,) = web.requests
     assert request.startswith(b"GET /alice.pem HTTP/1.1\r\n")
     assert b"Host: cr.example.com\r\n" in request
-    assert (fetcher.fetched, fetcher.failed, fetcher.under_way) == (1, 0, 0)
+    assert (fetcher.counts.fetched, fetcher.counts.failed, fetcher.under_way) == (1, 0, 0)
     assert web.until(lambda: web.closed == 1), "the connection is not kept"
 
 
@@ -108,7 +108,7 @@ def test_a_failure_is_remembered_for_a_while(web: Web) -> None:
     web.act = answer(b"", status="404 Not Found")
     fetcher = web.fetcher()
     assert web.fetch(fetcher=fetcher) == "the server answers 404"
-    assert fetcher.failed == 1
+    assert fetcher.counts.failed == 1
     web.now_s += room.FAILED_S - 1
     assert web.known()
     web.now_s += 1
@@ -154,7 +154,7 @@ def test_urls_that_lead_elsewhere_are_refused(web: Web, url: str) -> None:
     fetcher = web.fetcher()
     assert isinstance(web.fetch(url, fetcher), str)
     assert (web.looked_up, web.dialed, web.requests) == ([], [], [])
-    assert (fetcher.refused, fetcher.under_way) == (1, 0)
+    assert (fetcher.counts.refused, fetcher.under_way) == (1, 0)
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_names_that_lead_into_our_network_are_refused(web: Web, addresses: Seque
     fetcher = web.fetcher()
     why = "the server's name leads to an address that is not public"
     assert web.fetch(fetcher=fetcher) == why
-    assert (web.dialed, web.requests, fetcher.refused) == ([], [], 1)
+    assert (web.dialed, web.requests, fetcher.counts.refused) == ([], [], 1)
 
 
 def test_the_name_is_looked_up_once(web: Web) -> None:
@@ -353,7 +353,7 @@ def test_what_speaks_no_tls_is_a_failure(web: Web, octets: bytes) -> None:
 
     class Other(Protocol):
         def connectionMade(self) -> None:  # noqa: N802
-            self.transport.write(octets)  # type: ignore[union-attr,call-arg] # zope's
+            self.transport.write(octets)  # type: ignore[union-attr,call-arg,misc] # zope's
 
     web.listen(Factory.forProtocol(Other))
     assert web.fetch() == "there is no trusted TLS connection with the server"
@@ -399,7 +399,7 @@ def test_few_are_fetched_at_once(web: Web) -> None:
     for connection in silent:
         answer()(connection)
     assert web.until(lambda: all(waiter.called for waiter in (*first, *others)))
-    assert fetcher.fetched == 13
+    assert fetcher.counts.fetched == 13
 
 
 def test_what_finds_no_room_is_not_held_against_its_url(web: Web) -> None:
@@ -409,7 +409,7 @@ def test_what_finds_no_room_is_not_held_against_its_url(web: Web) -> None:
     for number in range(room.MAX_AT_ONCE + room.MAX_WAITING):
         assert not fetcher.fetch(f"https://cr.example.com/{number}.pem").called
     assert fetcher.fetch(URL).called
-    assert (fetcher.busy, web.known()) == (1, "")
+    assert (fetcher.counts.busy, web.known()) == (1, "")
 
 
 def test_look_ups_that_hang_take_room(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -440,7 +440,7 @@ def test_closing_ends_everything_and_blames_nobody(web: Web) -> None:
     fetcher.close()
     assert all(waiter.called for waiter in waiting)
     assert web.until(lambda: web.closed == room.MAX_OF_HOST)
-    assert (len(web.credentials), fetcher.failed, fetcher.under_way) == (0, 0, 0)
+    assert (len(web.credentials), fetcher.counts.failed, fetcher.under_way) == (0, 0, 0)
     assert fetcher.fetch(URL).called
 
 
@@ -453,6 +453,7 @@ def test_a_fault_of_our_own_is_a_failure(web: Web) -> None:
     fetcher = web.fetcher()
     fetcher._resolve = broken
     assert web.fetch(fetcher=fetcher) == "a fault of our own"
+    assert fetcher._lookups == 0
 
 
 # --- the machine's resolver

@@ -7,7 +7,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from authority import make_authority
 from phones import ALICE, ANSWER, BOB, OFFER, octets
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from waiting import Proving, prove_by
 
 from sipguard.edge import journal
 from sipguard.edge import service as room
@@ -33,7 +37,7 @@ class Kernel:
         self.waiting = 0
         self.removed: list[bool] = []
         ends = (lambda _: b""), self.settle
-        self.reader = Reader(0, 1, *ends, lambda *_: None, lambda _: "", lambda *_: None, 0)
+        self.reader = Reader(0, 1, *ends, lambda *_: None, lambda _: "", lambda *_: None, 9)
 
     def settle(self, verdict: bytes) -> None:
         """Read the verdict's number (nfnetlink_queue.h)."""
@@ -113,7 +117,16 @@ class FakeReplies:
         self.kernel.log.append("replies closed")
 
 
-class FakeReactor:
+class SilentNames:
+    """A resolver that never answers."""
+
+    def resolveHostName(self, receiver: object, host: str) -> None:  # noqa: N802
+        pass
+
+
+class FakeReactor(Clock):
+    nameResolver = SilentNames()  # noqa: N815
+
     def addReader(self, reader: object) -> None:  # noqa: N802
         pass
 
@@ -122,6 +135,12 @@ class FakeReactor:
 
     def callFromThread(self, work: Callable[..., None], *arguments: object) -> None:  # noqa: N802
         work(*arguments)
+
+
+def ip_packet(payload: bytes, source: str = ALICE, destination: str = BOB) -> bytes:
+    udp = struct.pack("!HHHH", 5060, 5060, 8 + len(payload), 0) + payload
+    head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(udp), 0, 0, 64, 17, 0)
+    return head + octets(source) + octets(destination) + udp
 
 
 class Gateway:
@@ -134,15 +153,14 @@ class Gateway:
         self.store = Store(directory)
         settings = Settings(str(self.policy), directory)
         loaded = load(str(self.policy), "", 0.0)
-        self.service = GuardService(settings, loaded, self.store, FakeReactor())
+        self.reactor = FakeReactor()
+        self.service = GuardService(settings, loaded, self.store, self.reactor)
 
     def send(self, payload: bytes, source: str = ALICE, destination: str = BOB) -> str:
-        udp = struct.pack("!HHHH", 5060, 5060, 8 + len(payload), 0) + payload
-        head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(udp), 0, 0, 64, 17, 0)
         packet = QueuedPacket(self.kernel.reader, b"\0\0\0\1", b"")
         reader = self.kernel.reader
         before = reader.accepted, reader.dropped
-        self.kernel.judge(head + octets(source) + octets(destination) + udp, "lan0", packet)
+        self.kernel.judge(ip_packet(payload, source, destination), "lan0", packet)
         after = reader.accepted, reader.dropped
         return {(1, 0): "accept", (0, 1): "drop"}[after[0] - before[0], after[1] - before[1]]
 
@@ -305,6 +323,136 @@ def test_an_exception_of_the_guard_reaches_the_queue(
     monkeypatch.setattr(gateway.service._journal, "_waiting", None)
     with pytest.raises(TypeError):
         gateway.send(b"GET / HTTP/1.1\r\n\r\n")
+
+
+SIGNED = """default drop
+trust stir ca "ca.pem" fetch any within 2s
+chain request
+  good accept if stir.valid
+  rest reject 436
+"""
+
+
+class Waiting:
+    """A gateway whose packets wait, and what they wait for."""
+
+    def __init__(self, directory: Path, kernel: Kernel, proving: Proving) -> None:
+        (directory / "ca.pem").write_bytes(make_authority("root").pem)
+        self.gateway = Gateway(directory, kernel, SIGNED)
+        self.service = self.gateway.service
+        self.kernel = kernel
+        self.fetches: list[Deferred[None]] = []
+        self.service.privilegedStartService()
+        proving.guard = self.service._guard
+        self.hook()
+
+    def hook(self) -> None:
+        """Have certificates come when the test says so."""
+
+        def fetch(_url: str) -> Deferred[None]:
+            self.fetches.append(Deferred())
+            return self.fetches[-1]
+
+        fetcher = self.service._fetching._fetcher
+        assert fetcher is not None
+        self.service._fetching.holding.use(fetch, 2.0)
+
+    def send(self) -> None:
+        packet = QueuedPacket(self.kernel.reader, b"\0\0\0\1", b"")
+        self.kernel.judge(ip_packet(INVITE), "lan0", packet)
+
+    def report(self, name: str) -> int:
+        return self.service.report().counters.get(name, 0)
+
+
+@pytest.fixture
+def waiting(
+    tmp_path: Path, kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[Waiting, Proving]]:
+    proving = prove_by(monkeypatch)
+    made = Waiting(tmp_path, kernel, proving)
+    yield made, proving
+    made.service._fetching.stop()
+    made.gateway.store.close()
+
+
+def test_a_packet_waits_for_its_certificate(waiting: tuple[Waiting, Proving]) -> None:
+    """STI-15: it gets its verdict when that is here; until then it is no packet judged."""
+    made, proving = waiting
+    made.send()
+    assert (made.kernel.log, made.service.report().packets) == ([], 0)
+    assert made.report("held_now") == 1
+    proving.word = "valid"
+    made.fetches[0].callback(None)
+    assert made.kernel.log == ["accept"]
+    assert made.service.report().by_verdict == {"accept": 1}
+    assert (made.report("held_now"), made.report("held")) == (0, 1)
+
+
+def test_at_the_deadline_the_policy_decides(waiting: tuple[Waiting, Proving]) -> None:
+    """STI-15: unknown, after as long as ``within`` says; the refusal is answered."""
+    made, _proving = waiting
+    made.send()
+    made.gateway.reactor.advance(1.9)
+    assert made.kernel.log == []
+    made.gateway.reactor.advance(0.1)
+    assert made.kernel.log == ["drop", "reply"]
+    assert made.report("held_too_long") == 1
+
+
+def test_a_reload_judges_what_waits(waiting: tuple[Waiting, Proving]) -> None:
+    """By the new policy, which here wants no proof."""
+    made, _proving = waiting
+    made.send()
+    made.gateway.policy.write_text(GOOD)
+    made.service.reload()
+    assert made.kernel.log == ["accept"]
+    made.fetches[0].callback(None)
+    assert made.kernel.log == ["accept"]
+
+
+def test_a_reload_that_still_waits_fetches_anew(waiting: tuple[Waiting, Proving]) -> None:
+    """The old fetcher is closed, and what it brings no longer counts."""
+    made, proving = waiting
+    made.send()
+    before = made.service._fetching._fetcher
+    made.service.reload()
+    after = made.service._fetching._fetcher
+    assert before is not None
+    assert after is not None
+    assert before is not after
+    assert before.fetch("https://cr.example.com/b.pem").called, "it is closed"
+    assert made.report("held_now") == 1
+    proving.word = "valid"
+    made.gateway.reactor.advance(2.0)
+    assert made.kernel.log == ["accept"]
+
+
+def test_stopping_leaves_nobody_waiting(waiting: tuple[Waiting, Proving]) -> None:
+    """Each packet has its verdict before the queues close and the last record is written."""
+    made, _proving = waiting
+    made.send()
+    made.service.stopService()
+    assert made.kernel.log[:2] == ["drop", "reply"]
+
+
+def test_without_trust_nothing_waits(
+    tmp_path: Path, kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``fetch never``, or no ``trust stir`` at all: unknown at once, and nobody fetches."""
+    (tmp_path / "ca.pem").write_bytes(make_authority("root").pem)
+    for text in (
+        SIGNED.replace("fetch any within 2s", "fetch never"),
+        SIGNED.replace("trust", "#"),
+    ):
+        proving = prove_by(monkeypatch)
+        made = Gateway(tmp_path, kernel, text)
+        made.service.privilegedStartService()
+        proving.guard = made.service._guard
+        kernel.log.clear()
+        assert made.send(INVITE) == "drop"
+        assert made.service._fetching._fetcher is None
+        made.store.close()
 
 
 def test_starting_and_stopping(tmp_path: Path, kernel: Kernel) -> None:

@@ -1,20 +1,15 @@
 """A message that waits for a certificate: held before anything is written, judged again later."""
 
-from collections.abc import Callable
-
 import pytest
 from calls_builder import CALL, MALLORY, POLICY, Dialogue, World, packet
 from phones import ALICE, BOB
 from subjects import load
+from waiting import URL, Proving, prove_by
 
 from sipguard.evidence import Awaited
-from sipguard.policy.field import FlagField
-from sipguard.policy.fields import FIELDS
-from sipguard.policy.subject import Subject
 from sipguard.reason import Reason
 from sipguard.verdict import Action, Decision
 
-URL = "https://cr.example.com/alice.pem"
 SIGNED = """
 default drop
 on-unknown-dialog drop
@@ -34,41 +29,15 @@ chain media
 """
 
 
-class Proving:
-    """What the identity room says of PASSporTs: words of the test's choice, or wait."""
-
-    def __init__(self) -> None:
-        self.word = ""  # "" is: not here yet
-        self.asked = 0
-        self.patient: Callable[[], bool] = lambda: True
-        self.wants: tuple[str, ...] = (URL,)
-
-    def answer(self, word: str) -> bool:
-        self.asked += 1
-        if not self.word and self.patient():
-            raise Awaited(self.wants)
-        return (self.word or "unknown") == word
-
-
 @pytest.fixture
 def proving(monkeypatch: pytest.MonkeyPatch) -> Proving:
-    """Let ``stir.*`` ask a test instead of the identity room."""
-    made = Proving()
-
-    def reader(word: str) -> Callable[[Subject], bool]:
-        return lambda _subject: made.answer(word)
-
-    for word in ("valid", "failed", "unknown"):
-        name = f"stir.{word}"
-        field = FlagField(name, "As the test says.", reader(word), is_identity=True)
-        monkeypatch.setitem(FIELDS, name, field)
-    return made
+    return prove_by(monkeypatch)
 
 
 @pytest.fixture
 def world(proving: Proving) -> World:
     made = World(SIGNED)
-    proving.patient = lambda: not made.guard._rooms.last_chance
+    proving.guard = made.guard
     return made
 
 
@@ -124,7 +93,7 @@ def test_when_time_is_up_the_policy_decides_on_unknown(world: World) -> None:
 def test_a_proof_that_waits_when_it_may_not_is_a_fault(world: World, proving: Proving) -> None:
     """The edge gives its verdict for faults then; it never waits for ever."""
     world.send(CALL.invite())
-    proving.patient = lambda: True
+    proving.guard = None
     with pytest.raises(Awaited):
         again(world, CALL.invite(), last=True)
     assert world.guard._rooms.last_chance is False
@@ -210,7 +179,7 @@ def test_media_rules_wait_before_anything_is_written(proving: Proving) -> None:
     """An offer is held whole: nothing of its call is known yet."""
     media = "chain media\n  proven open if keyed and stir.valid\n  rest reject 488\n"
     world = World(POLICY.partition("chain media")[0] + media)
-    proving.patient = lambda: not world.guard._rooms.last_chance
+    proving.guard = world.guard
     assert world.send(CALL.invite()).action is Action.HOLD
     assert world.guard.statistics().transactions == 0
     assert set(hits(world).values()) == {0}
@@ -222,7 +191,7 @@ def test_no_media_rule_holds_what_is_written_down(proving: Proving) -> None:
     """Behind the answer nothing waits: its streams are judged with what is known."""
     media = "chain media\n  proven open if keyed and stir.valid\n"
     world = World(POLICY.partition("chain media")[0] + media)
-    proving.patient = lambda: not world.guard._rooms.last_chance
+    proving.guard = world.guard
     proving.word = "valid"
     world.send(CALL.invite())
     proving.word = ""

@@ -1,0 +1,83 @@
+"""Whether packets may wait for certificates, and who fetches them: what ``trust stir`` says."""
+
+import time
+from collections.abc import Callable
+
+from sipguard.edge.clock import Clock
+from sipguard.edge.control import StatusReport
+from sipguard.edge.credentials import Counts, Fetcher, Terms
+from sipguard.edge.holding import Holding
+from sipguard.edge.turnstile import Turnstile
+from sipguard.identity.credentials import Credentials
+from sipguard.identity.pem import read_pem
+from sipguard.policy.rules import Policy
+from sipguard.policy.trust import StirTrust
+
+MakeFetcher = Callable[[Credentials, Terms, Clock, Counts], Fetcher]
+
+
+class Fetching:
+    """Joins turnstile, waiting packets and fetcher, anew with each policy.
+
+    Args:
+        turnstile: Judges packets, and those that waited once more.
+        reactor: Twisted's.
+        make: Makes a fetcher; a test has its own network.
+    """
+
+    def __init__(
+        self, turnstile: Turnstile, reactor: Clock, make: MakeFetcher | None = None
+    ) -> None:
+        self._turnstile = turnstile
+        self._reactor = reactor
+        self._make = make or _make
+        self._fetcher: Fetcher | None = None
+        self.holding = Holding(turnstile.take_again, reactor)
+        self._counts = Counts()
+
+    def use(self, policy: Policy, credentials: Credentials) -> None:
+        """Fetch as *policy* says from now on; what waits is judged by it at once."""
+        trust, before = policy.stir, self._fetcher
+        if trust is None or trust.fetch == "never":
+            self._fetcher = self._turnstile.hold = None
+            self.holding.use(None, 0.0)
+        else:
+            fetcher = self._make(credentials, terms_of(trust), self._reactor, self._counts)
+            self._fetcher = fetcher
+            self._turnstile.hold = self.holding.hold
+            self.holding.use(fetcher.fetch, trust.within_s)
+        if before is not None:
+            before.close()  # last: nobody waits for it any more
+
+    def stop(self) -> None:
+        """Give every packet that waits its verdict, and fetch nothing any more."""
+        self._turnstile.hold = None
+        self.holding.stop()
+        if self._fetcher is not None:
+            self._fetcher.close()
+
+    def count(self, report: StatusReport) -> None:
+        """Add what was done; nothing where nothing ever was."""
+        holding, counts = self.holding, self._counts
+        for name, count in (
+            ("held_now", len(holding)),
+            ("held", holding.taken),
+            ("held_no_room", holding.refused),
+            ("held_too_long", holding.late),
+            ("certificates_fetched", counts.fetched),
+            ("certificates_failed", counts.failed),
+            ("certificates_refused", counts.refused),
+            ("certificates_busy", counts.busy),
+        ):
+            if count:
+                report.counters[name] = count
+
+
+def terms_of(trust: StirTrust) -> Terms:
+    """Return the part of ``trust stir`` that is about fetching."""
+    authorities = tuple(der for file in trust.fetch_ca for der in read_pem(file.octets))
+    return Terms(anywhere=trust.fetch == "any", authorities=authorities)
+
+
+def _make(credentials: Credentials, terms: Terms, reactor: Clock, counts: Counts) -> Fetcher:
+    return Fetcher(credentials, terms, reactor, time.time, counts)
