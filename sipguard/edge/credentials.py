@@ -118,7 +118,7 @@ class Fetcher:
         """Return what fires, with None, when the URL's certificate is here or will not come."""
         errand = self._errands.get(url)
         if errand is None:
-            why_not = None if self._terms.anywhere else check_url(url)
+            why_not = check_url(url, private=self._terms.anywhere)
             place = _place_of(url)
             if why_not is not None or place is None:
                 self._refuse(url, why_not or "the URL is not well formed")

@@ -201,7 +201,9 @@ def test_private_servers_are_asked_where_the_policy_says_so(web: Web) -> None:
     assert web.dialed == [("10.1.2.3", 443)]
 
 
-@pytest.mark.parametrize("url", ["http://pki.lan/a.pem", "https://u@pki.lan/", "https://[/", ""])
+@pytest.mark.parametrize(
+    "url", ["http://pki.lan/", "https://pki.lan:22/", "https://u@pki.lan/", "https://[/", ""]
+)
 def test_even_there_it_is_https_or_nothing(web: Web, url: str) -> None:
     """``fetch any`` is about addresses."""
     fetcher = web.fetcher(Terms(anywhere=True, authorities=(ROOT.der,)))
