@@ -114,6 +114,7 @@ class TrustLines:
             within_s=float(given.seconds("within", 2, MAX_WITHIN_S)),
             certs=tuple(self._files.by_url(given.files("certs"))),
             spc=self._codes(given),
+            require_mky=given.has("require-mky"),
             codes=given.word("codes", "identity"),
         )
 

@@ -143,6 +143,8 @@ def test_no_secret_gets_out_by_a_proof() -> None:
     )  # fmt: skip
     line = json.dumps(identity(("smime", proof), raw=raw))
     assert KEY[12:24].decode() not in line
+    short = Evidence(State.FAILED, Finding(Reason.SDP_DIFFERS, "", KEY[8:20]))
+    assert KEY[8:20].decode() not in json.dumps(identity(("smime", short), raw=raw))
     assert "pass@" not in line
 
 

@@ -205,6 +205,15 @@ def test_a_forged_answer_is_dropped() -> None:
         assert ruled(subject, "response") == told
 
 
+@pytest.mark.parametrize("status", [401, 407])
+def test_nobody_outside_asks_for_passwords(status: int) -> None:
+    """A stranger who is called could otherwise collect digests; the provider may challenge."""
+    for src, told in ((STRANGER, "leak drop"), (PROVIDER, "none"), ("10.20.0.5", "none")):
+        subject = made(response(status), src=src)
+        subject.proofs = Proven(aib=NONE)
+        assert ruled(subject, "response") == told
+
+
 def test_media_is_sealed_here_too() -> None:
     """Who proves himself still needs a key."""
     assert ruled(made(stream=Stream(keyed=False)), "media") == "plain reject 488"

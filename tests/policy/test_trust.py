@@ -81,10 +81,11 @@ def test_trust_stir_is_read() -> None:
     """Every option reaches the policy; a file named after a URL is that URL's certificate."""
     trust = stir(
         'trust stir ca "ca" max-age 30s remember 10m fetch any fetch-ca "ca.pem" within 3s '
-        'certs "urls" spc { 1234 567A } crl "crl.pem" codes strict'
+        'certs "urls" spc { 1234 567A } crl "crl.pem" codes strict require-mky'
     )
     assert (trust.max_age_s, trust.remember_s, trust.within_s) == (30, 600, 3.0)
     assert (trust.fetch, trust.codes, trust.crl_hard) == ("any", "strict", False)
+    assert trust.require_mky
     assert [file.octets for file in trust.fetch_ca] == [PEM]
     assert [(url, file.octets) for url, file in trust.certs] == [(URL, PEM)]
     assert trust.spc == {"1234", "567A"}
@@ -177,6 +178,24 @@ def test_an_unreadable_folder_and_a_file_that_vanishes_are_problems() -> None:
         text = f'trust aib ca "{name}"\n'
         with pytest.raises(PolicyError, match=told):
             load_policy("p", {"p": text}.__getitem__, Broken())
+
+
+def test_keys_in_a_folder_are_not_even_read() -> None:
+    """An authority's folder holds its key, and the gateway need not be able to read it."""
+
+    class Guarded(NothingToRead):
+        def octets(self, name: str) -> bytes:
+            if name.endswith(".key"):
+                raise PermissionError(13, "Permission denied")
+            return PEM
+
+        def names(self, folder: str) -> tuple[str, ...] | None:
+            return ("ca.key", "ca.pem")
+
+    text = 'trust aib ca "trial"\nchain request\n  a drop if not aib.valid\n'
+    trust = load_policy("p", {"p": text}.__getitem__, Guarded()).aib
+    assert trust is not None
+    assert [file.name for file in trust.ca] == ["trial/ca.pem"]
 
 
 ASK_AIB, ASK_STIR = "  a drop if not aib.valid", "  a drop if not stir.valid"
