@@ -176,10 +176,10 @@ class Credentials:
     def fail(self, url: str, detail: str, until_s: float) -> None:
         """Remember until *until_s* that the URL brought nothing; *detail* in our own words.
 
-        A chain that is still good is kept: a server that is down for a minute
-        does not undo what it said before.
+        A chain that is still good stands before it: a server that is down for a
+        minute does not undo what it said before.
         """
-        if len(url) > MAX_URL_OCTETS or url in self._kept:
+        if len(url) > MAX_URL_OCTETS:
             return
         self._failures.pop(url, None)
         if len(self._failures) >= self._max_failures:

@@ -14,7 +14,7 @@ from sipguard.reason import Finding, Reason
 from sipguard.wire.packet import Packet
 from sipguard.wire.sip import Ids
 
-CAPACITY: Final = 250_000  # entries of about 300 octets
+CAPACITY: Final = 250_000  # entries of about 400 octets
 MAX_DESTINATIONS: Final = 8
 _EXPIRED_AT_ONCE: Final = 4  # per new entry: old ones leave faster than new ones come
 _ORDER: Final = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551  # of P-256

@@ -203,12 +203,8 @@ def _follow(judged: list[Judged], case: Case) -> tuple[tuple[Judged, ...], Findi
 
 
 def _stands_alone(one: Judged) -> bool:
-    return (
-        one.state is State.VALID
-        and one.fits_callee
-        and not one.is_nested
-        and one.ppt not in DIVERSIONS
-    )
+    """Tell whether it speaks for the caller without a chain; a div never fits the callee."""
+    return one.state is State.VALID and one.fits_callee and not one.is_nested
 
 
 def _proven(

@@ -109,7 +109,7 @@ class Verifier:
             detail = f"ppt {shown(identity.ppt.encode())}"
             raise Undecided(State.ABSENT, Finding(Reason.UNSUPPORTED_PASSPORT, detail))
         check_header(identity)
-        readings = _read(identity, case, self._demands)
+        readings = _read(identity, case)
         fits = _check_parties(identity, readings[0].claims, case, nested=nested)
         self._check_keys(readings[0].claims, case.signalling)
         path = self._credential(identity, readings[0].claims, case)
@@ -237,7 +237,7 @@ class Verifier:
         raise _wrong_signature("it was not made with the certificate's key over this")
 
 
-def _read(identity: Identity, case: Case, demands: Demands) -> tuple[_Reading, ...]:
+def _read(identity: Identity, case: Case) -> tuple[_Reading, ...]:
     """Return the one reading of a full form, or those a compact form may stand for."""
     signalling = case.signalling
     if not identity.is_compact:
@@ -250,7 +250,7 @@ def _read(identity: Identity, case: Case, demands: Demands) -> tuple[_Reading, .
         raise HostileInput(Reason.PASSPORT_CLAIMS, detail)
     date_s = signalling.date_s
     choices = [signalling.keys or None]
-    if signalling.keys and not demands.require_mky and identity.ppt != "msec":
+    if signalling.keys and identity.ppt != "msec":
         choices.append(None)
     readings = []
     for orig in [one for caller in signalling.callers for one in _alternatives(caller)]:

@@ -27,9 +27,12 @@ from passports import (
     token,
 )
 
+from sipguard.errors import HostileInput
 from sipguard.evidence import Awaited, Evidence, State
+from sipguard.identity.diversion import MAX_NESTED, nested_identities
+from sipguard.identity.stir import StirSettings
 from sipguard.reason import Reason
-from sipguard.wire.passport import Json, JsonObject
+from sipguard.wire.passport import Json, JsonObject, parse_identity
 
 FIRST, SECOND, THIRD = CALLEE, "12025550124", "12025550125"
 OTHER_URL = "https://diverting.example/cert.pem"
@@ -200,6 +203,57 @@ def test_sti_40_the_diverter_needs_authority_over_his_own_number() -> None:
     assert judged(invite(*own, to=to)).state is State.VALID
 
 
+def test_sti_40_a_div_claim_elsewhere_gives_no_authority() -> None:
+    """Whoever owns one number must not speak for any caller by writing div into a plain token."""
+    own: Json = {"tn": FIRST}
+    for payload, ppt in ((BASE, ""), (SHAKEN, "shaken")):
+        value = identity(changed(payload, div=own), ppt, DIVERTER, OTHER_URL)
+        assert why(invite(value)) is Reason.NO_AUTHORITY
+
+
+def test_sti_40_all_of_a_chain_is_about_one_caller() -> None:
+    """Two asserted identities are two callers, though both stand in the header."""
+    payload: JsonObject = {
+        "dest": {"tn": [SECOND]},
+        "div": {"tn": FIRST},
+        "iat": IAT,
+        "orig": {"uri": "sip:x@a.example"},
+    }
+    values = [identity(), identity(payload, "div", DIVERTER, OTHER_URL)]
+    asserted = [f"P-Asserted-Identity: <sip:x@a.example>, <tel:+{CALLER}>"]
+    bench = Bench(StirSettings(asserted=True), {URL: PROVIDER.pem, OTHER_URL: DIVERTER.pem})
+    evidence = bench.examine(invite(*values, to=f"<{target(SECOND)}>", headers=asserted))
+    assert evidence.finding is not None
+    assert evidence.finding.reason is Reason.PASSPORT_DIVERTED
+
+
+def test_sti_40_the_last_diversion_is_the_one_that_no_other_continues() -> None:
+    """The first one named both later callees; only the second led here."""
+    both: JsonObject = {
+        "dest": {"tn": [SECOND, THIRD]},
+        "div": {"tn": FIRST},
+        "iat": IAT,
+        "orig": {"tn": CALLER},
+    }
+    first = identity(both, "div", DIVERTER, OTHER_URL)
+    values = [identity(), first, diverted(SECOND, THIRD)]
+    assert judged(invite(*values, to=f"<{target(THIRD)}>")).state is State.VALID
+
+
+def test_sti_40_a_diversion_from_nowhere_spoils_its_chain() -> None:
+    """Somebody says he sent the call to the second callee, and nobody had sent it to him."""
+    base = identity(changed(SHAKEN, dest={"tn": [FIRST, SECOND]}))
+    values = [base, diverted(SECOND, THIRD), diverted("12025550199", SECOND)]
+    assert why(invite(*values, to=f"<{target(THIRD)}>")) is Reason.PASSPORT_DIVERTED
+    assert judged(invite(*values[:2], to=f"<{target(THIRD)}>")).state is State.VALID
+
+
+def test_sti_40_a_plain_div_has_no_token_inside() -> None:
+    """RFC 8946 keeps opt for div-o."""
+    values = [identity(), diverted(FIRST, SECOND, opt=token(SHAKEN, ppt="shaken"))]
+    assert why(invite(*values, to=f"<{target(SECOND)}>")) is Reason.PASSPORT_DIVERTED
+
+
 def test_sti_40_an_unsupported_original_leaves_its_diversions_without_a_caller() -> None:
     """The chain is ignored, as if there were no Identity."""
     values = [identity(ppt="new"), diverted(FIRST, SECOND)]
@@ -229,6 +283,21 @@ def test_sti_40_div_o_carries_the_original_inside() -> None:
     assert evidence.attest == b"A"
     twice = diverted(SECOND, THIRD, ppt="div-o", opt=value.partition(";")[0])
     assert judged(invite(twice, to=f"<{target(THIRD)}>")).state is State.VALID
+
+
+def test_sti_40_tokens_inside_each_other_are_bounded() -> None:
+    """Four deep is more than any call; deeper is refused before anything is verified."""
+    value = diverted(FIRST, SECOND, ppt="div-o", opt=token(SHAKEN, ppt="shaken"))
+    for depth in range(2, 7):
+        inner = value.partition(";")[0]
+        value = diverted(FIRST, SECOND, ppt="div-o", opt=inner)
+        found = parse_identity(value.encode())
+        if depth <= MAX_NESTED:
+            assert len(nested_identities(found)) == depth
+        else:
+            with pytest.raises(HostileInput) as caught:
+                nested_identities(found)
+            assert caught.value.reason is Reason.PASSPORT_DIVERTED
 
 
 @pytest.mark.parametrize(
@@ -348,6 +417,7 @@ def test_sti_42_msec_binds_the_media_key() -> None:
     for value in (identity(payload, "msec"), compact(payload, ppt="msec")):
         assert judged(invite(value, sdp=keyed())).state is State.VALID
     assert why(invite(identity(BASE, "msec"), sdp=keyed())) is Reason.PASSPORT_CLAIMS
+    assert why(invite(compact(BASE, ppt="msec"), sdp=keyed())) is Reason.PASSPORT_SIGNATURE
     assert why(invite(compact(payload, ppt="msec"))) is Reason.PASSPORT_CLAIMS
 
 
