@@ -245,7 +245,7 @@ class Reason(Enum):
     DIGEST_QUOTES = "digest-quotes", "DIG-3", _N, 400, "Digest parameters are not written as they must be."
     DIGEST_LENGTH = "digest-length", "DIG-4", _N, 400, "The digest response does not fit its algorithm."
     DIGEST_QOP = "digest-qop", "DIG-6", _N, 403, "Digest credentials without protection against replay."
-    DIGEST_CHALLENGES = "digest-challenges", "DIG-8", _N, 0, "Challenges of one realm repeat an algorithm."
+    DIGEST_CHALLENGES = "digest-challenges", "DIG-8", _N, 0, "A challenge that RFC 8760 or RFC 3261 section 22 does not allow."
     DIGEST_USERS = "digest-users", "DIG-9", _N, 400, "Digest credentials with two user names."
     DIGEST_NONCE = "digest-nonce", "DIG-20", _N, 403, "Digest credentials for a challenge that nobody saw."
     DIGEST_ECHO = "digest-echo", "DIG-21", _N, 403, "Digest credentials that do not repeat their challenge."
