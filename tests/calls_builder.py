@@ -97,6 +97,9 @@ def response(
     if contact:
         lines.append(f"Contact: <sip:it@{contact}:5060>".encode())
     lines += [line.encode() for line in headers.splitlines() if line]
+    if status in (401, 407) and not headers:
+        name = b"WWW-Authenticate" if status == 401 else b"Proxy-Authenticate"
+        lines.append(name + b': Digest realm="example.com", nonce="n", qop="auth"')
     if body:
         lines.append(b"Content-Type: application/sdp")
     lines += [b"Content-Length: %d" % len(body), b"", b""]

@@ -26,6 +26,7 @@ KEYS = {
     ALICE: "YWxpY2VzX2tleV9hbmRfc2FsdF8zMF9vY3RldHMh",
     BOB: "Ym9ic19vd25fa2V5X2FuZF9zYWx0XzMwX29jdGV0",
 }
+CHALLENGES = {401: "WWW-Authenticate", 407: "Proxy-Authenticate"}
 OTHER_KEY = "bmV4dF9vd25fa2V5X2FuZF9zYWx0XzMwX29jdGV0"
 
 
@@ -262,6 +263,8 @@ class Call:
             here = contact
         if here and status < 400 and status != 100:
             lines.append(f"Contact: {here}")
+        if status in CHALLENGES and not any("uthenticate:" in line for line in extra):
+            lines.append(f'{CHALLENGES[status]}: Digest realm="example.org", nonce="n", qop="auth"')
         return message(f"SIP/2.0 {status} Said", [*lines, *extra], body)
 
     # --- the usual steps, each of which must pass

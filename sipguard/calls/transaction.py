@@ -163,10 +163,9 @@ class Transaction:
         self.hosts: tuple[bytes, ...] = ()
         self.binds_for_s: int | None = None
         self.from_caller = from_caller
-        self.proven = False  # a REGISTER with credentials
+        self.proven = _has_credentials(message)
         if method == b"REGISTER":
             self.binds_for_s = _binds_for_s(message)
-            self.proven = _has_credentials(message)
         elif not ids.to_tag and method in DIALOG_MAKERS:
             self.hosts = shared_hosts((self.source, *contact_hosts(message)))
 
@@ -298,8 +297,10 @@ def hosts_of(addresses: tuple[Address, ...]) -> tuple[bytes, ...]:
 
 
 def _has_credentials(message: Message) -> bool:
-    names = (b"authorization", b"proxy-authorization")
-    return any(message.header(name) is not None for name in names)
+    return (
+        message.header(b"authorization") is not None
+        or message.header(b"proxy-authorization") is not None
+    )
 
 
 def _binds_for_s(message: Message) -> int | None:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from sipguard.calls.standing import Standing
+from sipguard.guard.credentials import remember_credentials
 from sipguard.guard.observe import heaviest, observation_of
 from sipguard.guard.rooms import Case, Rooms, judgement_of
 from sipguard.media.sessions import Stream
@@ -87,6 +88,7 @@ class Conclusion:
         rooms.book.accept_request(case.stand, case.message, ids, case.packet, case.now)
         if not ids.to_tag and case.message.method not in _BODILESS:
             rooms.memory.remember(case.message, ids, case.packet, case.now)
+        remember_credentials(rooms, case)
 
     def tell(
         self,

@@ -156,6 +156,7 @@ class Guard:
         rooms.set_time(now)
         ended = rooms.book.expire(now)
         rooms.memory.expire(now)
+        rooms.digests.expire(now)
         return rooms.negotiator.close(ended, now) + rooms.negotiator.sessions.expire(now)
 
     def open_holes(self) -> list[Hole]:
@@ -177,6 +178,7 @@ class Guard:
                 book.dialogs.forgotten
                 + book.transactions.forgotten
                 + rooms.memory.forgotten
+                + rooms.digests.forgotten
                 + rooms.rates.forgotten
             ),
         )

@@ -4,6 +4,7 @@ from typing import Final
 
 from sipguard.calls.standing import Standing
 from sipguard.guard.conclude import Conclusion
+from sipguard.guard.credentials import find_stolen
 from sipguard.guard.negotiation import CARRIERS, OFFER_REQUESTS, sdp_of
 from sipguard.guard.rooms import Case, Rooms, findings_of, judgement_of
 from sipguard.media.sessions import Step
@@ -88,12 +89,24 @@ class Requests:
             judgement = Judgement(_DROP, finding.reason, "calls", detail=finding.detail)
             return self._conclusion.refuse(case, judgement)
         if case.stand.dialog is not None:
+            stolen = find_stolen(self._rooms, case, in_dialog=True)
+            if stolen is not None:
+                refused = self._refuse_stolen(case, stolen)
+                if refused is not None:
+                    return refused
             ruling = self._rooms.policy.judge("dialog", case.subject)
             if ruling is not None:
                 judgement = judgement_of(ruling)
                 if judgement.action is not _ACCEPT:
                     return self._conclusion.refuse(case, judgement)
         return self._let_pass(case, judgement)
+
+    def _refuse_stolen(self, case: Case, stolen: Finding) -> Decision | None:
+        """Another's credentials inside a call of one's own: the rules for requests refuse it."""
+        ruling = self._rooms.policy.judge("request", case.subject)
+        if ruling is None or ruling.action not in ("drop", "reject"):
+            return None
+        return self._conclusion.refuse(case, judgement_of(ruling, stolen))
 
     def _is_flood(self, case: Case) -> bool:
         if self._rooms.again:
@@ -121,9 +134,10 @@ class Requests:
 
     def _judge_unknown_dialog(self, case: Case) -> Decision:
         rooms = self._rooms
+        stolen = find_stolen(rooms, case, in_dialog=False)
         if rooms.learns(case.now):
             return self._judge_learned(case)
-        finding = case.stand.finding or _UNKNOWN
+        finding = stolen or case.stand.finding or _UNKNOWN
         case.add(finding)
         judgement = self._ruled(rooms.policy.judge("request", case.subject), finding)
         if judgement.action is _ACCEPT and rooms.policy.on_unknown_dialog.action != "accept":
@@ -153,6 +167,10 @@ class Requests:
         if finding is not None:
             case.add(finding)
             subject.replay = sight is Sight.REPLAY
+        is_retry = sight is Sight.FORK_OR_SPIRAL or sight is Sight.RETRY
+        stolen = find_stolen(rooms, case, in_dialog=False, retry=is_retry)
+        if sight is not Sight.REPLAY and stolen is not None:
+            finding = stolen
         if message.method == b"REGISTER":
             subject.registration_foreign = rooms.book.registrations.is_foreign(
                 aor_key(ids.to.uri), case.packet.src, case.now.monotonic_s

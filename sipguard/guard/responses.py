@@ -4,6 +4,7 @@ from typing import Final
 
 from sipguard.calls.standing import Standing
 from sipguard.guard.conclude import Conclusion
+from sipguard.guard.credentials import CHALLENGES, hear_challenge, remember_answer
 from sipguard.guard.negotiation import CARRIERS, blocked_stream, sdp_of
 from sipguard.guard.requests import PASS, PASSED
 from sipguard.guard.rooms import Case, Rooms, findings_of, judgement_of
@@ -34,6 +35,8 @@ class Responses:
         subject.dialog_known = stand.dialog is not None
         subject.transaction_known = stand.standing is Standing.KNOWN
         case = Case(packet, message, ids, stand, subject)
+        if message.status in CHALLENGES and stand.standing is Standing.KNOWN:
+            hear_challenge(rooms, case)
         refused = self._conclusion.judge_form(case)
         if refused is not None:
             return refused
@@ -73,6 +76,8 @@ class Responses:
         ended = rooms.book.accept_response(case.stand, message, ids, case.packet, now)
         if status >= 200 and transaction is not None and not transaction.in_dialog:
             rooms.memory.answered(ids, status, now)
+        if status >= 200:
+            remember_answer(rooms, case)
         outcome = NOTHING
         if ids.method in CARRIERS and (status >= 200 or message.body):
             sdp, fault = sdp_of(message)

@@ -5,8 +5,10 @@ from collections.abc import Callable, Sequence
 from sipguard.calls.book import Book
 from sipguard.calls.standing import Stand
 from sipguard.calls.transaction import LINGER_S
+from sipguard.evidence import Evidence
 from sipguard.guard.negotiation import Negotiator
 from sipguard.identity.credentials import Credentials
+from sipguard.identity.digest import Digests
 from sipguard.journal.observation import Observation
 from sipguard.media.sessions import Outcome, Sessions, Step
 from sipguard.moment import Moment
@@ -44,6 +46,7 @@ class Rooms:
         self.started_at_s = -1.0  # set by the first packet or tick
         self.rates = Rates()
         self.memory = Memory(policy.replay_window_s)
+        self.digests = Digests()
         self.refuser = Refuser(secret)
         self.book = Book(
             max_dialogs=policy.max_dialogs,
@@ -103,7 +106,7 @@ class Rooms:
 class Case:
     """One SIP message under judgement, with what was found out so far."""
 
-    __slots__ = ("findings", "ids", "message", "now", "packet", "stand", "subject")
+    __slots__ = ("digest", "findings", "ids", "message", "now", "packet", "stand", "subject")
 
     def __init__(
         self, packet: Packet, message: Message, ids: Ids, stand: Stand, subject: Subject
@@ -115,6 +118,7 @@ class Case:
         self.subject = subject
         self.now = subject.now
         self.findings: Sequence[Finding] = message.findings
+        self.digest: Evidence | None = None  # until the credentials are examined
 
     def add(self, finding: Finding) -> None:
         """Add what a room above the parser found; rules may ask about it."""

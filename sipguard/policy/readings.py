@@ -1,57 +1,26 @@
 """What fields read from a message beyond a plain attribute: bodies, credentials, findings."""
 
-from functools import lru_cache
-from typing import Final, NamedTuple
-
-import re2  # type: ignore[import-untyped]
+from typing import Final
 
 from sipguard.errors import HostileInput
 from sipguard.policy.subject import Subject
 from sipguard.reason import Weight
+from sipguard.wire.digest import Claims, read_claims, scheme_of
 from sipguard.wire.multipart import walk
 from sipguard.wire.sdp import parse_sdp
 from sipguard.wire.sip import Message
 
 UNREADABLE_DEPTH: Final = 99  # a multipart that cannot be read is deeper than any limit
-MAX_CREDENTIALS_OCTETS: Final = 2048
 _MALFORMED: Final = (Weight.MALFORMED, Weight.UNREADABLE)
 
-# name=value pairs in order; a quoted value is taken whole, so that a name inside it is no name.
-# A constant of ours, yet on RE2: the octets it runs over are a stranger's.
-_PARAMETER: Final = re2.compile(rb'([A-Za-z0-9_\-]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^\s",]*)')
-_ESCAPE: Final = re2.compile(rb"\\(.)")
 
-
-class Credentials(NamedTuple):
-    """Who a request says it is by digest (RFC 3261 section 22); nothing is verified here."""
-
-    user: bytes
-    realm: bytes
-    algorithm: bytes
-    qop: bytes
-
-
-def credentials(message: Message) -> Credentials | None:
-    """Return user and realm of the first Digest credentials, or ``None`` without any."""
+def credentials(message: Message) -> Claims | None:
+    """Return what the first Digest credentials claim, or ``None`` without any."""
     for name in (b"proxy-authorization", b"authorization"):
         for value in message.values(name):
-            if value[:6].lower() == b"digest" and value[6:7].isspace():
-                return _read_credentials(value[:MAX_CREDENTIALS_OCTETS])
+            if scheme_of(value) == b"digest":
+                return read_claims(value)
     return None
-
-
-@lru_cache(maxsize=256)
-def _read_credentials(value: bytes) -> Credentials:
-    found: dict[bytes, bytes] = {}
-    for name, text in _PARAMETER.findall(value[7:]):
-        plain = _ESCAPE.sub(rb"\1", text[1:-1]) if text.startswith(b'"') else text
-        found.setdefault(bytes(name).lower(), bytes(plain))
-    return Credentials(
-        found.get(b"username", b""),
-        found.get(b"realm", b""),
-        found.get(b"algorithm", b"md5").lower(),
-        found.get(b"qop", b"none").lower(),
-    )
 
 
 def digest_user(subject: Subject) -> bytes | None:

@@ -140,6 +140,7 @@ class Subject:
     """
 
     __slots__ = (
+        "challenge_foreign",
         "dialog_known",
         "direction",
         "findings",
@@ -177,6 +178,7 @@ class Subject:
         self.replay = False
         self.replay_kind = b""  # one of replay.kind's words where the guard knows better
         self.registration_foreign = False
+        self.challenge_foreign = False
         self.signalling = NO_ADDRESSES
         self.stream: StreamView | None = None
         self.tolerated: frozenset[Reason] | None = None

@@ -67,6 +67,15 @@ class Credentials(NamedTuple):
         return int(self.nc, 16) if self.nc else 0
 
 
+class Claims(NamedTuple):
+    """What credentials say about themselves, complete or not."""
+
+    user: bytes
+    realm: bytes
+    algorithm: bytes  # lower case
+    qop: bytes  # lower case; ``none`` without any
+
+
 class Challenge(NamedTuple):
     """What a server asks for in a 401 or 407."""
 
@@ -135,6 +144,28 @@ def _parse_credentials(value: bytes) -> Credentials:
         _text(found, b"opaque"),
         _text(found, b"userhash").lower() == b"true",
         tuple(notes),
+    )
+
+
+def read_claims(value: bytes) -> Claims:
+    """Return what Digest credentials claim, be they ever so malformed; never raises.
+
+    For the rules of a policy, which speak of them before they are judged. Of two equal names
+    the first counts.
+    """
+    found: Parameters = {}
+    for piece in split_list(_cut_scheme(value)[1][:MAX_OCTETS]):
+        name, _, text = piece.partition(b"=")
+        text = text.strip(BLANKS)
+        was_quoted = is_quoted(text)
+        found.setdefault(
+            name.strip(BLANKS).lower(), (text[1:-1] if was_quoted else text, was_quoted)
+        )
+    return Claims(
+        _unescaped(_text(found, b"username")),
+        _unescaped(_text(found, b"realm")),
+        (_text(found, b"algorithm") or MD5).lower(),
+        (_text(found, b"qop") or b"none").lower(),
     )
 
 

@@ -102,6 +102,7 @@ TRUE = [
     'smime.signer != "x" and smime.sdp == unknown and not sdp.encrypted',
     "not aib.covers in {from} and not digest.replayed and replay.kind == none",
     "not replay and not dialog.known and not transaction.known and not registration.foreign",
+    "not challenge.foreign",
     "not ambiguous and not malformed and not oversize and not finding in {SIP-12}",
     "direction == in",
 ]
@@ -152,6 +153,7 @@ FLAGS = {
     "transaction.known": "transaction_known",
     "replay": "replay",
     "registration.foreign": "registration_foreign",
+    "challenge.foreign": "challenge_foreign",
 }
 
 
