@@ -39,7 +39,7 @@ UNTESTED = {
     "HOLE_REFUSED",
     "RENEGOTIATED",
 }
-PENDING = ("SMI-", "CERT-", "AIB-", "DIG-", "GEN-")  # identity: while its rooms are built
+PENDING = ("SMI-", "CERT-", "AIB-", "GEN-")  # identity: while its rooms are built
 OUTER = {"edge", "cli", "web", "tap"}
 FORBIDDEN = {"twisted", "socket", "os", "time", "random", "subprocess"}
 

@@ -52,64 +52,66 @@ def strict() -> Exchange:
 class Phone:
     """A telephone with an account, and the proxy that is its registrar."""
 
-    def __init__(self, exchange: Exchange, host: str = ALICE, user: str = "alice") -> None:
+    def __init__(
+        self, exchange: Exchange, host: str = ALICE, user: str = "alice", server: str = PROXY
+    ) -> None:
         self.exchange = exchange
         self.host = host
         self.user = user
-        self.call = Call(exchange, host, PROXY, name="registration")
+        self.server = server
+        self.call = Call(exchange, host, server, name="registration")
         aor = f"<sip:{user}@{REALM}>"
-        self.call.uris = {host: aor, PROXY: aor}
+        self.call.uris = {host: aor, server: aor}
         self.cseq = 0
 
-    def register(self, *headers: str, source: str = "", contact: str = "", **more: object) -> bytes:
+    def register(self, *headers: str, source: str = "", contact: str = "") -> bytes:
         """Return a REGISTER."""
         self.cseq += 1
         host = source or self.host
         return self.call.request(
             "REGISTER", in_dialog=False, cseq=self.cseq, uri=REGISTRAR, extra=headers,
             vias=[self.call.via(host)],
-            contact=contact or f"<sip:{self.user}@{literal(self.host)}:5060>", **more,
-        )  # type: ignore[arg-type]  # fmt: skip
+            contact=contact or f"<sip:{self.user}@{literal(self.host)}:5060>",
+        )  # fmt: skip
 
     def proof(self, asked: Asked, nc: int = 1, method: str = "REGISTER", **more: object) -> str:
         """Return the answer to a challenge."""
         uri = REGISTRAR if method == "REGISTER" else TARGET
         return answer(asked, method, uri, nc=nc, user=self.user, **more)  # type: ignore[arg-type]
 
-    def enroll(self, asked: Asked, refreshes: int = 0) -> bytes:
-        """Register with a challenge, and refresh with the same nonce; return the first proof."""
-        call = self.call
-        bare = call.must(self.register(), self.host, PROXY)
-        call.must(call.response(bare, 401, extra=[asked.header()]), PROXY, self.host)
-        first = b""
+    def enroll(self, asked: Asked, refreshes: int = 0) -> None:
+        """Register with a challenge, and refresh with the same nonce."""
+        call, host, server = self.call, self.host, self.server
+        bare = call.must(self.register(), host, server)
+        call.must(call.response(bare, 401, extra=[asked.header()]), server, host)
         for nc in range(1, refreshes + 2):
-            raw = call.must(self.register(self.proof(asked, nc)), self.host, PROXY)
-            first = first or raw
-            call.must(call.response(raw, 200), PROXY, self.host)
-        return first
+            raw = call.must(self.register(self.proof(asked, nc)), host, server)
+            call.must(call.response(raw, 200), server, host)
+            if refreshes:
+                self.exchange.wait(60)
 
 
-def proxied(exchange: Exchange, asked: Asked, *, consumed: bool) -> Call:
+def proxied(exchange: Exchange, asked: Asked, *, consumed: bool, proxy: str = PROXY) -> Call:
     """Play a call through a proxy that asks for a password; both legs cross the gateway."""
     call = Call(exchange)
     here = f"<sip:alice@{REALM}>"
     call.uris = {ALICE: here, BOB: f"<sip:bob@{REALM}>"}
-    bare = call.must(call.invite(sdp(ALICE), uri=TARGET), ALICE, PROXY)
-    call.must(call.response(bare, 407, extra=[asked.header(407)], to_tag="p"), PROXY, ALICE)
+    bare = call.must(call.invite(sdp(ALICE), uri=TARGET), ALICE, proxy)
+    call.must(call.response(bare, 407, extra=[asked.header(407)], to_tag="p"), proxy, ALICE)
     vias = [parse_message(bare).values(b"via")[0].decode()]
     refused = call.request("ACK", cseq=1, vias=vias, to_tag="p", uri=TARGET)
-    call.must(refused, ALICE, PROXY)
+    call.must(refused, ALICE, proxy)
     body = sdp(ALICE)
     proof = answer(asked, "INVITE", TARGET, body=body.encode(), proxy=True)
     call.cseqs[ALICE] = 2
-    invite = call.must(call.invite(body, uri=TARGET, extra=[proof]), ALICE, PROXY)
-    call.must(call.response(invite, 100, contact=""), PROXY, ALICE)
-    vias = [call.via(PROXY), parse_message(invite).values(b"via")[0].decode()]
+    invite = call.must(call.invite(body, uri=TARGET, extra=[proof]), ALICE, proxy)
+    call.must(call.response(invite, 100, contact=""), proxy, ALICE)
+    vias = [call.via(proxy), parse_message(invite).values(b"via")[0].decode()]
     kept = [] if consumed else [proof]
-    leg = call.must(call.invite(body, uri=f"sip:bob@{BOB}", vias=vias, extra=kept), PROXY, BOB)
+    leg = call.must(call.invite(body, uri=f"sip:bob@{BOB}", vias=vias, extra=kept), proxy, BOB)
     for status, described in ((180, ""), (200, sdp(BOB, 40000))):
-        call.must(call.response(leg, status, body=described), BOB, PROXY)
-        call.must(call.response(invite, status, body=described), PROXY, ALICE)
+        call.must(call.response(leg, status, body=described), BOB, proxy)
+        call.must(call.response(invite, status, body=described), proxy, ALICE)
     ack_proof = [proof]  # RFC 3261 section 22.1: the ACK repeats the INVITE's credentials
     call.must(call.request("ACK", cseq=2, extra=ack_proof), ALICE, BOB)
     return call
@@ -126,24 +128,17 @@ def test_a_day_with_passwords(exchange: Exchange, server: str, consumed: bool) -
     DIG-11 and DIG-23 as baresip, Linphone and kamailio live them; the old server is RFC 2069.
     """
     asked = SERVERS[server]
+    office = exchange.guard.policy.file == "branch-office.policy"
+    proxy = "203.0.113.10" if office else PROXY  # an office registers at its provider
     for host, user in ((ALICE, "alice"), (BOB, "bob")):
-        Phone(exchange, host, user).enroll(asked, refreshes=20)
-    if exchange.guard.policy.file == "branch-office.policy":
-        assert exchange.decision is not None
-        return  # one office, one provider: its proxy would be the provider's
-    call = proxied(exchange, asked, consumed=consumed)
+        Phone(exchange, host, user, proxy).enroll(asked, refreshes=20)
+    call = proxied(exchange, asked, consumed=consumed, proxy=proxy)
     assert call.has_media
     proof = answer(asked, "BYE", f"sip:x@{BOB}", nc=2, proxy=True)
     call.ask("BYE", extra=[proof])
     assert not exchange.holes
-    refused = [seen for seen in exchange.records if seen.judgement.action is not Action.ACCEPT]
+    refused = [seen for seen in exchange.records if seen.judged is not Action.ACCEPT]
     assert refused == []
-    if server != "old":
-        assert Reason.DIGEST_REPLAY not in _found(exchange)
-
-
-def _found(exchange: Exchange) -> set[Reason]:
-    return {finding.reason for seen in exchange.records for finding in seen.findings}
 
 
 def test_two_realms_on_the_way(strict: Exchange) -> None:
@@ -226,7 +221,7 @@ def test_a_stolen_registration(
     stolen = thief.register(thief.proof(asked), source=source, **changes)
     assert not strict.send(stolen, source, PROXY)
     assert strict.why().startswith("drop replayed digest-replay")
-    assert strict.records[-1].judgement.reason is Reason.DIGEST_REPLAY
+    assert strict.records[-1].reason is Reason.DIGEST_REPLAY
     digits = thief.proof(asked).partition('response="')[2][:32]
     assert digits not in repr(strict.records[-1].findings)
 
@@ -307,7 +302,7 @@ def test_shadow_mode_says_what_it_would_drop() -> None:
     for _ in range(2):
         stolen = thief.register(thief.proof(asked), contact=f"<sip:alice@{MALLORY}>")
         assert exchange.send(stolen, MALLORY, PROXY)
-        assert exchange.records[-1].judgement.reason is Reason.DIGEST_REPLAY
+        assert exchange.records[-1].reason is Reason.DIGEST_REPLAY
 
 
 def test_rules_may_read_what_was_found() -> None:
@@ -339,14 +334,16 @@ def test_rules_may_read_what_was_found() -> None:
 def test_basic_does_not_pass(exchange: Exchange) -> None:
     """DIG-1: refused from a phone, and no server asks for it."""
     shadow = exchange.guard.policy.mode == "shadow"
-    phone = Phone(exchange)
-    exchange.send(phone.register("Authorization: Basic YWxpY2U6eA=="), ALICE, PROXY)
-    assert exchange.why().startswith("reject basic digest-basic" if False else "reject basic")
+    office = exchange.guard.policy.file == "branch-office.policy"
+    server = "203.0.113.10" if office else PROXY
+    phone = Phone(exchange, server=server)
+    exchange.send(phone.register("Authorization: Basic YWxpY2U6eA=="), ALICE, server)
+    assert exchange.why().startswith("reject basic")
     assert exchange.decision is not None
     assert (exchange.decision.action is Action.ACCEPT) is shadow
-    raw = phone.call.must(phone.register(), ALICE, PROXY)
+    raw = phone.call.must(phone.register(), ALICE, server)
     basic = phone.call.response(raw, 401, extra=['WWW-Authenticate: Basic realm="x"'])
-    exchange.send(basic, PROXY, ALICE)
+    exchange.send(basic, server, ALICE)
     assert exchange.why().startswith("drop basic")
 
 
