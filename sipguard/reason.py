@@ -258,6 +258,7 @@ class Reason(Enum):
     DIGEST_WRONG = "digest-wrong", "DIG-31", _N, 403, "The digest response is wrong."
 
     # --- identity, all of it
+    NOT_SET_UP = "not-set-up", "GEN-2", _N, 503, "The policy names nobody to trust for it, so nobody can say."
     SIGNATURE_BUDGET = "signature-budget", "GEN-3", _N, 503, "Too many bad signatures from this source; no more are verified for now."
 
     # --- replies and rates

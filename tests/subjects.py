@@ -40,10 +40,15 @@ class Proven:
 
     def __init__(self, **evidence: Evidence) -> None:
         self._evidence = evidence
-        self.asked: list[str] = []
+        self.kinds: list[str] = []
+
+    @property
+    def asked(self) -> tuple[tuple[str, Evidence], ...]:
+        """Return what a record would keep."""
+        return tuple((kind, self._evidence.get(kind, NOT_ASKED)) for kind in self.kinds)
 
     def _prove(self, kind: str) -> Evidence:
-        self.asked.append(kind)
+        self.kinds.append(kind)
         return self._evidence.get(kind, NOT_ASKED)
 
     def aib(self) -> Evidence:

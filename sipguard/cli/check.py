@@ -4,7 +4,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from sipguard.cli.output import Screen, many
-from sipguard.cli.policy_file import read_policy
+from sipguard.cli.policy_file import policy_named
 from sipguard.journal.escape import safe_text
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def run(options: argparse.Namespace, screen: Screen) -> int:
     files: list[str] = options.files
     is_good = True
     for name in files:
-        policy = read_policy(name, screen)
+        policy = policy_named(name, screen)
         if policy is None:
             is_good = False
         else:

@@ -10,14 +10,13 @@ if TYPE_CHECKING:
     from sipguard.policy.rules import Policy
 
 
-def read_policy(name: str, screen: Screen) -> "Policy | None":
+def policy_named(name: str, screen: Screen) -> "Policy | None":
     """Return the policy, its warnings said; or ``None``, its errors said."""
-    from sipguard.edge.policy_file import Files
-    from sipguard.policy.load import load_policy  # the grammar takes time that others need not
+    # The grammar takes time that others need not.
+    from sipguard.edge.policy_file import Files, read_policy
 
-    files = Files()
     try:
-        policy = load_policy(name, files.text, files)
+        policy = read_policy(name, Files())
     except PolicyError as error:
         for problem in error.problems:
             screen.note(_line(screen, problem, "error", Style.REFUSED))

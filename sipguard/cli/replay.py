@@ -9,7 +9,7 @@ from itertools import starmap
 from typing import TYPE_CHECKING, Final
 
 from sipguard.cli.output import Screen, many
-from sipguard.cli.policy_file import read_policy
+from sipguard.cli.policy_file import policy_named
 from sipguard.journal.record import Json
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def run(options: argparse.Namespace, screen: Screen) -> int:
     """Judge the capture."""
     from sipguard.cli.rerun import Rerun, render_json, render_line
 
-    policy = read_policy(options.policy, screen)
+    policy = policy_named(options.policy, screen)
     if policy is None:
         return 1
     progress = _Progress(screen) if options.progress or screen.err.isatty() else None

@@ -4,7 +4,7 @@ import argparse
 import re
 
 from sipguard.cli.output import Screen
-from sipguard.cli.policy_file import read_policy
+from sipguard.cli.policy_file import policy_named
 
 SUMMARY = "print the kernel rules that a policy needs"
 DETAILS = """\
@@ -51,7 +51,7 @@ def run(options: argparse.Namespace, screen: Screen) -> int:
     from sipguard.edge.from_policy import plan_of
     from sipguard.edge.rules import render_rules
 
-    policy = read_policy(options.policy, screen)
+    policy = policy_named(options.policy, screen)
     if policy is None:
         return 1
     plan = plan_of(

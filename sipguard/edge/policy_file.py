@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from sipguard.guard.verifiers import Remembered, Verifiers
 from sipguard.policy.load import load_policy
 from sipguard.policy.rules import Policy
 
@@ -76,6 +77,17 @@ class Files:
         )
 
 
+def read_policy(name: str, files: Files) -> Policy:
+    """Read and check a policy, and that what it trusts can be used.
+
+    Raises:
+        PolicyError: With every problem found.
+    """
+    policy = load_policy(name, files.text, files)
+    Verifiers(policy, Remembered())
+    return policy
+
+
 def load(name: str, mode: str, now_s: float, files: Files | None = None) -> LoadedPolicy:
     """Read and check a policy with everything it includes; *mode* overrides its own if not empty.
 
@@ -85,7 +97,7 @@ def load(name: str, mode: str, now_s: float, files: Files | None = None) -> Load
         PolicyError: With every problem found.
     """
     files = files or Files()
-    policy = load_policy(name, files.text, files)
+    policy = read_policy(name, files)
     if mode:
         policy = replace(policy, mode=mode)
     return LoadedPolicy(policy, files.digest, now_s, files.mtimes_ns)

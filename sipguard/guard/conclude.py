@@ -46,6 +46,8 @@ class Conclusion:
     ) -> Decision:
         """Refuse a message: reply if the rules allow one, let it pass in shadow mode."""
         shadow = self._rooms.policy.mode == "shadow"
+        if judgement.action is _REJECT and not judgement.status:
+            judgement = judgement.answered(self._rooms.verifiers.status_of(judgement.reason))
         effects: tuple[Effect, ...] = ()
         if judgement.action is _REJECT:
             reply = self._reply(case, judgement)
@@ -114,6 +116,7 @@ class Conclusion:
                 dialog=case.stand.dialog,
                 streams=streams,
                 noted=case.subject.noted,
+                proofs=case.subject.proofs.asked,
             )
         )
 

@@ -45,6 +45,9 @@ class Guard:
         record: Called with everything a reviewer may ask about later.
         learning: Whether ``on-unknown-dialog learn`` applies: no, if there
             were no calls before the start.
+
+    Raises:
+        PolicyError: what the policy trusts cannot be used.
     """
 
     def __init__(
@@ -67,13 +70,17 @@ class Guard:
         return self._rooms.policy
 
     def replace_policy(self, policy: Policy) -> None:
-        """Judge by *policy* from now on; calls, replay memory and pinholes outlive it."""
-        self._rooms.policy = policy
+        """Judge by *policy* from now on; calls, replay memory and pinholes outlive it.
+
+        Raises:
+            PolicyError: what it trusts cannot be used; the policy before stays in force.
+        """
+        self._rooms.adopt(policy)
 
     @property
     def credentials(self) -> Credentials:
         """The certificates of PASSporTs by URL; what is held waits for them to come in here."""
-        return self._rooms.credentials
+        return self._rooms.remembered.credentials
 
     @property
     def overloaded(self) -> bool:
@@ -157,6 +164,7 @@ class Guard:
         ended = rooms.book.expire(now)
         rooms.memory.expire(now)
         rooms.digests.expire(now)
+        rooms.remembered.expire(now)
         return rooms.negotiator.close(ended, now) + rooms.negotiator.sessions.expire(now)
 
     def open_holes(self) -> list[Hole]:
@@ -179,6 +187,7 @@ class Guard:
                 + book.transactions.forgotten
                 + rooms.memory.forgotten
                 + rooms.digests.forgotten
+                + rooms.remembered.forgotten
                 + rooms.rates.forgotten
             ),
         )

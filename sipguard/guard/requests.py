@@ -6,6 +6,7 @@ from sipguard.calls.standing import Standing
 from sipguard.guard.conclude import Conclusion
 from sipguard.guard.credentials import find_stolen
 from sipguard.guard.negotiation import CARRIERS, OFFER_REQUESTS, sdp_of
+from sipguard.guard.proofs import CaseProofs, blamed, is_spent
 from sipguard.guard.rooms import Case, Rooms, findings_of, judgement_of
 from sipguard.media.sessions import Step
 from sipguard.moment import Moment
@@ -31,6 +32,7 @@ _ABSORBED: Final = Decision(_DROP, Judgement(_DROP, Reason.ABSORBED_ACK, "reply"
 _REPLAYS: Final = frozenset(
     {Reason.REPLAY, Reason.REPLAY_AFTER_END, Reason.BRANCH_COLLISION, Reason.OLD_CSEQ}
 )
+_SPENT: Final = Judgement(_DROP, Reason.SIGNATURE_BUDGET, "signature-budget")
 _UNKNOWN: Final = Finding(Reason.UNKNOWN_DIALOG)
 
 
@@ -48,6 +50,8 @@ class Requests:
         standing = stand.standing
         subject = Subject(packet, message, now, rooms.rates)
         case = Case(packet, message, ids, stand, subject)
+        if rooms.policy.asks_proofs:
+            subject.proofs = CaseProofs(rooms, case)
         if standing is Standing.RETRANSMISSION:
             return self._judge_copy(case)
         subject.dialog_known = standing is Standing.KNOWN and stand.dialog is not None
@@ -96,7 +100,7 @@ class Requests:
                     return refused
             ruling = self._rooms.policy.judge("dialog", case.subject)
             if ruling is not None:
-                judgement = judgement_of(ruling)
+                judgement = self._ruled(case, ruling, None)
                 if judgement.action is not _ACCEPT:
                     return self._conclusion.refuse(case, judgement)
         return self._let_pass(case, judgement)
@@ -139,7 +143,7 @@ class Requests:
             return self._judge_learned(case)
         finding = stolen or case.stand.finding or _UNKNOWN
         case.add(finding)
-        judgement = self._ruled(rooms.policy.judge("request", case.subject), finding)
+        judgement = self._ruled(case, rooms.policy.judge("request", case.subject), finding)
         if judgement.action is _ACCEPT and rooms.policy.on_unknown_dialog.action != "accept":
             judgement = Judgement(_DROP, finding.reason, "on-unknown-dialog", detail=finding.detail)
         if judgement.action is not _ACCEPT:
@@ -167,8 +171,8 @@ class Requests:
         if finding is not None:
             case.add(finding)
             subject.replay = sight is Sight.REPLAY
-        is_retry = sight is Sight.FORK_OR_SPIRAL or sight is Sight.RETRY
-        stolen = find_stolen(rooms, case, in_dialog=False, retry=is_retry)
+        case.retry = sight is Sight.FORK_OR_SPIRAL or sight is Sight.RETRY
+        stolen = find_stolen(rooms, case, in_dialog=False, retry=case.retry)
         if sight is not Sight.REPLAY and stolen is not None:
             finding = stolen
         if message.method == b"REGISTER":
@@ -180,7 +184,7 @@ class Requests:
                 case.add(finding)
         ruling = rooms.policy.judge("request", subject)
         telling = subject.replay or subject.registration_foreign
-        judgement = self._ruled(ruling, finding if telling else None)
+        judgement = self._ruled(case, ruling, finding if telling else None)
         if rooms.overloaded and judgement.action is _ACCEPT:
             judgement = self._overload_judgement(judgement)
         if judgement.action is not _ACCEPT:
@@ -233,10 +237,12 @@ class Requests:
         findings = findings_of(case, outcome)
         return Decision(_ACCEPT, judgement, findings, outcome.effects, outcome.renewed)
 
-    def _ruled(self, ruling: Ruling | None, finding: Finding | None) -> Judgement:
-        if ruling is not None:
-            return judgement_of(ruling, finding)
+    def _ruled(self, case: Case, ruling: Ruling | None, finding: Finding | None) -> Judgement:
         policy = self._rooms.policy
+        if policy.asks_proofs and policy.signature_budget_action == "drop" and is_spent(case):
+            return _SPENT
+        if ruling is not None:
+            return judgement_of(ruling, finding or blamed(case, ruling))
         return Judgement(
             policy.default, Reason.DEFAULT, "default", policy.file, status=policy.default_status
         )

@@ -6,6 +6,7 @@ from sipguard.calls.standing import Standing
 from sipguard.guard.conclude import Conclusion
 from sipguard.guard.credentials import CHALLENGES, hear_challenge, remember_answer
 from sipguard.guard.negotiation import CARRIERS, blocked_stream, sdp_of
+from sipguard.guard.proofs import CaseProofs, blamed
 from sipguard.guard.requests import PASS, PASSED
 from sipguard.guard.rooms import Case, Rooms, findings_of, judgement_of
 from sipguard.media.sessions import NOTHING, Outcome
@@ -35,6 +36,8 @@ class Responses:
         subject.dialog_known = stand.dialog is not None
         subject.transaction_known = stand.standing is Standing.KNOWN
         case = Case(packet, message, ids, stand, subject)
+        if rooms.policy.asks_proofs:
+            subject.proofs = CaseProofs(rooms, case)
         if message.status in CHALLENGES and stand.standing is Standing.KNOWN:
             hear_challenge(rooms, case)
         refused = self._conclusion.judge_form(case)
@@ -50,7 +53,7 @@ class Responses:
         judgement = PASS
         ruling = rooms.policy.judge("response", subject)
         if ruling is not None:
-            judgement = judgement_of(ruling)
+            judgement = judgement_of(ruling, blamed(case, ruling))
             if judgement.action is not _ACCEPT:
                 return self._conclusion.refuse(case, judgement)
         return self._let_pass(case, judgement)

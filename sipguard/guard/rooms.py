@@ -7,7 +7,7 @@ from sipguard.calls.standing import Stand
 from sipguard.calls.transaction import LINGER_S
 from sipguard.evidence import Evidence
 from sipguard.guard.negotiation import Negotiator
-from sipguard.identity.credentials import Credentials
+from sipguard.guard.verifiers import Remembered, Verifiers, digest_settings
 from sipguard.identity.digest import Digests
 from sipguard.journal.observation import Observation
 from sipguard.media.sessions import Outcome, Sessions, Step
@@ -32,14 +32,13 @@ Recorder = Callable[[Observation], None]
 
 
 class Rooms:
-    """Everything that outlives one packet. Only the policy is ever replaced."""
+    """Everything that outlives one packet. Only the policy is ever replaced, with its verifiers."""
 
     def __init__(
         self, policy: Policy, secret: bytes, record: Recorder | None, learning: bool
     ) -> None:
         self.policy = policy
         self.overloaded = False
-        self.credentials = Credentials()  # whoever fetches fills it
         self.last_chance = False  # proofs may not wait: the verdict is due now
         self.again = False  # the message was held, and was counted when it came
         self.record = record
@@ -56,7 +55,16 @@ class Rooms:
         self.negotiator = Negotiator(
             Sessions(max_calls=policy.max_dialogs, max_holes=policy.max_pinholes)
         )
+        self.remembered = Remembered()
+        self.verifiers = Verifiers(policy, self.remembered)
+        self.digests.configure(digest_settings(policy))
         self._learning = learning
+
+    def adopt(self, policy: Policy) -> None:
+        """Judge by another policy; everything that was seen and proven outlives it."""
+        self.verifiers = Verifiers(policy, self.remembered)
+        self.digests.configure(digest_settings(policy))
+        self.policy = policy
 
     def set_time(self, now: Moment) -> None:
         """Let the rooms that count by time know it."""
@@ -106,7 +114,9 @@ class Rooms:
 class Case:
     """One SIP message under judgement, with what was found out so far."""
 
-    __slots__ = ("digest", "findings", "ids", "message", "now", "packet", "stand", "subject")
+    __slots__ = (
+        "digest", "findings", "ids", "message", "now", "packet", "retry", "stand", "subject",
+    )  # fmt: skip
 
     def __init__(
         self, packet: Packet, message: Message, ids: Ids, stand: Stand, subject: Subject
@@ -119,6 +129,7 @@ class Case:
         self.now = subject.now
         self.findings: Sequence[Finding] = message.findings
         self.digest: Evidence | None = None  # until the credentials are examined
+        self.retry = False  # a fork, a spiral or an honest second try of a known request
 
     def add(self, finding: Finding) -> None:
         """Add what a room above the parser found; rules may ask about it."""
@@ -150,16 +161,13 @@ def _judgement_of(ruling: Ruling, finding: Finding | None) -> Judgement:
     else:
         reason = Reason.ACCEPTED if action is Action.ACCEPT else Reason.REFUSED_BY_RULE
         detail, octets = "", b""
-    status = rule.status
-    if action is Action.REJECT and not status:  # plain reject: what the finding itself answers
-        status = (finding.reason.status if finding is not None else 0) or 403
     return Judgement(
         action,
         reason,
         rule.name,
         rule.place,
         detail,
-        status,
+        rule.status,  # 0 for a plain reject: the conclusion asks the finding
         rule.phrase,
         octets,
         rule.log,

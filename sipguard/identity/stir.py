@@ -60,9 +60,15 @@ class StirSettings(NamedTuple):
 class Stir:
     """The verifier: settings, trusted authorities, certificates by URL, and what was accepted."""
 
-    def __init__(self, settings: StirSettings, store: Store, credentials: Credentials) -> None:
+    def __init__(
+        self,
+        settings: StirSettings,
+        store: Store,
+        credentials: Credentials,
+        memory: PassportMemory | None = None,
+    ) -> None:
         self._settings: Final = settings
-        self.memory: Final = PassportMemory(settings.remember_s)
+        self.memory: Final = memory or PassportMemory(settings.remember_s)
         demands = Demands(
             settings.max_age_s,
             settings.require_mky,

@@ -63,6 +63,7 @@ def load_policy(name: str, read: Read, trusted: TrustReader | None = None) -> Po
         stir=trusts.stir,
         digest=trusts.digest,
         sets=tuple(sets),
+        asks_proofs=any(rule.identity for chain in chains.values() for rule in chain.rules),
         rates_needed=tuple(sorted(resolver.rates)),
         warnings=tuple(sorted(problems.warnings)),
     )

@@ -266,6 +266,7 @@ class Policy:
     sets: tuple[NamedSet, ...] = ()
     chains: dict[str, Chain] = field(default_factory=lambda: {name: Chain(name) for name in CHAINS})
     in_dialog: Chain = field(default_factory=lambda: Chain("request"))
+    asks_proofs: bool = False  # whether any rule reads a signature or credentials
     rates_needed: tuple[tuple[str, bytes, int], ...] = ()  # kind, method or b"*", window in s
     warnings: tuple[Problem, ...] = ()
 

@@ -93,6 +93,10 @@ class Proofs(Protocol):
     May raise ``Awaited``: a certificate must be fetched first.
     """
 
+    @property
+    def asked(self) -> tuple[tuple[str, Evidence], ...]:
+        """Every proof that a rule asked for, by kind, with what came of it."""
+
     def aib(self) -> Evidence:
         """Return what the Authenticated Identity Body proves (RFC 3893)."""
 
@@ -108,6 +112,11 @@ class Proofs(Protocol):
 
 class NoProofs:
     """Where nobody verifies, everything is unknown."""
+
+    @property
+    def asked(self) -> tuple[tuple[str, Evidence], ...]:
+        """Return nothing: there is nothing to tell."""
+        return ()
 
     def aib(self) -> Evidence:
         """Return that it is unknown."""

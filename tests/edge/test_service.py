@@ -263,6 +263,9 @@ def test_a_certificate_that_was_missing_is_seen_to_come(gateway: Gateway) -> Non
     assert gateway.service.report().policy_hash == before
     ca.write_text("-----BEGIN CERTIFICATE-----\n")
     gateway.service._look_at_the_policy()
+    assert f"{gateway.policy}:2:" in gateway.service.report().last_reload
+    ca.write_bytes(make_authority("Example").pem)
+    gateway.service._look_at_the_policy()
     assert gateway.service.report().last_reload == "ok"
     assert gateway.service.report().policy_hash != before
 

@@ -117,7 +117,7 @@ def test_replay_has_a_kind(reason: Reason, word: str) -> None:
     subject.replay = True
     subject.findings = [Finding(Reason.NO_COOKIE), Finding(reason)]
     assert holds(f"replay.kind == {word}", subject)
-    assert proofs.asked == []
+    assert proofs.kinds == []
     subject.replay = False
     assert holds("replay.kind == none", subject)
 
@@ -147,9 +147,9 @@ def test_proofs_are_asked_last(condition: str) -> None:
     subject = made()
     subject.proofs = proofs = Proven(aib=VALID)
     assert not holds(condition, subject)
-    assert proofs.asked == []
+    assert proofs.kinds == []
     assert not holds(f"method == BYE and ({condition})", subject)
-    assert proofs.asked == []
+    assert proofs.kinds == []
 
 
 def test_a_rule_knows_which_proofs_it_asks() -> None:
@@ -183,7 +183,7 @@ def test_every_identity_field_says_what_it_asks() -> None:
         read: Callable[[Subject], object] | None = getattr(field, "read", None)
         if read is not None:
             read(subject)
-        assert set(proofs.asked) == set(getattr(field, "proofs", ())), name
+        assert set(proofs.kinds) == set(getattr(field, "proofs", ())), name
 
 
 def test_a_certificate_on_its_way_stops_the_judgement() -> None:

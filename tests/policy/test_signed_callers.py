@@ -111,7 +111,7 @@ def test_telephones_sign_nothing() -> None:
         subject = made(request(method))
         subject.proofs = proofs = Proven()
         assert ruled(subject) == "handsets accept"
-        assert proofs.asked == []
+        assert proofs.kinds == []
 
 
 def test_changed_and_unreadable_sessions_do_not_get_in() -> None:
@@ -184,7 +184,7 @@ def test_a_flood_is_refused_before_anything_is_verified(
     subject = calling(method, from_=OWN, aib=WRONG, rates=Counts(dict([rate])))
     subject.proofs = proofs = Proven(aib=WRONG)
     assert ruled(subject) == told
-    assert proofs.asked == []
+    assert proofs.kinds == []
 
 
 def test_replays_are_dropped_before_anything_is_verified() -> None:
@@ -193,7 +193,7 @@ def test_replays_are_dropped_before_anything_is_verified() -> None:
     subject.proofs = proofs = Proven(aib=VALID)
     subject.replay = True
     assert ruled(subject) == "replayed drop"
-    assert proofs.asked == []
+    assert proofs.kinds == []
 
 
 def test_a_forged_answer_is_dropped() -> None:

@@ -1,0 +1,153 @@
+"""The rooms of identity, set up as a policy says; what they remember outlives the policy."""
+
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+from sipguard.errors import PolicyError, Problem
+from sipguard.identity.aib import Aib, AibSettings
+from sipguard.identity.aib_memory import AibMemory
+from sipguard.identity.credentials import Credentials
+from sipguard.identity.digest import DigestSettings
+from sipguard.identity.passport_memory import PassportMemory
+from sipguard.identity.pem import read_crls, read_pem
+from sipguard.identity.signed_body import SignedBodies
+from sipguard.identity.stir import Stir, StirSettings
+from sipguard.identity.trust import Store
+from sipguard.moment import Moment
+from sipguard.policy.rules import Policy
+from sipguard.policy.trust import AibTrust, StirTrust, TrustFile
+from sipguard.reason import Reason
+
+# Codes of RFC 8224 mean the Identity header; for an AIB they are by analogy, and a choice.
+_FAMILY: Final = frozenset({428, 436, 437, 438})
+_IDENTITY: Final = frozenset({"AIB", "SMI", "CERT", "STI"})
+_STALE: Final = frozenset({Reason.AIB_STALE, Reason.PASSPORT_STALE})
+
+Material = TypeVar("Material")
+
+
+class Remembered:
+    """What was proven and fetched so far: it must outlive a reload, or a replay would pass."""
+
+    def __init__(self) -> None:
+        self.aib = AibMemory()
+        self.stir: PassportMemory | None = None
+        self.credentials = Credentials()
+
+    @property
+    def forgotten(self) -> int:
+        """How many entries had to go before their time."""
+        return self.aib.forgotten + (self.stir.forgotten if self.stir else 0)
+
+    def expire(self, now: Moment) -> None:
+        """Forget what is too old."""
+        self.aib.expire(now)
+        if self.stir is not None:
+            self.stir.expire(now)
+
+
+class Verifiers:
+    """One verifier for each kind of signature that the policy trusts somebody for.
+
+    Raises:
+        PolicyError: a file holds no certificate or list that can be read, with
+            the place where the policy names it.
+    """
+
+    def __init__(self, policy: Policy, remembered: Remembered) -> None:
+        self.aib: Aib | None = None
+        self.bodies: SignedBodies | None = None
+        self.stir: Stir | None = None
+        self.is_relay: Callable[[bytes], bool] = _nobody
+        self._codes = {"AIB": "strict", "STI": "identity"}
+        problems: list[Problem] = []
+        if policy.aib is not None:
+            self._trust_users(policy.aib, remembered, problems)
+        if policy.stir is not None:
+            self._trust_carriers(policy.stir, remembered, problems)
+        if problems:
+            raise PolicyError(tuple(problems))
+
+    def status_of(self, reason: Reason) -> int:
+        """Return what a plain ``reject`` answers (AIB-15; RFC 8224 section 6.2.2)."""
+        room = reason.rule.partition("-")[0]
+        codes = self._codes["STI" if room == "STI" else "AIB"]
+        status = reason.status
+        if room in _IDENTITY and codes == "strict" and status in _FAMILY:
+            return 403
+        if room in _IDENTITY and codes == "identity" and status == 403:
+            return 403 if reason in _STALE else 438
+        return status or 403
+
+    def _trust_users(
+        self, trust: AibTrust, remembered: Remembered, problems: list[Problem]
+    ) -> None:
+        self._codes["AIB"] = trust.codes
+        store = _store(trust, trust.certs, problems)
+        settings = AibSettings(
+            trust.max_age_s, trust.remember_s, trust.legacy_sha1, trust.domain_signers
+        )
+        self.aib = Aib(settings, store, remembered.aib)
+        self.is_relay = trust.relays.__getitem__
+        self.bodies = SignedBodies(store, legacy_sha1=trust.legacy_sha1, max_age_s=trust.max_age_s)
+
+    def _trust_carriers(
+        self, trust: StirTrust, remembered: Remembered, problems: list[Problem]
+    ) -> None:
+        self._codes["STI"] = trust.codes
+        store = _store(trust, (), problems)
+        settings = StirSettings(
+            max_age_s=trust.max_age_s,
+            remember_s=trust.remember_s,
+            spcs=frozenset(code.encode() for code in trust.spc),
+            fetch=trust.fetch != "never",
+            fetch_private=trust.fetch == "any",
+        )
+        for url, file in trust.certs:
+            remembered.credentials.add_offline(url, file.octets)
+        self.stir = Stir(settings, store, remembered.credentials, remembered.stir)
+        remembered.stir = self.stir.memory
+
+
+def digest_settings(policy: Policy) -> DigestSettings:
+    """Return what the policy asks of digest credentials; without a word, what costs no caller."""
+    trust = policy.digest
+    if trust is None:
+        return DigestSettings()
+    return DigestSettings(
+        min_algorithm=trust.min_algorithm.encode(),
+        ha1=trust.accounts,
+        require_auth_int=trust.auth_int,
+        strict_nonce=trust.strict_nonce,
+    )
+
+
+def _nobody(_address: bytes) -> bool:
+    return False
+
+
+def _store(
+    trust: AibTrust | StirTrust, known: tuple[TrustFile, ...], problems: list[Problem]
+) -> Store:
+    return Store(
+        _read(trust.ca, read_pem, problems),
+        crls=_read(trust.crl, read_crls, problems),
+        known=_read(known, read_pem, problems),
+        hard_revocation=trust.crl_hard,
+        legacy_sha1=isinstance(trust, AibTrust) and trust.legacy_sha1,
+    )
+
+
+def _read(
+    files: tuple[TrustFile, ...],
+    read: Callable[[bytes], tuple[Material, ...]],
+    problems: list[Problem],
+) -> tuple[Material, ...]:
+    found: list[Material] = []
+    for file in files:
+        try:
+            found += read(file.octets)
+        except ValueError as error:
+            what = f"cannot use {file.name}: {error}"
+            problems.append(Problem(*file.place, what))
+    return tuple(found)
