@@ -19,6 +19,7 @@ MAX_DEPTH: Final = 4  # multiparts inside each other (SIP-52)
 MAX_PARTS: Final = 16  # in the whole body, inner multiparts counted (SIP-52)
 MAX_PART_HEADERS: Final = 32
 MAX_CACHED_OCTETS: Final = 512
+MAX_WALKED_OCTETS: Final = 16_384  # larger bodies are walked each time, which bounds the cache
 
 _TOKEN: Final = rb"[!#$%&'*+\-.^_`{|}~0-9A-Za-z]+"  # RFC 2045 section 5.1; holds SIP's token
 _TYPE: Final = re.compile(rb"[ \t]*(%b)[ \t]*/[ \t]*(%b)[ \t]*" % (_TOKEN, _TOKEN))
@@ -125,12 +126,21 @@ def walk(content_type: bytes, body: bytes) -> tuple[Part, ...]:
         HostileInput: ``BAD_CONTENT_TYPE`` for *content_type* itself,
             ``BAD_MULTIPART``, or ``MULTIPART_LIMIT`` over depth or number.
     """
+    kept = len(body) <= MAX_WALKED_OCTETS
+    return _cached_walk(content_type, body) if kept else _walk(content_type, body)
+
+
+def _walk(content_type: bytes, body: bytes) -> tuple[Part, ...]:
     kind, parameters = parse_content_type(content_type) if content_type else (b"text/plain", {})
     if not kind.startswith(b"multipart/"):
         return (Part((), 0, len(body), 0, kind, _default_disposition(kind)),)
     found: list[Part] = []
     _walk_into(body, 0, kind, parameters, 1, found)
     return tuple(found)
+
+
+# One message is walked for its sessions, its signatures and its identity.
+_cached_walk = lru_cache(maxsize=4)(_walk)
 
 
 def sessions(content_type: bytes, disposition: bytes, body: bytes) -> tuple[bytes, ...]:

@@ -10,6 +10,8 @@ from typing import Final, NamedTuple
 
 from sipguard.errors import HostileInput
 from sipguard.reason import Reason, Weight
+from sipguard.wire.memo import NotPlain
+from sipguard.wire.plain import KNOWN_ROWS
 from sipguard.wire.reader import BLANKS
 from sipguard.wire.rows import SINGLE, Header, canonical_name, read_row
 from sipguard.wire.start import Start, read_start
@@ -120,6 +122,10 @@ def _read_start(line: bytes) -> Start:
 
 
 def _read_header(line: bytes) -> Header:
+    try:
+        return KNOWN_ROWS[line]  # a signed header is mostly one of the message's own lines
+    except (NotPlain, KeyError):
+        pass
     header, findings = read_row(line)
     for finding in findings:
         # A date that cannot be read is a note elsewhere; here everything hangs on it.
