@@ -10,7 +10,7 @@ from typing import Final, NamedTuple, final
 
 from sipguard.errors import HostileInput
 from sipguard.evidence import Evidence, State
-from sipguard.identity.aib_memory import AibMemory, Claim, claim_key
+from sipguard.identity.aib_memory import AibMemory, Claim, long_hash, short_hash
 from sipguard.identity.aib_notes import contact_note, target_note
 from sipguard.identity.aib_parts import Found, find_aibs, hides_something
 from sipguard.identity.certificate import Certificate
@@ -257,7 +257,7 @@ class Aib:
         screened, certificate, notes = proven[0]
         notes += _notes_on(screened, asked) + tuple([each.finding for each in doubted])
         if asked.message.is_request:
-            signer = hash(certificate.der) >> 1
+            signer = short_hash(certificate.der)
             if self._memory.remember(screened.claim, signer, asked.now, self._retention_s):
                 detail = "another certificate than before signs in this call"
                 notes += (Finding(Reason.SIGNER_CHANGED, detail),)
@@ -305,10 +305,10 @@ def _claim_of(
 ) -> Claim:
     ids = asked.ids
     return Claim(
-        claim_key(ids.call_id, aor_key(caller.uri)),
-        hash(found.octets) >> 1,
-        hash((ids.branch, asked.packet.src)) >> 1,
-        hash(ids.from_tag) >> 1,
+        long_hash(ids.call_id, aor_key(caller.uri)),
+        long_hash(found.octets),
+        short_hash(ids.branch, asked.packet.src),
+        short_hash(ids.from_tag),
         ids.cseq,
         asked.message.method,
         fragment.rows(b"date")[0].number,

@@ -10,6 +10,7 @@ The key holds the caller's address instead of the certificate, so that a look ne
 verified signature; only a signer who speaks for that address can have written it.
 """
 
+import struct
 from itertools import islice
 from typing import Final, NamedTuple, final
 
@@ -27,15 +28,21 @@ _TAGS: Final = 4  # From tags of one call: two, and a few more where both ends h
 RETRANSMITTED_S: Final = 32.0
 # These repeat the number of the INVITE they belong to (RFC 3261 sections 9.1, 13.2.2.4).
 _SAME_NUMBER: Final = frozenset((b"ACK", b"CANCEL"))
+_63_BITS: Final = (1 << 63) - 1
+_32_BITS: Final = (1 << 32) - 1
+# The fields of an entry in their order; the time of expiry stands last.
+_FIXED: Final = struct.Struct("<QIIIIIdd")
+_PAIR: Final = struct.Struct("<II")
+_EXPIRY: Final = struct.Struct("<d")
 
 
 class Claim(NamedTuple):
-    """What one request with an AIB says of itself; texts as 63-bit hashes of the process's seed."""
+    """What one request with an AIB says of itself; texts as hashes of the process's seed."""
 
-    key: int  # of Call-ID and the caller's address
-    copy: int  # of the signed octets
-    leg: int  # of the top branch and the source
-    tag: int  # of the From tag
+    key: int  # 63 bits of Call-ID and the caller's address
+    copy: int  # 63 bits of the signed octets
+    leg: int  # 32 bits of the top branch and the source
+    tag: int  # 32 bits of the From tag
     cseq: int
     method: bytes
     date_s: int  # the signed Date
@@ -43,37 +50,28 @@ class Claim(NamedTuple):
     signs_tag: bool
 
 
-def claim_key(call_id: bytes, caller: bytes) -> int:
-    """Return the key: nobody outside can aim for a collision of a seeded hash."""
-    return hash((call_id, caller)) >> 1
+def long_hash(*texts: bytes) -> int:
+    """Return 63 bits: nobody outside can aim for a collision of a seeded hash."""
+    return (hash(texts) >> 1) & _63_BITS
 
 
-@final
-class _Entry:
-    """One Call-ID of one caller."""
+def short_hash(*texts: bytes) -> int:
+    """Return 32 bits, where a collision only counts inside one call."""
+    return hash(texts) & _32_BITS
 
-    __slots__ = (
-        "copy",
-        "cseq",
-        "date_s",
-        "expires_at_s",
-        "leg",
-        "others",
-        "seen_at_s",
-        "signer",
-        "tag",
-    )
 
-    def __init__(self, claim: Claim, signer: int, now_s: float, expires_at_s: float) -> None:
-        self.copy = claim.copy
-        self.leg = claim.leg
-        self.tag = claim.tag
-        self.cseq = claim.cseq
-        self.others: tuple[tuple[int, int], ...] = ()  # further tags with their numbers
-        self.signer = signer
-        self.date_s = claim.date_s
-        self.seen_at_s = now_s
-        self.expires_at_s = expires_at_s
+class _Entry(NamedTuple):
+    """One Call-ID of one caller; ``others`` are further From tags with their numbers."""
+
+    copy: int
+    leg: int
+    tag: int
+    signer: int
+    cseq: int
+    date_s: int
+    seen_at_s: float
+    expires_at_s: float
+    others: tuple[tuple[int, int], ...] = ()
 
     def highest(self, tag: int) -> int:
         """Return the highest CSeq under this tag, -1 where the tag is new."""
@@ -84,14 +82,31 @@ class _Entry:
                 return cseq
         return -1
 
-    def count(self, claim: Claim) -> None:
-        """Note the number of a further request."""
+    def counting(self, claim: Claim) -> "_Entry":
+        """Return it with the number of a further request."""
         if claim.tag == self.tag:
-            self.cseq = max(self.cseq, claim.cseq)
-            return
+            return self._replace(cseq=max(self.cseq, claim.cseq))
         kept = tuple([pair for pair in self.others if pair[0] != claim.tag])
         highest = max(self.highest(claim.tag), claim.cseq)
-        self.others = (*kept, (claim.tag, highest))[-(_TAGS - 1) :]
+        return self._replace(others=(*kept, (claim.tag, highest))[-(_TAGS - 1) :])
+
+
+def _packed(entry: _Entry) -> bytes:
+    """Return an entry as octets: a third of the memory, and nothing for the garbage collector."""
+    fixed = _FIXED.pack(*entry[:-1])
+    if not entry.others:  # nearly always
+        return fixed
+    return fixed + b"".join([_PAIR.pack(*pair) for pair in entry.others])
+
+
+def _unpacked(octets: bytes) -> _Entry:
+    others = tuple(_PAIR.iter_unpack(octets[_FIXED.size :]))
+    return _Entry._make((*_FIXED.unpack_from(octets), others))
+
+
+def _expires_at_s(octets: bytes) -> float:
+    moment: tuple[float] = _EXPIRY.unpack_from(octets, _FIXED.size - _EXPIRY.size)
+    return moment[0]
 
 
 @final
@@ -105,7 +120,7 @@ class AibMemory:
 
     def __init__(self, capacity: int = CAPACITY) -> None:
         self._per_shard = max(1, capacity // _SHARDS)
-        self._shards: tuple[dict[int, _Entry], ...] = tuple({} for _ in range(_SHARDS))
+        self._shards: tuple[dict[int, bytes], ...] = tuple({} for _ in range(_SHARDS))
         self._floors_s = [0] * _SHARDS
         self._turn = 0
         self.forgotten = 0
@@ -120,8 +135,8 @@ class AibMemory:
         *in_dialog*: its dialog is known. *retry*: it is known for a fork, a spiral or an
         honest second try (RPL-3).
         """
-        entry = self._shards[claim.key % _SHARDS].get(claim.key)
-        if entry is None or entry.expires_at_s <= now.monotonic_s:
+        entry = self._entry(claim.key, now)
+        if entry is None:
             if claim.date_s <= self._floors_s[claim.key % _SHARDS]:
                 return Finding(Reason.AIB_REPLAY, "signed before the oldest that is remembered")
             return None
@@ -141,9 +156,8 @@ class AibMemory:
 
     def holds(self, claim: Claim, now: Moment) -> bool:
         """Say whether this very AIB was verified before, while its Date was fresh."""
-        entry = self._shards[claim.key % _SHARDS].get(claim.key)
-        fresh = entry is not None and entry.expires_at_s > now.monotonic_s
-        return fresh and entry is not None and entry.copy == claim.copy
+        entry = self._entry(claim.key, now)
+        return entry is not None and entry.copy == claim.copy
 
     def remember(self, claim: Claim, signer: int, now: Moment, retention_s: float) -> bool:
         """Note a verified request; say whether the call was signed with another certificate before.
@@ -154,24 +168,30 @@ class AibMemory:
         shard_number = claim.key % _SHARDS
         shard = self._shards[shard_number]
         _sweep(shard, now.monotonic_s, _SWEPT)
-        expires_at_s = now.monotonic_s + retention_s
-        entry = shard.pop(claim.key, None)
-        if entry is None:
-            if len(shard) >= self._per_shard:
-                self._forget_oldest(shard_number, now)
-            shard[claim.key] = _Entry(claim, signer, now.monotonic_s, expires_at_s)
-            return False
-        changed = entry.signer != signer
-        if claim.cseq > entry.highest(claim.tag):
-            entry.copy, entry.leg, entry.seen_at_s = claim.copy, claim.leg, now.monotonic_s
-        entry.count(claim)
-        entry.signer = signer
-        entry.date_s = max(entry.date_s, claim.date_s)
-        entry.expires_at_s = expires_at_s
-        shard[claim.key] = entry  # at the end again: each shard stays in the order of expiry
-        return changed
+        known = shard.pop(claim.key, None)
+        if known is None and len(shard) >= self._per_shard:
+            self._forget_oldest(shard_number, now)
+        new = _Entry(
+            claim.copy,
+            claim.leg,
+            claim.tag,
+            signer,
+            claim.cseq,
+            min(max(claim.date_s, 0), _32_BITS),
+            now.monotonic_s,
+            now.monotonic_s + retention_s,
+        )
+        # At the end again: each shard stays in the order of expiry.
+        shard[claim.key] = _packed(new if known is None else _merged(_unpacked(known), new, claim))
+        return known is not None and _unpacked(known).signer != signer
 
-    def expire(self, now: Moment, limit: int = 2000) -> None:
+    def _entry(self, key: int, now: Moment) -> _Entry | None:
+        octets = self._shards[key % _SHARDS].get(key)
+        if octets is None or _expires_at_s(octets) <= now.monotonic_s:
+            return None
+        return _unpacked(octets)
+
+    def expire(self, now: Moment, limit: int = 1000) -> None:
         """Forget at most *limit* entries that are too old, so that no call waits for it."""
         for _ in range(_SHARDS):
             shard = self._shards[self._turn]
@@ -182,12 +202,23 @@ class AibMemory:
 
     def _forget_oldest(self, shard_number: int, now: Moment) -> None:
         shard = self._shards[shard_number]
-        oldest = shard.pop(next(iter(shard)))
+        oldest = _unpacked(shard.pop(next(iter(shard))))
         if oldest.expires_at_s > now.monotonic_s:
             self.forgotten += 1
             # A Date in the future must not shut out those who sign now.
             floor_s = min(oldest.date_s, int(now.utc_s))
             self._floors_s[shard_number] = max(self._floors_s[shard_number], floor_s)
+
+
+def _merged(entry: _Entry, new: _Entry, claim: Claim) -> _Entry:
+    """Return what is known after a further request under the same Call-ID."""
+    if claim.cseq > entry.highest(claim.tag):
+        entry = entry._replace(copy=new.copy, leg=new.leg, seen_at_s=new.seen_at_s)
+    return entry.counting(claim)._replace(
+        signer=new.signer,
+        date_s=max(entry.date_s, new.date_s),
+        expires_at_s=new.expires_at_s,
+    )
 
 
 def _look_in_dialog(claim: Claim, highest: int) -> Finding | None:
@@ -216,11 +247,11 @@ def _what_differs(claim: Claim, entry: _Entry, highest: int) -> str:
     return "and the request comes again" if claim.cseq == highest else "by the same AIB"
 
 
-def _sweep(shard: dict[int, _Entry], now_s: float, limit: int) -> int:
+def _sweep(shard: dict[int, bytes], now_s: float, limit: int) -> int:
     """Drop at most *limit* old entries of one shard; return how many."""
     due: list[int] = []
-    for key, entry in islice(shard.items(), limit):
-        if entry.expires_at_s > now_s:
+    for key, octets in islice(shard.items(), limit):
+        if _expires_at_s(octets) > now_s:
             break
         due.append(key)
     for key in due:

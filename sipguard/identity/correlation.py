@@ -131,6 +131,8 @@ def _difference(
 ) -> Difference | None:
     if not rows or (name in SINGLE and len(rows) > 1):
         return Difference(spelled(name), _text(rows), _text(signed))
+    if [row.value for row in rows] == [row.value for row in signed]:
+        return None  # as most are
     return _COMPARED.get(name, _of_values)(rows, signed)
 
 

@@ -1,10 +1,15 @@
 """Authenticated Identity Bodies: who is calling, and what proves it (AIB-1 to AIB-18)."""
 
+import shutil
+import subprocess
+import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import signed_messages as made
 from authority import NOW_S, SIP_DOMAIN, Holder, issue, issue_user, make_authority
+from cryptography import x509
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from signed_messages import NOW, SDP, rows, user
@@ -12,9 +17,29 @@ from signed_messages import NOW, SDP, rows, user
 from sipguard.evidence import Evidence, State
 from sipguard.identity.aib import Aib, AibSettings
 from sipguard.identity.aib_memory import AibMemory
+from sipguard.identity.trust import Store
 from sipguard.moment import Moment
 from sipguard.reason import Reason
 
+PIECES = [
+    b"\r\n",
+    b"--boundary42",
+    b"\r\n--boundary42--",
+    b"--unique-boundary-1--\r\n",
+    b"Content-Disposition: aib\r\n",
+    b"Content-Type: multipart/signed\r\n\r\n",
+    b"Contact: *\r\n",
+    b"From: x\r\n",
+    b"<",
+    b'"',
+]
+FROM_S, UNTIL_S = 1_700_000_000.0, 2_500_000_000.0
+NOW_ROOT = issue(
+    "Root of All Times",
+    extensions=((x509.BasicConstraints(ca=True, path_length=None), True),),
+    from_s=FROM_S,
+    until_s=UNTIL_S,
+)
 ALL = (b"from", b"to", b"contact", b"date", b"call-id", b"cseq")
 
 
@@ -427,11 +452,19 @@ def test_aib_6_another_start_line_in_the_fragment() -> None:
         assert examine(made.raw_message(made.mixed(part))).state is state
 
 
+# Signed once: an ECDSA signature is another one, and of another length, each time.
+SIGNED = invite()
+WITH_MORE = made.raw_message(
+    made.mixed(made.sdp_part(), made.aib_part(rows(), user())),
+    extra="Subject: lunch\r\nUser-Agent: phone\r\n",
+)
+
+
 @settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_aib_6_no_other_octet_of_a_signed_header_passes(data: st.DataObject) -> None:
     """Any octet of any header outside that the AIB carries: failed, or it means the same."""
-    octets = invite()
+    octets = SIGNED
     name = data.draw(
         st.sampled_from([b"From: ", b"Contact: ", b"Date: ", b"Call-ID: ", b"CSeq: ", b"To: "])
     )
@@ -453,10 +486,7 @@ def test_aib_6_no_other_octet_of_a_signed_header_passes(data: st.DataObject) -> 
 @given(st.data())
 def test_aib_11_what_the_aib_does_not_carry_may_change(data: st.DataObject) -> None:
     """And is not named by ``covers``: neither the session description nor another header."""
-    octets = made.raw_message(
-        made.mixed(made.sdp_part(), made.aib_part(rows(), user())),
-        extra="Subject: lunch\r\nUser-Agent: phone\r\n",
-    )
+    octets = WITH_MORE
     spans = [octets.index(b"lunch"), octets.index(b"phone"), octets.index(b"c=IN IP4") + 9]
     at = data.draw(st.sampled_from(spans)) + data.draw(st.integers(0, 4))
     other = data.draw(st.sampled_from(b"0123456789"))
@@ -469,10 +499,63 @@ def test_aib_11_what_the_aib_does_not_carry_may_change(data: st.DataObject) -> N
 @given(st.data())
 def test_no_octet_under_the_signature_may_change(data: st.DataObject) -> None:
     """Whatever else the change does to it."""
-    octets = invite()
+    octets = SIGNED
     start = octets.index(b"Content-Type: message/sipfrag")
     end = octets.index(b"\r\n--boundary42\r\nContent-Type: application/pkcs7")
     at = data.draw(st.integers(start, end - 1))
     flip = data.draw(st.integers(1, 255))
     evidence = examine(octets[:at] + bytes([octets[at] ^ flip]) + octets[at + 1 :])
     assert evidence.state in (State.FAILED, State.ABSENT)  # absent: no longer called an AIB
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl")
+@pytest.mark.parametrize(
+    "how", [(), ("-stream",), ("-noattr",), ("-md", "sha512"), ("-keyopt", "rsa_padding_mode:pss")]
+)
+def test_aib_5_what_another_program_signs(how: tuple[str, ...], tmp_path: Path) -> None:
+    """openssl cms: DER and BER, with and without attributes, PSS; at its own time."""
+    holder = issue(
+        "alice now",
+        NOW_ROOT,
+        uris=("sip:alice@example.com",),
+        kind="rsa2048",
+        from_s=FROM_S,
+        until_s=UNTIL_S,
+    )
+    now_s = time.time()
+    headers = rows(date=made.date_at(now_s))
+    content = made.fragment(headers)
+    (tmp_path / "content").write_bytes(content)
+    (tmp_path / "cert.pem").write_bytes(holder.pem)
+    (tmp_path / "key.pem").write_bytes(holder.key_pem)
+    files = ("-in", "content", "-signer", "cert.pem", "-inkey", "key.pem", "-out", "signature")
+    command = ("openssl", "cms", "-sign", "-binary", "-outform", "DER", *files, *how)
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    part = made.signed_part(content, (tmp_path / "signature").read_bytes())
+    if "sha512" in how:
+        part = part.replace(b"micalg=sha-256", b"micalg=sha-512")
+    octets = made.raw_message(made.mixed(made.sdp_part(), part), headers)
+    judge = Aib(AibSettings(), Store([NOW_ROOT.der]), AibMemory())
+    evidence = examine(octets, judge, Moment(NOW.monotonic_s, now_s))
+    assert evidence.covers == ALL
+    assert evidence.signer == b"sip:alice@example.com"
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_whatever_comes_there_is_evidence(data: st.DataObject) -> None:
+    """Pieces of signed messages in any order: no exception, and no signer without validity."""
+    octets = bytearray(SIGNED)
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(octets) - 1))
+        piece = data.draw(st.sampled_from(PIECES) | st.binary(max_size=6))
+        octets[at : at + data.draw(st.integers(0, 30))] = piece
+    message, ids, packet = made.read_or_none(bytes(octets))
+    if message is None or ids is None:
+        return
+    evidence = aib().examine(message, ids, packet, NOW)
+    assert (evidence.state is State.VALID) == bool(evidence.signer) == bool(evidence.covers)
+    for finding in (evidence.finding, *evidence.notes):
+        if finding is not None:
+            assert finding.detail.isascii()
+            assert finding.detail == "" or finding.detail.isprintable()
