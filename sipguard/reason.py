@@ -183,6 +183,7 @@ class Reason(Enum):
     NO_SIGNER_CERTIFICATE = "no-signer-certificate", "SMI-30", _N, 437, "The signer's certificate is neither attached nor known here."
     SIGNER_CHANGED = "signer-changed", "SMI-31", _N, 403, "Another certificate than before signs for this address."
     ENCRYPTED_BODY = "encrypted-body", "SMI-32", _N, 488, "The body is encrypted and cannot be inspected."
+    PROTECTION_LOST = "protection-lost", "SMI-33", _N, 403, "What was protected before comes again, or is answered, without protection."
     INNER_DIFFERS = "inner-differs", "SMI-34", _N, 403, "The signed copy of the message differs from the message."
     SDP_DIFFERS = "sdp-differs", "SMI-35", _N, 403, "The session description is not the one that was signed."
     SDP_RELAYED = "sdp-relayed", "SMI-35", _N, 0, "A media relay that the policy names changed addresses and ports of the signed session description."
