@@ -1,0 +1,275 @@
+"""Signatures on the packet's way: asked for by rules, verified once, and told to the reviewer."""
+
+import pytest
+from authority import NOW_S, Holder, issue
+from passports import CA as STI
+from passports import IAT, URL, identity, invite
+from signed_messages import (
+    SDP,
+    SRC,
+    aib_part,
+    mixed,
+    raw_message,
+    root,
+    rows,
+    sdp_part,
+    user,
+)
+
+from sipguard.errors import PolicyError
+from sipguard.evidence import State
+from sipguard.guard import Guard
+from sipguard.journal.observation import Observation
+from sipguard.moment import Moment
+from sipguard.policy import load_policy
+from sipguard.policy.rules import Policy
+from sipguard.reason import Reason
+from sipguard.verdict import Action, Decision, Reply
+from sipguard.wire.packet import Packet
+from sipguard.wire.passport import Json
+
+BOB = bytes((198, 51, 100, 1))
+THIEF = bytes((203, 0, 113, 9))
+TRUST = 'trust aib ca "ca.pem"\n'
+RULES = """
+default drop
+chain request
+  wrong     reject      if aib.failed       log
+  unsigned  reject 428  if aib.absent
+  proven    accept      if aib.valid
+"""
+
+
+class Files:
+    """What trust lines name."""
+
+    def __init__(self, **octets: bytes) -> None:
+        self._octets = {name.replace("_", "."): found for name, found in octets.items()}
+
+    def octets(self, name: str) -> bytes:
+        """Return a file's octets."""
+        return self._octets[name]
+
+    def names(self, _folder: str) -> None:
+        """Return that there are no folders."""
+        return
+
+
+def policy(text: str = RULES, trust: str = TRUST, ca: bytes = b"") -> Policy:
+    files = Files(ca_pem=ca or root().pem, sti_pem=STI.pem)
+    return load_policy("p", lambda _: trust + text, files)
+
+
+class Gate:
+    """A guard, a clock and what it told."""
+
+    def __init__(self, chosen: Policy) -> None:
+        self.told: list[Observation] = []
+        self.guard = Guard(chosen, b"secret" * 8, record=self.told.append)
+        self.now_s = 5000.0
+
+    @property
+    def now(self) -> Moment:
+        """This instant."""
+        return Moment(self.now_s, NOW_S + self.now_s - 5000.0)
+
+    def judge(self, octets: bytes, source: bytes = SRC) -> Decision:
+        """Let a message from outside come to Bob."""
+        self.now_s += 0.01
+        return self.guard.judge(Packet(source, BOB, 5060, 5060, octets), self.now)
+
+    def refusal(self, octets: bytes, source: bytes = SRC) -> str:
+        """Return the first line of the reply, or what became of it instead."""
+        decision = self.judge(octets, source)
+        for effect in decision.effects:
+            if isinstance(effect, Reply):
+                return effect.octets.split(b"\r\n")[0].decode()
+        return decision.action.value
+
+
+def signed(signer: Holder | None = None, **headers: str) -> bytes:
+    """An INVITE whose AIB is that of other headers where *headers* differ."""
+    part = aib_part(rows(), signer or user())
+    return raw_message(mixed(sdp_part(), part), rows(**headers))
+
+
+def unsigned(number: int = 0) -> bytes:
+    return raw_message(
+        ("application/sdp", SDP),
+        rows(call_id=f"plain-{number}"),
+        vias=[f"SIP/2.0/UDP 192.0.2.33;branch=z9hG4bKp{number}"],
+    )
+
+
+def other_from(number: int = 0) -> bytes:
+    octets = signed(From="Boss <sip:boss@example.com>;tag=1928301774")
+    return octets.replace(b"nashds8", b"n%d" % number)
+
+
+def test_a_proven_caller_passes_and_the_record_says_what_was_covered() -> None:
+    """AIB-5: the certificate speaks for From; AIB-11: not for the session description."""
+    gate = Gate(policy(RULES.replace("if aib.valid", "if aib.valid log")))
+    assert gate.judge(signed()).action is Action.ACCEPT
+    ((kind, evidence),) = gate.told[-1].proofs
+    assert (kind, evidence.state, evidence.signer) == ("aib", State.VALID, b"sip:alice@example.com")
+    assert b"from" in evidence.covers
+    assert b"sdp" not in evidence.covers
+
+
+def test_the_refusal_names_the_proof_that_failed() -> None:
+    """AIB-6: the sentence holds both values, and the reason is the proof's own."""
+    gate = Gate(policy())
+    decision = gate.judge(other_from())
+    assert decision.judgement.reason is Reason.AIB_MISMATCH
+    assert "boss@example.com" in decision.judgement.detail
+    assert "alice@example.com" in decision.judgement.detail
+    assert gate.told[-1].proofs[0][1].state is State.FAILED
+
+
+@pytest.mark.parametrize(
+    ("codes", "octets", "line"),
+    [
+        ("", other_from(), "SIP/2.0 403 Forbidden"),
+        ("codes identity", other_from(), "SIP/2.0 438 Invalid Identity Header"),
+        ("", unsigned(), "SIP/2.0 428 Use Identity Header"),
+        ("codes identity", unsigned(), "SIP/2.0 428 Use Identity Header"),
+        ("", signed(user("mallory@example.com")), "SIP/2.0 403 Forbidden"),
+    ],
+)
+def test_a_plain_reject_answers_what_the_proof_asks_for(
+    codes: str, octets: bytes, line: str
+) -> None:
+    """AIB-15: 403, or the codes of RFC 8224 where the policy says so; a rule's own number wins."""
+    gate = Gate(policy(trust=f'trust aib ca "ca.pem" {codes}\n'))
+    assert gate.refusal(octets) == line
+
+
+def test_without_a_trust_line_nobody_can_say() -> None:
+    """Unknown is neither valid nor failed nor absent: the default applies."""
+    gate = Gate(policy(trust=""))
+    assert gate.judge(signed()).judgement.reason is Reason.DEFAULT
+    ((_, evidence),) = gate.told[-1].proofs
+    assert (evidence.state, evidence.finding and evidence.finding.reason) == (
+        State.UNKNOWN,
+        Reason.NOT_SET_UP,
+    )
+
+
+def test_cheap_rules_spare_the_signature() -> None:
+    """Nothing is verified for a message that a rule before decides."""
+    gate = Gate(policy("chain request\n  all accept if method == INVITE log\n" + RULES[28:]))
+    assert gate.judge(signed()).action is Action.ACCEPT
+    assert gate.told[-1].proofs == ()
+
+
+BUDGET = "signature-budget 2/s {}\n"
+
+
+@pytest.mark.parametrize(
+    ("action", "reason"),
+    [("drop", Reason.SIGNATURE_BUDGET), ("unknown", Reason.DEFAULT)],
+)
+def test_a_source_of_bad_signatures_is_not_verified_any_further(
+    action: str, reason: Reason
+) -> None:
+    """GEN-3: what its messages cost is bounded, and what happens then is chosen."""
+    gate = Gate(policy(BUDGET.format(action) + RULES))
+    reasons = [gate.judge(other_from(number)).judgement.reason for number in range(4)]
+    assert reasons == [Reason.AIB_MISMATCH] * 2 + [reason] * 2
+    assert gate.judge(other_from(9), THIEF).judgement.reason is Reason.AIB_MISMATCH
+    gate.now_s += 3
+    assert gate.judge(signed()).action is Action.ACCEPT
+
+
+def test_valid_signatures_cost_no_budget() -> None:
+    """A busy trunk whose calls are all proven is never held back."""
+    gate = Gate(policy(BUDGET.format("drop") + RULES))
+    for number in range(20):
+        headers = rows(call_id=f"good-{number}")
+        octets = raw_message(
+            mixed(sdp_part(), aib_part(headers, user())),
+            headers,
+            vias=[f"SIP/2.0/UDP 192.0.2.33;branch=z9hG4bKg{number}"],
+        )
+        assert gate.judge(octets).action is Action.ACCEPT
+
+
+def test_what_was_proven_outlives_a_reload() -> None:
+    """AIB-8: a thief cannot wait for the administrator to change the policy."""
+    gate = Gate(policy())
+    thin = mixed(sdp_part(), aib_part(rows(cseq=None), user()))
+    assert gate.judge(raw_message(thin)).action is Action.ACCEPT
+    gate.guard.replace_policy(policy(RULES + "  other drop\n"))
+    vias = ["SIP/2.0/UDP 203.0.113.9;branch=z9hG4bKthief"]
+    stolen = raw_message(thin, rows(cseq="314160 INVITE"), vias=vias)
+    assert gate.judge(stolen, THIEF).judgement.reason is Reason.AIB_REPLAY
+
+
+def test_a_file_that_is_no_certificate_is_refused_with_its_place() -> None:
+    """Bad configuration gets file, line and column; the policy before stays in force."""
+    gate = Gate(policy())
+    broken = policy(ca=b"-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n")
+    with pytest.raises(PolicyError) as caught:
+        gate.guard.replace_policy(broken)
+    (problem,) = caught.value.problems
+    assert (problem.file, problem.line, problem.column) == ("p", 1, 14)
+    assert gate.judge(signed()).action is Action.ACCEPT
+
+
+def test_a_response_may_be_held_to_its_signature() -> None:
+    """AIB-12: a forged answer is dropped, where a rule says so."""
+    text = RULES + "chain response\n  forged drop if aib.failed log\n"
+    gate = Gate(policy(text))
+    assert gate.judge(signed()).action is Action.ACCEPT
+    answer = raw_message(
+        mixed(aib_part(rows(From="Bob <sip:bob@example.net>"), user())),
+        rows(To="Bob <sip:bob@example.net>;tag=b"),
+        start="SIP/2.0 200 OK",
+    )
+    gate.now_s += 0.01
+    decision = gate.guard.judge(Packet(BOB, SRC, 5060, 5060, answer), gate.now)
+    assert (decision.action, decision.judgement.rule) == (Action.DROP, "forged")
+
+
+def test_a_call_that_waited_for_its_certificate_is_no_replay_of_itself() -> None:
+    """What was verified before the wait stays good after it (AIB-8, STI-15)."""
+    rules = """
+default drop
+chain request
+  wrong   drop    if aib.failed or stir.failed log
+  proven  accept  if aib.valid and stir.valid
+"""
+    gate = Gate(policy(rules, TRUST + 'trust stir ca "sti.pem"\n'))
+    carrier = issue("example.com", STI, dns=("example.com",))
+    claims: dict[str, Json] = {
+        "dest": {"uri": ["sip:bob@example.net"]},
+        "iat": IAT,
+        "orig": {"uri": "sip:alice@example.com"},
+    }
+    octets = raw_message(
+        mixed(sdp_part(), aib_part(rows(), user())),
+        extra=f"Identity: {identity(claims, '', carrier)}\r\n",
+    )
+    decision = gate.judge(octets)
+    assert (decision.action, decision.wants) == (Action.HOLD, (URL,))
+    assert gate.told == []
+    gate.guard.credentials.put(URL, carrier.pem, NOW_S + 600)
+    gate.now_s += 1
+    again = gate.guard.judge_again(Packet(SRC, BOB, 5060, 5060, octets), gate.now, last=False)
+    assert (again.action, gate.told) == (Action.ACCEPT, [])
+
+
+def test_a_certificate_that_does_not_come_leaves_the_caller_unknown() -> None:
+    """At the deadline the policy's own words apply."""
+    rules = """
+default drop
+chain request
+  proven   accept      if stir.valid
+  unsure   reject      if stir.unknown log
+"""
+    gate = Gate(policy(rules, 'trust stir ca "sti.pem"\n'))
+    octets = invite(identity())
+    assert gate.judge(octets).action is Action.HOLD
+    last = gate.guard.judge_again(Packet(SRC, BOB, 5060, 5060, octets), gate.now, last=True)
+    assert (last.judgement.rule, last.judgement.status) == ("unsure", 436)
+    assert last.judgement.reason is Reason.NO_CREDENTIAL
