@@ -46,11 +46,12 @@ class Terms(NamedTuple):
 
     *anywhere*: private addresses and local names as well, for a network of
     one's own. *authorities*: who may vouch for https servers, in DER; empty is
-    whoever this machine trusts.
+    whoever this machine trusts. *within_s*: how long a packet waits.
     """
 
     anywhere: bool = False
     authorities: tuple[bytes, ...] = ()
+    within_s: float = 2.0
 
 
 @dataclass(slots=True)

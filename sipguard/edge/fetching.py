@@ -8,10 +8,10 @@ from sipguard.edge.control import StatusReport
 from sipguard.edge.credentials import Counts, Fetcher, Terms
 from sipguard.edge.holding import Holding
 from sipguard.edge.turnstile import Turnstile
+from sipguard.errors import EdgeError
 from sipguard.identity.credentials import Credentials
 from sipguard.identity.pem import read_pem
 from sipguard.policy.rules import Policy
-from sipguard.policy.trust import StirTrust
 
 MakeFetcher = Callable[[Credentials, Terms, Clock, Counts], Fetcher]
 
@@ -36,16 +36,20 @@ class Fetching:
         self._counts = Counts()
 
     def use(self, policy: Policy, credentials: Credentials) -> None:
-        """Fetch as *policy* says from now on; what waits is judged by it at once."""
-        trust, before = policy.stir, self._fetcher
-        if trust is None or trust.fetch == "never":
+        """Fetch as *policy* says from now on; what waits is judged by it at once.
+
+        Raises:
+            EdgeError: see :func:`terms_of`; nothing has changed then.
+        """
+        terms, before = terms_of(policy), self._fetcher
+        if terms is None:
             self._fetcher = self._turnstile.hold = None
             self.holding.use(None, 0.0)
         else:
-            fetcher = self._make(credentials, terms_of(trust), self._reactor, self._counts)
+            fetcher = self._make(credentials, terms, self._reactor, self._counts)
             self._fetcher = fetcher
             self._turnstile.hold = self.holding.hold
-            self.holding.use(fetcher.fetch, trust.within_s)
+            self.holding.use(fetcher.fetch, terms.within_s)
         if before is not None:
             before.close()  # last: nobody waits for it any more
 
@@ -73,10 +77,25 @@ class Fetching:
                 report.counters[name] = count
 
 
-def terms_of(trust: StirTrust) -> Terms:
-    """Return the part of ``trust stir`` that is about fetching."""
-    authorities = tuple(der for file in trust.fetch_ca for der in read_pem(file.octets))
-    return Terms(anywhere=trust.fetch == "any", authorities=authorities)
+def terms_of(policy: Policy) -> Terms | None:
+    """Return the part of ``trust stir`` that is about fetching, ``None`` where nothing is fetched.
+
+    Raises:
+        EdgeError: a file of ``fetch-ca`` holds no certificates.
+    """
+    trust = policy.stir
+    if trust is None or trust.fetch == "never":
+        return None
+    authorities: list[bytes] = []
+    for file in trust.fetch_ca:
+        try:
+            authorities += read_pem(file.octets)
+        except ValueError as error:
+            place = file.place
+            raise EdgeError(
+                f"{place.file}:{place.line}:{place.column}: fetch-ca {file.name}: {error}"
+            ) from None
+    return Terms(trust.fetch == "any", tuple(authorities), trust.within_s)
 
 
 def _make(credentials: Credentials, terms: Terms, reactor: Clock, counts: Counts) -> Fetcher:

@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from sipguard.edge import journal, policy_file
 from sipguard.edge.clock import Clock
 from sipguard.edge.control import INTERVAL_S, StatusReport, write_status
-from sipguard.edge.fetching import Fetching
+from sipguard.edge.fetching import Fetching, terms_of
 from sipguard.edge.from_policy import plan_of
 from sipguard.edge.journal import Journal
 from sipguard.edge.netfilter import Netfilter
@@ -91,6 +91,7 @@ class GuardService(Service):
         self._started_s = time.time()
         self._last_reload = ""
         self._turnstile = Turnstile(self._apply, self._reply)
+        terms_of(loaded.policy)  # a file that cannot be used ends the start here
         self._fetching = Fetching(self._turnstile, reactor)
         self._packets_at_tick = 0
         self._collected_at_s = 0.0
@@ -301,6 +302,7 @@ class GuardService(Service):
         name, mode = self._settings.policy_file, self._settings.mode
         try:
             loaded = policy_file.load(name, mode, time.time(), files)
+            terms_of(loaded.policy)
             plan = self._plan(loaded)
             if plan != self._netfilter.plan:
                 self._netfilter.reinstall(plan)

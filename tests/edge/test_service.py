@@ -439,6 +439,26 @@ def test_stopping_leaves_nobody_waiting(waiting: tuple[Waiting, Proving]) -> Non
     assert made.kernel.log[:2] == ["drop", "reply"]
 
 
+def test_a_file_without_authorities_is_refused(
+    waiting: tuple[Waiting, Proving], tmp_path: Path, kernel: Kernel
+) -> None:
+    """``fetch-ca``: at the start and at a reload, with the place that names it."""
+    made, _proving = waiting
+    rubbish = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
+    (tmp_path / "web.pem").write_text(rubbish)
+    bad = SIGNED.replace("fetch any", 'fetch any fetch-ca "web.pem"')
+    made.gateway.policy.write_text(bad)
+    made.service.reload()
+    told = made.service.report().last_reload
+    assert ":2:" in told
+    assert "fetch-ca" in told
+    assert "web.pem" in told
+    made.send()
+    assert made.report("held_now") == 1
+    with pytest.raises(EdgeError, match=r"web\.pem"):
+        Gateway(tmp_path, kernel, bad)
+
+
 def test_without_trust_nothing_waits(
     tmp_path: Path, kernel: Kernel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
