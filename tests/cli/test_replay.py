@@ -10,11 +10,14 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from waiting import prove_by
 
 from sipguard.cli.main import main
-from sipguard.cli.rerun import label_of, show_moment
+from sipguard.cli.rerun import Rerun, label_of, show_moment
 from sipguard.edge.capture import PcapWriter
+from sipguard.edge.policy_file import load
 from sipguard.guard import Guard
+from sipguard.verdict import Action
 from sipguard.wire.packet import Packet, build_udp
 
 ROOT = Path(__file__).parents[2]
@@ -200,6 +203,21 @@ def test_shadow_mode_still_tells_the_verdict(run: Run, capture: Path, policy: Pa
     policy.write_text(POLICY.replace("mode enforce", "mode shadow"))
     _, out, _ = run("replay", capture, "--policy", policy, "--json")
     assert [json.loads(line)["verdict"] for line in out.splitlines()][5:7] == ["reject", "drop"]
+
+
+def test_nothing_waits_in_a_capture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """STI-15: its night is over; a certificate that is not here is unknown, each message once."""
+    proving = prove_by(monkeypatch)
+    text = POLICY.replace(
+        "phones  ", "unproven reject 436 if method == INVITE and stir.unknown\n  phones "
+    )
+    (tmp_path / "p").write_text(text)
+    capture = write(tmp_path / "c.pcap", a_call(b"one", 0.0))
+    rerun = Rerun(str(capture), load(str(tmp_path / "p"), "", 0.0).policy)
+    proving.guard = rerun._guard
+    first = next(iter(rerun))[1]
+    assert (first.judgement.rule, first.action) == ("unproven", Action.REJECT)
+    assert {tally.verdict for tally in rerun.counts} == {"reject"}
 
 
 def test_twice_is_the_same(run: Run, capture: Path, policy: Path) -> None:

@@ -14,6 +14,7 @@ from sipguard.edge.holding import Holding
 from sipguard.edge.queued import QueuedPacket, Reader
 
 A, B = "https://cr.example.com/a.pem", "https://cr.example.com/b.pem"
+C = "https://cr.example.com/c.pem"
 WITHIN_S = 2.0
 
 
@@ -128,7 +129,7 @@ def test_it_may_want_something_else_once(bench: Bench) -> None:
     bench.wants = (A, B)
     bench.arrive(A)
     assert (bench.judged, [url for url, _ in bench.fetches]) == ([False], [B])
-    bench.wants = (A, B, "https://cr.example.com/c.pem")
+    bench.wants = (A, B, C)
     bench.arrive(B)
     assert (bench.judged, bench.verdicts) == ([False, True], ["drop"])
 
@@ -229,6 +230,19 @@ def test_a_reload_judges_what_waits_by_the_new_policy(bench: Bench) -> None:
     bench.hold(wants=(A,))
     bench.clock.advance(9.9)
     assert len(bench.holding) == 1
+
+
+def test_after_a_reload_it_may_want_something_else_again(bench: Bench) -> None:
+    """The rounds of another policy do not count."""
+    bench.wants = (A, B)
+    bench.hold()
+    bench.arrive(A)
+    bench.holding.use(bench.fetch, WITHIN_S)
+    bench.wants = (A, B, C)
+    bench.arrive(B)
+    assert bench.judged == [False, False, False]
+    bench.arrive(C)
+    assert bench.verdicts == ["accept"]
 
 
 def test_a_reload_without_fetching_leaves_nothing_waiting(bench: Bench) -> None:
