@@ -1,0 +1,61 @@
+"""The README's section "Proving callers": every command in it is run, and says what it says there."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from sipguard.cli.main import main
+
+ROOT = Path(__file__).parents[1]
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+STATUS = re.compile(r"# exit status ([0-9])")
+SHELL = ("sed ", "mkdir ", "cp ")
+
+
+def test_every_command_does_what_the_readme_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A new admin copies line after line, and sees what is printed there."""
+    section = (ROOT / "README.md").read_text().split("\n## Proving callers\n")[1]
+    section = section.split("\n## ")[0]
+    for folder in ("docs", "policies"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
+    monkeypatch.chdir(tmp_path)
+    said, ran = "", 0
+    for kind, block in FENCE.findall(section):
+        lines = [line for line in block.splitlines() if _is_ours(line)]
+        if lines:
+            said = ""
+        elif not kind:
+            _assert_said(block, said)
+        for line in lines:
+            said += _run(line, capsys)
+            ran += 1
+    assert ran >= 8
+
+
+def _is_ours(line: str) -> bool:
+    return line.startswith(("sipguard identity ", "sipguard check ", *SHELL))
+
+
+def _run(line: str, capsys: pytest.CaptureFixture[str]) -> str:
+    """Run one line as a shell would, in this process where it is sipguard."""
+    command, _, note = line.partition("  #")
+    if not line.startswith("sipguard "):
+        subprocess.run(["/bin/sh", "-c", command], check=True)
+        return ""
+    status = STATUS.search("#" + note)
+    code = main(command.split()[1:])
+    out, err = capsys.readouterr()
+    assert code == (int(status[1]) if status else 0), f"{line}\n{out}{err}"
+    return out + err
+
+
+def _assert_said(block: str, said: str) -> None:
+    """Lines of three dots stand for any others."""
+    for line in block.splitlines():
+        if line.strip() != "...":
+            assert line in said.splitlines(), f"{line!r} is not in\n{said}"
