@@ -126,9 +126,13 @@ def _by_reason(reason: Reason, src: str) -> Iterator[str]:
 def _by_proofs(record: told.Told, said: Reason | None, src: str) -> Iterator[str]:
     """Yield what helps a proof that was not valid, each advice once."""
     identity = told.part(record, "identity")
-    advices = {_BY_PROOF.get(said, "")} if said else {""}
-    for kind in identity:
-        reason = _reason_of(told.part(identity, kind))
+    advices = {"", _BY_PROOF.get(said, "")} if said else {""}
+    proofs = [told.part(identity, kind) for kind in identity]
+    signed = (told.text(told.part(identity, kind), "state") for kind in ("aib", "stir"))
+    if any(state not in ("", "absent") for state in signed):
+        advices.add(_UNSIGNED)  # who brings one kind of proof need not bring the other
+    for proof in proofs:
+        reason = _reason_of(proof)
         advice = _BY_PROOF.get(reason, "") if reason else ""
         if advice not in advices:
             advices.add(advice)

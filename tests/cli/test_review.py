@@ -381,3 +381,17 @@ def test_every_reason_has_advice_that_reads(state: Path) -> None:
         assert lines
         assert not any("{{" in line or "{src}" in line for line in lines)
     assert (state / FILE_NAME).exists()
+
+
+def test_advice_on_proofs_fits_what_was_there() -> None:
+    """No empty line, and nobody who signed something is told to sign."""
+    absent = Evidence(State.ABSENT, Finding(Reason.STIR_ABSENT))
+    for aib, told_to_sign in (
+        (Evidence(State.FAILED, Finding(Reason.AIB_STALE)), False),
+        (Evidence(State.ABSENT, Finding(Reason.AIB_ABSENT)), True),
+    ):
+        proofs = (("aib", aib), ("smime", Evidence(State.ABSENT)), ("stir", absent))
+        observation = seen(1, A, Reason.AIB_STALE, "wrong", proofs=proofs)
+        lines = list(advise(record_of(observation, "00000001").to_json()))
+        assert all(lines)
+        assert any("signs nothing" in line for line in lines) is told_to_sign
