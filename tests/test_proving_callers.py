@@ -1,4 +1,4 @@
-"""The README's section "Proving callers": every command in it is run, and says what it says there."""
+"""The README's "Proving callers": every command in it is run, and says what it says there."""
 
 import re
 import shutil

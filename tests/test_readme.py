@@ -61,7 +61,7 @@ def test_every_option_in_running_text_exists() -> None:
     """An option named alone belongs to a command, to the service, or to both."""
     known = {f"--{name.rstrip('=')}" for name in Options().longOpt}
     for command in cli._COMMANDS:
-        known |= set(re.findall(r"--[a-z-]+", _help_of(command[0])))
+        known |= set(re.findall(r"--[a-z][a-z0-9-]+", _help_of(command[0])))
     for page in PAGES[:-1]:
         for span in CODE.findall(FENCE.sub("", page.read_text())):
             if span.startswith("--"):
