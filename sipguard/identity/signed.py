@@ -4,8 +4,8 @@ A body is cut at the exact octets that its signatures cover. Whatever a lenient 
 could cut otherwise is a fault: a signature that fits one reading proves nothing of another.
 """
 
-from collections.abc import Iterator
-from typing import Final, NamedTuple
+from functools import lru_cache
+from typing import Final, NamedTuple, final
 
 from sipguard.errors import HostileInput
 from sipguard.identity.signature import DIGESTS
@@ -13,7 +13,9 @@ from sipguard.reason import Finding, Reason
 from sipguard.wire.cms import EnvelopedData, SignedData, parse_cms
 from sipguard.wire.multipart import Part, decoded, parse_content_type, read_entity, walk
 
-MAX_SIGNED: Final = 4  # signed bodies looked at in one message
+MAX_SIGNED: Final = 4  # signed or encrypted parts opened in one message
+MAX_REMEMBERED_OCTETS: Final = 16_384  # larger bodies are looked through each time
+MAX_MICALGS: Final = 16
 MAX_LEVELS: Final = 3  # opaque signatures inside each other
 
 _MULTIPART_SIGNED: Final = b"multipart/signed"
@@ -21,6 +23,8 @@ _PARTS: Final = 2
 _SIGNATURE: Final = b"application/pkcs7-signature"
 _OLD_SIGNATURE: Final = b"application/x-pkcs7-signature"  # before RFC 2633
 _PKCS7_MIME: Final = frozenset((b"application/pkcs7-mime", b"application/x-pkcs7-mime"))
+# What can be opened; compressed-data and all encrypted kinds cannot.
+_READABLE: Final = frozenset((b"", b"signed-data", b"certs-only"))
 _MICALGS: Final = {
     b"md5": "md5",
     b"sha1": "sha-1",
@@ -67,16 +71,7 @@ def find_signed(content_type: bytes, body: bytes) -> tuple[Signed, ...]:
         content_type: The whole Content-Type value; may be empty.
         body: The body as received.
     """
-    found: list[Signed] = []
-    try:
-        parts = _all_parts(content_type, body)
-    except HostileInput as wrong:
-        text = (content_type + body).lower()
-        if _MULTIPART_SIGNED in text or b"pkcs7" in text:
-            found.append(_broken(b"", wrong.finding()))
-        return tuple(found)
-    _search(parts, body, found, 0)
-    return tuple(found)
+    return _look(content_type, body)[0]
 
 
 def is_encrypted(content_type: bytes, body: bytes) -> bool:
@@ -85,11 +80,28 @@ def is_encrypted(content_type: bytes, body: bytes) -> bool:
     True for encrypted, compressed and broken ``application/pkcs7-mime``, also inside an
     opaque signature: what we cannot read may be a session that the callee can.
     """
+    return _look(content_type, body)[1]
+
+
+def _look(content_type: bytes, body: bytes) -> tuple[tuple[Signed, ...], bool]:
+    if len(content_type) + len(body) <= MAX_REMEMBERED_OCTETS:
+        return _look_again(content_type, body)
+    return _search(content_type, body)
+
+
+def _search(content_type: bytes, body: bytes) -> tuple[tuple[Signed, ...], bool]:
     try:
         parts = _all_parts(content_type, body)
-    except HostileInput:
-        return b"pkcs7-mime" in (content_type + body).lower()
-    return _hides(parts, body, 0)
+    except HostileInput as wrong:
+        text = (content_type + body).lower()
+        meant = _MULTIPART_SIGNED in text or b"pkcs7" in text
+        return (_broken(b"", wrong.finding()),) * meant, b"pkcs7-mime" in text
+    search = _Search()
+    search.through(parts, body, 0)
+    return tuple(search.found), search.hides
+
+
+_look_again = lru_cache(maxsize=4)(_search)  # one message is asked about several times
 
 
 def _all_parts(content_type: bytes, body: bytes) -> tuple[Part, ...]:
@@ -103,19 +115,56 @@ def _all_parts(content_type: bytes, body: bytes) -> tuple[Part, ...]:
     return (whole, *walk(content_type, body))
 
 
-def _search(parts: tuple[Part, ...], body: bytes, found: list[Signed], level: int) -> None:
-    for at, part in enumerate(parts):
-        is_clear = part.content_type == _MULTIPART_SIGNED
-        if not is_clear and part.content_type not in _PKCS7_MIME:
-            continue
-        if len(found) == MAX_SIGNED:
-            detail = f"more than {MAX_SIGNED} signatures"
-            found[-1] = found[-1]._replace(fault=Finding(Reason.BAD_SIGNED_BODY, detail))
+@final
+class _Search:
+    """One pass over one body: what is signed in it, and whether something in it is hidden."""
+
+    def __init__(self) -> None:
+        self.found: list[Signed] = []
+        self.hides = False
+        self._opened = 0
+
+    def through(self, parts: tuple[Part, ...], body: bytes, level: int) -> None:
+        """Look at all these parts of *body*, which stands inside *level* opaque signatures."""
+        for at, part in enumerate(parts):
+            is_clear = part.content_type == _MULTIPART_SIGNED
+            if not is_clear and part.content_type not in _PKCS7_MIME:
+                continue
+            self._opened += 1
+            if self._opened > MAX_SIGNED:
+                # Which of them counts must not depend on how far we look.
+                detail = f"more than {MAX_SIGNED} signed or encrypted parts"
+                self.found[:] = [_broken(part.content_type, _bad_body(detail), part.disposition)]
+                self.hides = True
+                return
+            if is_clear:
+                self.found.append(_clear_signed(part, _children(parts, at), body))
+            else:
+                self._open(part, body, level)
+
+    def _open(self, whole: Part, body: bytes, level: int) -> None:
+        """Open an opaque signature (RFC 8551 section 3.5.2), and look at what is inside of it."""
+        if _smime_type(whole) not in _READABLE or level == MAX_LEVELS:
+            self.hides = True
             return
-        if is_clear:
-            found.append(_clear_signed(part, _children(parts, at), body))
-        else:
-            _search_opaque(part, body, found, level)
+        try:
+            cms = parse_cms(decoded(whole, body))
+        except HostileInput as broken:
+            self.hides = True
+            self.found.append(_broken(whole.content_type, broken.finding(), whole.disposition))
+            return
+        if isinstance(cms, EnvelopedData):
+            self.hides = True
+        elif cms.content is not None:
+            inner = _entity_parts(cms.content)
+            self.found.append(_opaque_signed(whole, cms, cms.content, inner))
+            self.hides |= not inner
+            before = len(self.found)
+            self.through(inner, cms.content, level + 1)
+            self.found[before:] = [one._replace(start=0, end=0) for one in self.found[before:]]
+        elif cms.signers:
+            fault = _bad_body("an opaque signature without its content")
+            self.found.append(_broken(whole.content_type, fault, whole.disposition))
 
 
 def _children(parts: tuple[Part, ...], at: int) -> list[Part]:
@@ -128,6 +177,10 @@ def _children(parts: tuple[Part, ...], at: int) -> list[Part]:
         if part.depth == depth + 1:
             inside.append(part)
     return inside
+
+
+def _bad_body(detail: str) -> Finding:
+    return Finding(Reason.BAD_SIGNED_BODY, detail)
 
 
 def _broken(content_type: bytes, fault: Finding, disposition: bytes = b"") -> Signed:
@@ -151,26 +204,42 @@ def _clear_signed(whole: Part, children: list[Part], body: bytes) -> Signed:
     _, parameters = parse_content_type(whole.header(b"content-type") or b"")
     wrong = _structure_wrong(parameters, children)
     if wrong:
-        fault = Finding(Reason.BAD_SIGNED_BODY, wrong)
-        return _broken(_MULTIPART_SIGNED, fault, whole.disposition)
+        return _broken(_MULTIPART_SIGNED, _bad_body(wrong), whole.disposition)
     first, second = children
     content = body[first.part_start : first.end]
     micalg = parameters[b"micalg"].lower()
-    part = first._replace(
-        start=first.start - first.part_start, end=len(content), part_start=0, depth=0
-    )
-    signed = Signed(
-        content, first.part_start, first.end, part, None, None, tuple(_part_notes(second)),
-        False, micalg, _MULTIPART_SIGNED, whole.disposition,
-    )  # fmt: skip
+    cms: SignedData | EnvelopedData | None = None
+    fault: Finding | None = None
+    notes = _part_notes(second)
     try:
         cms = parse_cms(decoded(second, body))
     except HostileInput as broken:
-        return signed._replace(fault=broken.finding())
+        fault = broken.finding()
     if isinstance(cms, EnvelopedData):
-        detail = "encrypted data where the signature belongs"
-        return signed._replace(fault=Finding(Reason.BAD_SIGNED_BODY, detail))
-    return _with_signature(signed, cms)
+        cms, fault = None, _bad_body("encrypted data for a signature")
+    if cms is not None:
+        fault = _contradiction(content, micalg, cms)
+        if cms.content is not None and fault is None:
+            # openssl cms -stream puts the content inside even where it also stands outside.
+            notes += (Finding(Reason.CMS_ODD, "the signature carries the content once more"),)
+    return Signed(
+        content,
+        first.part_start,
+        first.end,
+        _moved(first, -first.part_start, 0),
+        cms,
+        fault,
+        notes,
+        False,
+        micalg,
+        _MULTIPART_SIGNED,
+        whole.disposition,
+    )
+
+
+def _moved(part: Part, by: int, depth: int) -> Part:
+    headers, start, end, part_start, kind, disposition, handling, _ = part
+    return Part(headers, start + by, end + by, part_start + by, kind, disposition, handling, depth)
 
 
 def _structure_wrong(parameters: dict[bytes, bytes], children: list[Part]) -> str:
@@ -187,58 +256,36 @@ def _structure_wrong(parameters: dict[bytes, bytes], children: list[Part]) -> st
     return ""
 
 
-def _part_notes(signature: Part) -> Iterator[Finding]:
+def _part_notes(signature: Part) -> tuple[Finding, ...]:
+    notes: tuple[Finding, ...] = ()
     if signature.content_type == _OLD_SIGNATURE:
-        yield Finding(Reason.CMS_ODD, "the signature part has a type from before RFC 2633")
+        detail = "the signature part has a type from before RFC 2633"
+        notes = (Finding(Reason.CMS_ODD, detail),)
     if signature.header(b"content-disposition") is None or signature.handling != b"required":
-        yield Finding(Reason.CMS_ODD, "the signature part does not say handling=required")
+        notes += (Finding(Reason.CMS_ODD, "the signature part does not say handling=required"),)
+    return notes
 
 
-def _with_signature(signed: Signed, cms: SignedData) -> Signed:
-    """Add the signature; it may not speak of another content or digest (SMI-3, SMI-7)."""
-    fault, notes = None, signed.notes
-    if cms.content is not None:
-        # openssl cms -stream puts the content inside even where it also stands outside.
-        if cms.content != signed.content:
-            fault = Finding(Reason.BAD_SIGNED_BODY, "the signature carries another content")
-        notes += (Finding(Reason.CMS_ODD, "the signature carries the content once more"),)
-    named = [_MICALGS.get(name.strip(b" \t")) for name in signed.micalg.split(b",")[:16]]
+def _contradiction(content: bytes, micalg: bytes, cms: SignedData) -> Finding | None:
+    """Return how the signature speaks of another content or digest (SMI-3, SMI-7), if it does."""
+    if cms.content is not None and cms.content != content:
+        return _bad_body("the signature carries another content")
+    named = [_MICALGS.get(name.strip(b" \t")) for name in micalg.split(b",")[:MAX_MICALGS]]
+    if None in named:
+        return None  # a name we do not know may be any digest
     for signer in cms.signers:
         digest = DIGESTS.get(signer.digest)
-        if digest is not None and None not in named and digest.name not in named:
+        if digest is not None and digest.name not in named:
             detail = f"signed with {digest.name}, but micalg names another digest"
-            fault = fault or Finding(Reason.MICALG, detail, signed.micalg[:128])
-    return signed._replace(cms=cms, fault=fault, notes=notes)
+            return Finding(Reason.MICALG, detail, micalg[:128])
+    return None
 
 
-def _search_opaque(whole: Part, body: bytes, found: list[Signed], level: int) -> None:
-    """Add an opaque signature (RFC 8551 section 3.5.2) and what is signed inside of it."""
-    kind = _smime_type(whole)
-    if kind not in (b"", b"signed-data"):
-        return
-    try:
-        cms = parse_cms(decoded(whole, body))
-    except HostileInput as broken:
-        found.append(_broken(whole.content_type, broken.finding(), whole.disposition))
-        return
-    if isinstance(cms, EnvelopedData):
-        return
-    if cms.content is None:
-        if cms.signers:
-            fault = Finding(Reason.BAD_SIGNED_BODY, "an opaque signature without its content")
-            found.append(_broken(whole.content_type, fault, whole.disposition))
-        return
-    inner = _entity_parts(cms.content)
+def _opaque_signed(whole: Part, cms: SignedData, content: bytes, inner: tuple[Part, ...]) -> Signed:
     part = inner[0] if inner else None
-    found.append(
-        Signed(
-            cms.content, 0, 0, part, cms, None, (), True, b"", whole.content_type, whole.disposition
-        )
+    return Signed(
+        content, 0, 0, part, cms, None, (), True, b"", whole.content_type, whole.disposition
     )
-    if level + 1 < MAX_LEVELS:
-        before = len(found)
-        _search(inner, cms.content, found, level + 1)
-        found[before:] = [one._replace(start=0, end=0) for one in found[before:]]
 
 
 def _smime_type(part: Part) -> bytes:
@@ -255,26 +302,4 @@ def _entity_parts(octets: bytes) -> tuple[Part, ...]:
         inside = walk(whole.header(b"content-type") or b"", octets[whole.start :])
     except HostileInput:
         return ()
-    at = whole.start
-    moved = (
-        part._replace(start=part.start + at, end=part.end + at, part_start=part.part_start + at)
-        for part in inside
-    )
-    return (whole, *moved)
-
-
-def _hides(parts: tuple[Part, ...], body: bytes, level: int) -> bool:
-    for part in parts:
-        if part.content_type not in _PKCS7_MIME:
-            continue
-        if _smime_type(part) not in (b"", b"signed-data", b"certs-only"):
-            return True
-        try:
-            cms = parse_cms(decoded(part, body))
-        except HostileInput:
-            return True
-        if isinstance(cms, EnvelopedData) or level == MAX_LEVELS:
-            return True
-        if cms.content is not None and _hides(_entity_parts(cms.content), cms.content, level + 1):
-            return True
-    return False
+    return (whole, *[_moved(part, whole.start, part.depth) for part in inside])

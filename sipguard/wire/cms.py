@@ -50,6 +50,9 @@ _MESSAGE_DIGEST: Final = b"1.2.840.113549.1.9.4"
 _SIGNING_TIME: Final = b"1.2.840.113549.1.9.5"
 _SIGNING_CERTIFICATE: Final = b"1.2.840.113549.1.9.16.2.12"
 _SIGNING_CERTIFICATE_V2: Final = b"1.2.840.113549.1.9.16.2.47"
+_ATTRIBUTES: Final = frozenset(
+    (_CONTENT_TYPE, _MESSAGE_DIGEST, _SIGNING_TIME, _SIGNING_CERTIFICATE, _SIGNING_CERTIFICATE_V2)
+)
 _MGF1: Final = b"1.2.840.113549.1.1.8"
 _MASK_PARTS: Final = 2
 _SEQUENCE: Final = 0x30
@@ -259,6 +262,8 @@ class _Attributes:
     def add(self, attribute: Attribute) -> None:
         """Take the values of one attribute; one of a kind not known here has no effect."""
         kind = _dotted(attribute.oid)
+        if kind not in _ATTRIBUTES:
+            return
         for value in attribute.values.as_list():
             if kind == _CONTENT_TYPE:
                 self.content_types.append(_dotted(value.parse(x509.ObjectIdentifier)))
@@ -299,18 +304,17 @@ def _algorithm(element: asn1.TLV) -> tuple[bytes, bytes]:
     """Return an algorithm's identifier, dotted, and its parameters in DER."""
     if len(element.data) > _MAX_ALGORITHM_OCTETS:
         raise HostileInput(Reason.BAD_CMS, "an algorithm with long parameters")
-    return _cached_algorithm(_whole(element))
+    return _parse_algorithm(element.tag_bytes, bytes(element.data))
 
 
-def _parse_algorithm(der: bytes) -> tuple[bytes, bytes]:
+@lru_cache(maxsize=256)  # everybody uses the same few
+def _parse_algorithm(tag: bytes, content: bytes) -> tuple[bytes, bytes]:
+    der = tag + ber.header(0, len(content))[1:] + content
     try:
         found = asn1.decode_der(Algorithm, der)
     except ValueError:
         return _dotted(asn1.decode_der(AlgorithmAlone, der).oid), b""
     return _dotted(found.oid), _whole(found.parameters)
-
-
-_cached_algorithm = lru_cache(maxsize=256)(_parse_algorithm)
 
 
 def _first_oid(sequence: list[asn1.TLV]) -> bytes:

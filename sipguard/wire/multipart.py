@@ -13,43 +13,36 @@ from typing import Final, NamedTuple
 
 from sipguard.errors import HostileInput
 from sipguard.reason import Finding, Reason
-from sipguard.wire.encoding import undo_encoding
+from sipguard.wire.mime import (
+    MAX_PART_HEADERS,
+    Headers,
+    default_disposition,
+    parse_content_type,
+    parse_disposition,
+    read_headers,
+    undo_encoding,
+)
+
+__all__ = [
+    "MAX_DEPTH",
+    "MAX_PARTS",
+    "MAX_PART_HEADERS",
+    "Part",
+    "decoded",
+    "notes",
+    "parse_content_type",
+    "parse_disposition",
+    "read_entity",
+    "sessions",
+    "split_multipart",
+    "walk",
+]
 
 MAX_DEPTH: Final = 4  # multiparts inside each other (SIP-52)
 MAX_PARTS: Final = 16  # in the whole body, inner multiparts counted (SIP-52)
-MAX_PART_HEADERS: Final = 32
-MAX_CACHED_OCTETS: Final = 512
 MAX_WALKED_OCTETS: Final = 16_384  # larger bodies are walked each time, which bounds the cache
 
-_TOKEN: Final = rb"[!#$%&'*+\-.^_`{|}~0-9A-Za-z]+"  # RFC 2045 section 5.1; holds SIP's token
-_TYPE: Final = re.compile(rb"[ \t]*(%b)[ \t]*/[ \t]*(%b)[ \t]*" % (_TOKEN, _TOKEN))
-_WORD: Final = re.compile(rb"[ \t]*(%b)[ \t]*" % _TOKEN)
-# The two alternatives inside the quotes never match the same octet, so a match
-# costs linear time; a control octet ends it.
-_PARAMETER: Final = re.compile(
-    rb';[ \t]*(%b)[ \t]*=[ \t]*(?:(%b)|"((?:[^"\\\x00-\x08\x0a-\x1f\x7f]|\\[^\x00\r\n])*)")[ \t]*'
-    % (_TOKEN, _TOKEN)
-)
-_QUOTED_PAIR: Final = re.compile(rb"\\(.)", re.DOTALL)
 _BOUNDARY: Final = re.compile(rb"[0-9A-Za-z'()+_,\-./:=? ]{0,69}[0-9A-Za-z'()+_,\-./:=?]")
-_HEADER: Final = re.compile(rb"(%b)[ \t]*:[ \t]*([^\x00\r\n]*)" % _TOKEN)
-
-# SIP stacks read part headers with their SIP parser, compact forms and all.
-_LONG_NAMES: Final = {
-    b"c": b"content-type",
-    b"e": b"content-encoding",
-    b"l": b"content-length",
-}
-_SINGLE: Final = frozenset(
-    {
-        b"content-type",
-        b"content-disposition",
-        b"content-transfer-encoding",
-        b"content-encoding",
-        b"content-length",
-        b"content-id",
-    }
-)
 _SESSION: Final = (b"session", b"application/sdp")
 
 
@@ -63,7 +56,7 @@ class Part(NamedTuple):
     number of multiparts around the part.
     """
 
-    headers: tuple[tuple[bytes, bytes], ...]
+    headers: Headers
     start: int
     end: int
     part_start: int
@@ -78,30 +71,6 @@ class Part(NamedTuple):
             if known == name:
                 return value
         return None
-
-
-def parse_content_type(value: bytes) -> tuple[bytes, dict[bytes, bytes]]:
-    """Return a lower-case ``type/subtype`` and its parameters, names lower-case, values unquoted.
-
-    The dictionary is shared between callers: read it, never change it.
-
-    Raises:
-        HostileInput: ``BAD_CONTENT_TYPE``; a parameter that stands twice counts.
-    """
-    return _cached_content_type(value) if len(value) <= MAX_CACHED_OCTETS else _content_type(value)
-
-
-def parse_disposition(value: bytes) -> tuple[bytes, bytes]:
-    """Return disposition type and ``handling`` of a Content-Disposition, both lower-case (SIP-53).
-
-    Raises:
-        HostileInput: ``BAD_MULTIPART``.
-    """
-    kind = _WORD.match(value)
-    if kind is None:
-        raise HostileInput(Reason.BAD_MULTIPART, "Content-Disposition has no type", value[:128])
-    parameters = _parameters(value, kind.end(), Reason.BAD_MULTIPART)
-    return kind[1].lower(), parameters.get(b"handling", b"required").lower()
 
 
 def split_multipart(body: bytes, boundary: bytes) -> tuple[Part, ...]:
@@ -133,7 +102,7 @@ def walk(content_type: bytes, body: bytes) -> tuple[Part, ...]:
 def _walk(content_type: bytes, body: bytes) -> tuple[Part, ...]:
     kind, parameters = parse_content_type(content_type) if content_type else (b"text/plain", {})
     if not kind.startswith(b"multipart/"):
-        return (Part((), 0, len(body), 0, kind, _default_disposition(kind)),)
+        return (Part((), 0, len(body), 0, kind, default_disposition(kind)),)
     found: list[Part] = []
     _walk_into(body, 0, kind, parameters, 1, found)
     return tuple(found)
@@ -192,7 +161,7 @@ def read_entity(octets: bytes) -> Part:
     Raises:
         HostileInput: ``BAD_MULTIPART``, or ``MULTIPART_LIMIT``.
     """
-    return _read_part(octets, 0, len(octets), b"text/plain", 0)
+    return _read_part(octets, 0, len(octets), b"text/plain", 0, 0)
 
 
 def decoded(part: Part, body: bytes) -> bytes:
@@ -206,38 +175,9 @@ def decoded(part: Part, body: bytes) -> bytes:
     return undo_encoding(content, part.header(b"content-transfer-encoding") or b"", packed)
 
 
-def _content_type(value: bytes) -> tuple[bytes, dict[bytes, bytes]]:
-    kind = _TYPE.match(value)
-    if kind is None:
-        raise HostileInput(Reason.BAD_CONTENT_TYPE, "no type/subtype", value[:128])
-    name = b"%b/%b" % (kind[1].lower(), kind[2].lower())
-    return name, _parameters(value, kind.end(), Reason.BAD_CONTENT_TYPE)
-
-
-_cached_content_type = lru_cache(maxsize=1024)(_content_type)
-
-
-def _parameters(value: bytes, at: int, reason: Reason) -> dict[bytes, bytes]:
-    parameters: dict[bytes, bytes] = {}
-    while at < len(value):
-        found = _PARAMETER.match(value, at)
-        if found is None:
-            raise HostileInput(reason, "a parameter is not well formed", value[at : at + 128])
-        name, token, quoted = found.groups()
-        name = name.lower()
-        if name in parameters:
-            raise HostileInput(reason, "a parameter stands twice", value[at : at + 128])
-        parameters[name] = token if quoted is None else _QUOTED_PAIR.sub(rb"\1", quoted)
-        at = found.end()
-    return parameters
-
-
-def _default_disposition(kind: bytes) -> bytes:
-    """Return what an absent Content-Disposition means (RFC 3261 section 20.11; SIP-53)."""
-    return b"session" if kind == b"application/sdp" else b"render"
-
-
-def _split(body: bytes, boundary: bytes, default: bytes, depth: int) -> tuple[Part, ...]:
+def _split(
+    body: bytes, boundary: bytes, default: bytes, depth: int, offset: int = 0
+) -> tuple[Part, ...]:
     if not _BOUNDARY.fullmatch(boundary):
         raise HostileInput(Reason.BAD_MULTIPART, "no usable boundary", boundary[:128])
     dash = b"--" + boundary
@@ -249,7 +189,7 @@ def _split(body: bytes, boundary: bytes, default: bytes, depth: int) -> tuple[Pa
         if len(parts) == MAX_PARTS:
             raise HostileInput(Reason.MULTIPART_LIMIT, f"more than {MAX_PARTS} parts")
         end, after, closed = _next_delimiter(body, dash, content)
-        parts.append(_read_part(body, content, end, default, depth))
+        parts.append(_read_part(body, content, end, default, depth, offset))
         content = after
     if not parts:
         raise HostileInput(Reason.BAD_MULTIPART, "a multipart without parts")
@@ -294,25 +234,17 @@ def _after_delimiter(body: bytes, at: int) -> tuple[int, bool]:
     return (len(body) if stop < 0 else stop + 2), closed
 
 
-def _read_part(body: bytes, start: int, end: int, default: bytes, depth: int) -> Part:
-    headers, content = _part_headers(body, start, end)
-    named = dict(reversed(headers))
-    kind = default
-    if b"content-type" in named:
-        try:
-            kind, _ = parse_content_type(named[b"content-type"])
-        except HostileInput as wrong:
-            raise HostileInput(Reason.BAD_MULTIPART, wrong.detail, wrong.octets) from None
-    disposition, handling = _default_disposition(kind), b"required"
-    if b"content-disposition" in named:
-        disposition, handling = parse_disposition(named[b"content-disposition"])
-    return Part(headers, content, end, start, kind, disposition, handling, depth)
+def _read_part(body: bytes, start: int, end: int, default: bytes, depth: int, offset: int) -> Part:
+    area, content = _header_area(body, start, end)
+    headers, kind, disposition, handling = read_headers(area, default)
+    at = content + offset
+    return Part(headers, at, end + offset, start + offset, kind, disposition, handling, depth)
 
 
-def _part_headers(body: bytes, start: int, end: int) -> tuple[tuple[tuple[bytes, bytes], ...], int]:
-    """Return the headers of one part and where its content starts (SIP-51)."""
+def _header_area(body: bytes, start: int, end: int) -> tuple[bytes, int]:
+    """Return the header lines of one part and where its content starts (SIP-51)."""
     if start == end or body.startswith(b"\r\n", start, end):
-        return (), min(start + 2, end)
+        return b"", min(start + 2, end)
     stop = body.find(b"\r\n\r\n", start, end)
     content = stop + 4
     if stop < 0:
@@ -320,26 +252,7 @@ def _part_headers(body: bytes, start: int, end: int) -> tuple[tuple[tuple[bytes,
         stop, content = end - 2, end
         if body[max(stop, start) : end] != b"\r\n":
             raise HostileInput(Reason.BAD_MULTIPART, "the headers of a part do not end")
-    area = body[start:stop].replace(b"\r\n ", b" ").replace(b"\r\n\t", b" ")
-    lines = area.split(b"\r\n", MAX_PART_HEADERS)
-    if len(lines) > MAX_PART_HEADERS:
-        raise HostileInput(Reason.MULTIPART_LIMIT, f"more than {MAX_PART_HEADERS} part headers")
-    return tuple(_check_single([_part_header(line) for line in lines])), content
-
-
-def _part_header(line: bytes) -> tuple[bytes, bytes]:
-    found = _HEADER.fullmatch(line)
-    if found is None:
-        raise HostileInput(Reason.BAD_MULTIPART, "a part header is not well formed", line[:128])
-    name = found[1].lower()
-    return _LONG_NAMES.get(name, name), found[2].rstrip(b" \t")
-
-
-def _check_single(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    names = [name for name, _ in headers if name in _SINGLE]
-    if len(names) != len(set(names)):
-        raise HostileInput(Reason.BAD_MULTIPART, "a part header stands twice")
-    return headers
+    return body[start : max(stop, start)], content
 
 
 def _walk_into(
@@ -354,26 +267,15 @@ def _walk_into(
     if depth > MAX_DEPTH:
         raise HostileInput(Reason.MULTIPART_LIMIT, f"more than {MAX_DEPTH} levels")
     default = b"message/rfc822" if kind == b"multipart/digest" else b"text/plain"
-    for inner in _split(body, parameters.get(b"boundary", b""), default, depth):
+    for part in _split(body, parameters.get(b"boundary", b""), default, depth, offset):
         if len(found) == MAX_PARTS:
             raise HostileInput(Reason.MULTIPART_LIMIT, f"more than {MAX_PARTS} parts")
-        part = inner._replace(
-            start=inner.start + offset,
-            end=inner.end + offset,
-            part_start=inner.part_start + offset,
-        )
         found.append(part)
         if part.content_type.startswith(b"multipart/"):
             value = part.header(b"content-type") or b""
-            content = body[inner.start : inner.end]
-            _walk_into(
-                content,
-                part.start,
-                part.content_type,
-                parse_content_type(value)[1],
-                depth + 1,
-                found,
-            )
+            content = body[part.start - offset : part.end - offset]
+            parameters = parse_content_type(value)[1]
+            _walk_into(content, part.start, part.content_type, parameters, depth + 1, found)
 
 
 def _reachable(kind: bytes, parts: tuple[Part, ...], at: int, stop: int, depth: int) -> list[Part]:

@@ -1,6 +1,10 @@
 """wire.cms and wire.ber: every legal form of SignedData, bounds, and nothing but HostileInput."""
 
+import base64
+import os
+import re
 import time
+from pathlib import Path
 
 import pytest
 from authority import NOW_S, Holder, issue_user, make_authority
@@ -51,6 +55,7 @@ from sipguard.wire.cms import (
     parse_pss,
 )
 
+CORPUS = Path(os.environ.get("SIPGUARD_CORPUS", Path(__file__).parents[2] / "../shared/corpus"))
 ROOT = make_authority("Example Root")
 ALICE = issue_user(ROOT)
 
@@ -367,3 +372,33 @@ def test_parse_is_total_on_mutated_messages(draw: st.DataObject) -> None:
         parse_cms(bytes(octets))
     except HostileInput:
         return
+
+
+# --- messages of others, where present
+
+
+def forms() -> list[tuple[str, str]]:
+    """Files of the corpus with what OpenSSL says they are."""
+    table = CORPUS / "smime/expected.tsv"
+    rows = table.read_text().splitlines()[1:] if table.exists() else []
+    cells = [row.split("\t") for row in rows]
+    return [(row[0], row[2]) for row in cells if row[1] in ("DER", "PEM")]
+
+
+@pytest.mark.parametrize(("name", "form"), forms())
+def test_files_of_others_are_what_openssl_says(name: str, form: str) -> None:
+    """RFC 4134, OpenSSL's own: signed, encrypted, or neither."""
+    octets = (CORPUS / "smime" / name).read_bytes()
+    armored = re.search(rb"-----BEGIN [A-Z0-9 ]+-----(.*?)-----END", octets, re.DOTALL)
+    if armored:
+        octets = base64.b64decode(armored[1])
+    expected = {
+        "pkcs7-signedData": SignedData,
+        "pkcs7-envelopedData": EnvelopedData,
+        "pkcs7-encryptedData": EnvelopedData,
+    }.get(form)
+    # The PEM block of pkcs7-1 goes on behind its end, which OpenSSL does not mind (SMI-20).
+    if expected is None or name == "openssl/test/pkcs7-1.pem":
+        assert refusal(octets) is Reason.BAD_CMS
+    else:
+        assert isinstance(parse_cms(octets), expected)
