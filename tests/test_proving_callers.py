@@ -3,11 +3,18 @@
 import re
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
 from sipguard.cli.main import main
+from sipguard.edge.policy_file import Files
+from sipguard.guard import Guard
+from sipguard.moment import Moment
+from sipguard.policy import load_policy
+from sipguard.verdict import Action
+from sipguard.wire.packet import Packet, parse_address
 
 ROOT = Path(__file__).parents[1]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -35,6 +42,24 @@ def test_every_command_does_what_the_readme_says(
             said += _run(line, capsys)
             ran += 1
     assert ran >= 8
+    _assert_judged(tmp_path)
+
+
+def _assert_judged(folder: Path) -> None:
+    """The policy made there lets the signed call pass, and refuses the forged one as it says."""
+    files = Files()
+    policy = load_policy("gateway.policy", files.text, files)
+    now = Moment(1000.0, time.time())
+    for name, source, action, rule, words in (
+        ("forged.txt", "192.0.2.66", Action.REJECT, "wrong", "From says sip:director@example.com"),
+        ("signed.txt", "192.0.2.10", Action.ACCEPT, "proven", ""),
+    ):
+        octets = (folder / name).read_bytes().replace(b"trial-1;rport", name.encode() + b";rport")
+        ends = [parse_address(address.encode()) or b"" for address in (source, "198.51.100.20")]
+        packet = Packet(ends[0], ends[1], 5060, 5060, octets)
+        judged = Guard(policy, b"secret" * 8).judge(packet, now).judgement
+        assert (judged.action, judged.rule) == (action, rule), judged.detail
+        assert words in judged.detail
 
 
 def _is_ours(line: str) -> bool:
