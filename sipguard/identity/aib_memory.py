@@ -191,7 +191,7 @@ class AibMemory:
             return None
         return _unpacked(octets)
 
-    def expire(self, now: Moment, limit: int = 1000) -> None:
+    def expire(self, now: Moment, limit: int = 500) -> None:
         """Forget at most *limit* entries that are too old, so that no call waits for it."""
         for _ in range(_SHARDS):
             shard = self._shards[self._turn]

@@ -7,7 +7,7 @@ shown name is what most people take for the caller.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
 
 from sipguard.identity.shown import shown
@@ -79,11 +79,11 @@ def correlate(
     """
     covers: list[bytes] = []
     alone: list[str] = []
-    for name in copy.names():
+    ours = _by_name(message.headers)
+    for name, signed in _by_name(copy.headers).items():
         if name in MUTABLE or name in _OF_BODY or name in leave:
             continue
-        rows = tuple([row for row in message.headers if row.name == name])
-        signed = copy.rows(name)
+        rows = ours.get(name, ())
         if not rows and _may_lack(message, name):
             alone.append(f"{spelled(name)} stands in {called} alone")
             if name == b"date":  # it says when, whether repeated or not
@@ -98,9 +98,17 @@ def correlate(
             sentence = f"{found.what} says {shown(found.ours) or 'nothing'}, {called} {theirs}"
             return Correlation((), (), sentence, found.ours[:128])
         covers.append(name)
-        if _is_name_unsigned(rows, signed):
+        if rows[0].addresses and _is_name_unsigned(rows, signed):
             alone.append(f"the name shown in {spelled(name)} is not signed")
     return Correlation(tuple(covers), tuple(alone))
+
+
+def _by_name(headers: Iterable[Header]) -> dict[bytes, tuple[Header, ...]]:
+    """Return the rows of each name, in the order in which the names come first."""
+    found: dict[bytes, tuple[Header, ...]] = {}
+    for row in headers:
+        found[row.name] = (*found[row.name], row) if row.name in found else (row,)
+    return found
 
 
 def spelled(name: bytes) -> str:
@@ -131,7 +139,7 @@ def _difference(
 ) -> Difference | None:
     if not rows or (name in SINGLE and len(rows) > 1):
         return Difference(spelled(name), _text(rows), _text(signed))
-    if [row.value for row in rows] == [row.value for row in signed]:
+    if rows == signed:
         return None  # as most are
     return _COMPARED.get(name, _of_values)(rows, signed)
 
