@@ -3,7 +3,7 @@
 import contextlib
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 from demo import offline
@@ -12,6 +12,8 @@ from demo.clients import missing_programs
 from demo.gateway import STRICT, Gateway, kernel_lacks, machine_lacks
 from demo.network import Network, NetworkUnavailable
 from demo.programs import until
+from demo.signed_cases import AUTHORITY, SHIPPED, signed_outcomes, signed_policy
+from demo.signing import Authority
 from demo.stage import Outcome, Say, Stage, narrator, shout, staged, summed_up, workshop
 
 TIME_LIMIT_S = 115  # the demo promises to end within two minutes
@@ -57,7 +59,15 @@ def _live(say: Say) -> int:
         gateway = stack.enter_context(Gateway(network, work))
         stage = stack.enter_context(staged(network, work, say, gateway))
         outcomes = [_shown(case(stage)) for case in CASES]
-        _show_the_morning_after(stage, gateway)
+        _show_the_morning_after(stage, gateway, _is_forged_bye)
+        gateway.stop()
+        say("making a trial authority with sipguard identity, and certificates for two callers")
+        authority = Authority(work / AUTHORITY)
+        gateway.policy = signed_policy(work, network)
+        say(f"starting again with policies/{SHIPPED.name}, which wants callers proven")
+        gateway.start()
+        outcomes += [_shown(case()) for case in signed_outcomes(stage, authority)]
+        _show_the_morning_after(stage, gateway, _is_wrong_signer)
         say("cleaning up")
     return summed_up(outcomes)
 
@@ -67,14 +77,16 @@ def _shown(outcome: Outcome) -> Outcome:
     return outcome
 
 
-def _show_the_morning_after(stage: Stage, gateway: Gateway) -> None:
+def _show_the_morning_after(
+    stage: Stage, gateway: Gateway, wanted: Callable[[dict[str, object]], bool]
+) -> None:
     """Show what the reviewer of blocked calls sees: the list, and one call explained."""
     stage.say("what was blocked, and why")
-    until(lambda: any(_is_forged_bye(record) for record in gateway.blocked_records()), RECORD_S)
+    until(lambda: any(map(wanted, gateway.blocked_records())), RECORD_S)
     print("\n$ sipguard blocked")
     print(gateway.ask("blocked").stdout)
     for record in gateway.blocked_records():
-        if _is_forged_bye(record):
+        if wanted(record):
             identity = str(record["id"])
             print(f"$ sipguard explain {identity}")
             print(gateway.ask("explain", identity).stdout)
@@ -83,6 +95,10 @@ def _show_the_morning_after(stage: Stage, gateway: Gateway) -> None:
 
 def _is_forged_bye(record: dict[str, object]) -> bool:
     return record.get("method") == "BYE"
+
+
+def _is_wrong_signer(record: dict[str, object]) -> bool:
+    return record.get("reason") == "aib-wrong-signer"
 
 
 @contextlib.contextmanager

@@ -197,6 +197,37 @@ def fragmented_invite(stage: Stage) -> Outcome:
     )
 
 
+def stolen_digest(stage: Stage) -> Outcome:
+    """Case 9: a digest response covers neither Contact nor Call-ID; who heard one has nothing."""
+    stage.say("a telephone registers with its password, and a third host heard it")
+    network = stage.network
+    target = network.callee.ipv4
+    uri = f"sip:alice@{target}"
+    challenge = f'WWW-Authenticate: Digest realm="demo", nonce="{packets.unique("n")}", qop="auth"'
+    with Ear(network.callee) as registrar, Ear(network.caller) as phone:
+        first = packets.request("REGISTER", phone.address, target, caller=uri, callee=uri)
+        asked = packets.response(first, 401, "Unauthorized", extra=[challenge])
+        proof = packets.credentials(challenge, "REGISTER", f"sip:bob@{target}", "secret")
+        second = packets.request(
+            "REGISTER", phone.address, target, caller=uri, callee=uri, extra=[proof]
+        )
+        told = _answered(phone, registrar, first, asked)
+        registered = _answered(phone, registrar, second, packets.response(second, 200, "OK"))
+        stolen = packets.request(
+            "REGISTER", network.stranger.ipv4, target, caller=uri, callee=uri, extra=[proof]
+        )
+        _send(stage, network.stranger, stolen)
+        reached = registrar.hears(stolen, QUIET_S)
+    return Outcome(
+        9,
+        "stolen digest response under another Contact",
+        "dropped, while its owner registers",
+        f"{'at the registrar' if reached else 'dropped'}, its owner "
+        f"{'registered' if told and registered else 'did not register'}",
+        told and registered and not reached,
+    )
+
+
 def clean_invite_passes(stage: Stage) -> bool:
     """Whether an honest INVITE reaches the callee, and the callee's 486 comes back."""
     with Ear(stage.network.callee) as phone, Ear(stage.network.caller) as sender:
@@ -206,6 +237,15 @@ def clean_invite_passes(stage: Stage) -> bool:
 def _invite(stage: Stage) -> bytes:
     caller, callee = stage.network.caller.ipv4, stage.network.callee.ipv4
     return packets.request("INVITE", caller, callee, body=packets.session(caller))
+
+
+def _answered(sender: Ear, server: Ear, request: bytes, answer: bytes) -> bool:
+    """Let a request and its answer cross the gateway; return whether both did."""
+    sender.say(request, server.address)
+    if not server.hears(request):
+        return False
+    server.say(answer, sender.address)
+    return sender.hears(answer)
 
 
 def _declined(sender: Ear, phone: Ear, invite: bytes) -> bool:
@@ -305,4 +345,5 @@ CASES: tuple[Case, ...] = (
     replayed_invite,
     ambiguous,
     fragmented_invite,
+    stolen_digest,
 )

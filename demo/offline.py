@@ -7,10 +7,14 @@ from pathlib import Path
 
 from demo.gateway import BIN, ROOT, STRICT
 from demo.programs import finished
+from demo.signed_cases import FIRST, POLICY, SIGNED, replayed_outcome, signed_outcome
 from demo.stage import Outcome, summed_up
 
 CAPTURE = Path(__file__).with_name("calls.pcap")
 CONTENTS = Path(__file__).with_name("calls.json")
+SIGNED_FOLDER = Path(__file__).with_name("signed")  # with its policy, and what that trusts
+SIGNED_CAPTURE = SIGNED_FOLDER / "calls.pcap"
+SIGNED_CONTENTS = SIGNED_FOLDER / "calls.json"
 STRANGER = "10.20.3.2"
 TIMEOUT_S = 60
 
@@ -23,7 +27,7 @@ def run(reason: str) -> int:
     print(f"  {reason}.")
     print("  So no namespaces, no telephones, no NFQUEUE and no pinholes in the kernel: the")
     print(f"  messages of an earlier run ({CAPTURE.relative_to(ROOT)}) go through the same guard")
-    print(f"  with the same policy ({STRICT.relative_to(ROOT)}) instead.\n")
+    print("  with the same policies instead.\n")
     outcomes = judged_capture()
     for outcome in outcomes:
         print(outcome.line(), flush=True)
@@ -31,22 +35,39 @@ def run(reason: str) -> int:
 
 
 def judged_capture() -> list[Outcome]:
-    """Run the bundled capture through the guard and judge each case by what it did."""
-    return [case(lines) for case, lines in zip(CASES, _stretches(_replayed()), strict=True)]
+    """Run the bundled captures through the guard and judge each case by what it did."""
+    calls = _stretches(_replayed(CAPTURE, STRICT), CONTENTS)
+    signed = _stretches(_replayed(SIGNED_CAPTURE, SIGNED_FOLDER / POLICY), SIGNED_CONTENTS)
+    outcomes = [case(lines) for case, lines in zip(CASES, calls, strict=True)]
+    outcomes += [
+        signed_outcome(number, case, _fates(lines)[-1])
+        for number, (case, lines) in enumerate(zip(SIGNED, signed, strict=False), FIRST)
+    ]
+    return [*outcomes, replayed_outcome(FIRST + len(SIGNED), _fates(signed[-1]))]
 
 
-def _replayed() -> list[Line]:
+def _fates(lines: Sequence[Line]) -> list[str]:
+    """Say what came of each INVITE: passed, dropped or a status code."""
+    words = {"accept": "passed", "drop": "dropped"}
+    return [
+        words.get(str(line["verdict"])) or str(line["code"])
+        for line in lines
+        if line.get("method") == "INVITE" and not line.get("status")
+    ] or ["nothing"]
+
+
+def _replayed(capture: Path, policy: Path) -> list[Line]:
     """Run ``sipguard replay`` as a user would, and read its lines."""
-    argv = [str(BIN / "sipguard"), "replay", str(CAPTURE), "--policy", str(STRICT), "--json"]
+    argv = [str(BIN / "sipguard"), "replay", str(capture), "--policy", str(policy), "--json"]
     done = finished(argv, timeout_s=TIMEOUT_S)
     if done.returncode:
         raise RuntimeError(f"sipguard replay failed: {done.stderr.strip()}")
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def _stretches(lines: Sequence[Line]) -> list[list[Line]]:
+def _stretches(lines: Sequence[Line], contents: Path) -> list[list[Line]]:
     """Cut the lines where one case ends and the next begins."""
-    ends = [stretch["until_s"] for stretch in json.loads(CONTENTS.read_text())]
+    ends = [stretch["until_s"] for stretch in json.loads(contents.read_text())]
     cut: list[list[Line]] = [[] for _ in ends]
     for line in lines:
         time_s = float(str(line["time_s"]))
@@ -159,6 +180,17 @@ def _fragments(lines: Sequence[Line]) -> Outcome:
     )
 
 
+def _stolen(lines: Sequence[Line]) -> Outcome:
+    seen = _verdicts(lines, "REGISTER")
+    return Outcome(
+        9,
+        "stolen digest response under another Contact",
+        "1 dropped, its owner's 2 pass",
+        f"{seen['drop']} dropped, {seen['accept']} passed",
+        seen["drop"] == 1 and seen["accept"] == 2,
+    )
+
+
 CASES: tuple[Callable[[Sequence[Line]], Outcome], ...] = (
     _call(1, 4),
     _call(2, 6),
@@ -168,4 +200,5 @@ CASES: tuple[Callable[[Sequence[Line]], Outcome], ...] = (
     _replay,
     _ambiguous,
     _fragments,
+    _stolen,
 )

@@ -1,5 +1,6 @@
 """What no honest program sends: forged sources, doubled headers, replays, odd fragments."""
 
+import hashlib
 import re
 import socket
 import struct
@@ -46,14 +47,20 @@ def request(
     body: str = "",
     extra: Iterable[str] = (),
     user_agent: str = "sipguard demo",
+    caller: str = "",
+    callee: str = "",
 ) -> bytes:
-    """Return a well-formed request outside any dialog; *extra* header lines come last."""
+    """Return a well-formed request outside any dialog; *extra* header lines come last.
+
+    *caller* and *callee* are the URIs in From and To: alice at the source and
+    bob at the target by default.
+    """
     lines = [
         f"{method} sip:bob@{target} SIP/2.0",
         f"Via: SIP/2.0/UDP {source}:5060;branch={unique('z9hG4bK')};rport",
         "Max-Forwards: 70",
-        f"From: <sip:alice@{source}>;tag={unique('f')}",
-        f"To: <sip:bob@{target}>",
+        f"From: <{caller or f'sip:alice@{source}'}>;tag={unique('f')}",
+        f"To: <{callee or f'sip:bob@{target}'}>",
         f"Call-ID: {unique('demo-')}@{source}",
         f"CSeq: 1 {method}",
         f"Contact: <sip:alice@{source}:5060>",
@@ -81,6 +88,24 @@ def scanner_probe(source: str, target: str) -> bytes:
         "Max-Forwards: 70",
     ]
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
+def credentials(challenge: str, method: str, uri: str, password: str) -> str:
+    """Return alice's answer to a digest challenge, as a header line (RFC 7616, MD5, qop=auth)."""
+    told = dict(re.findall(r'(\w+)="([^"]*)"', challenge))
+    client = unique("c")
+    secret = _md5(f"alice:{told['realm']}:{password}")
+    middle = f"{told['nonce']}:00000001:{client}:auth"
+    response = _md5(f"{secret}:{middle}:" + _md5(f"{method}:{uri}"))
+    return (
+        f'Authorization: Digest username="alice", realm="{told["realm"]}", '
+        f'nonce="{told["nonce"]}", uri="{uri}", response="{response}", '
+        f'algorithm=MD5, qop=auth, nc=00000001, cnonce="{client}"'
+    )
+
+
+def _md5(text: str) -> str:
+    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
 
 
 def response(to: bytes, status: int, phrase: str, *, extra: Iterable[str] = ()) -> bytes:
@@ -183,6 +208,14 @@ def with_extra_header(message: bytes, line: str) -> bytes:
     """Return the message with one more header line at the end of its headers."""
     head, _, body = message.partition(b"\r\n\r\n")
     return head + b"\r\n" + line.encode() + b"\r\n\r\n" + body
+
+
+def with_body(message: bytes, content_type: str, body: bytes) -> bytes:
+    """Return the message with another body and the headers that tell of it."""
+    head = message.partition(b"\r\n\r\n")[0]
+    head = re.sub(rb"(?im)^Content-Type:[^\r]*", b"Content-Type: " + content_type.encode(), head)
+    head = re.sub(rb"(?im)^Content-Length:[^\r]*", b"Content-Length: %d" % len(body), head)
+    return head + b"\r\n\r\n" + body
 
 
 def srtp_packets(count: int, *, source_id: int = 0x51B6A4D) -> list[bytes]:

@@ -1,8 +1,11 @@
 """Where there is no root and no kernel support, the demo still shows every verdict."""
 
+from pathlib import Path
+
 import pytest
 
 from demo import offline
+from demo.signed_cases import SIGNED
 from sipguard.edge.capture import CaptureReader
 
 LARGEST_OCTETS = 100_000
@@ -15,13 +18,14 @@ def test_every_case_holds_in_the_bundled_capture(capsys: pytest.CaptureFixture[s
     assert status == 0, said
     assert "WITHOUT THE KERNEL PART" in said
     assert "this needs root" in said
-    assert said.count("\nok ") == len(offline.CASES)
+    assert said.count("\nok ") == len(offline.CASES) + len(SIGNED) + 1
 
 
-def test_bundled_capture_is_small_and_holds_nobody_elses_traffic() -> None:
+@pytest.mark.parametrize("capture", [offline.CAPTURE, offline.SIGNED_CAPTURE])
+def test_bundled_capture_is_small_and_holds_nobody_elses_traffic(capture: Path) -> None:
     """It was recorded in the demo's own namespaces, on private addresses alone."""
-    assert offline.CAPTURE.stat().st_size < LARGEST_OCTETS
-    packets = [captured.packet for captured in CaptureReader(str(offline.CAPTURE))]
+    assert capture.stat().st_size < LARGEST_OCTETS
+    packets = [captured.packet for captured in CaptureReader(str(capture))]
     assert packets
     own = (bytes((10, 20)), bytes((0xFD, 0x20)))  # 10.20.0.0/16 and fd20::/16
     assert all(end.startswith(own) for packet in packets for end in (packet.src, packet.dst))

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from authority import make_authority
 
 from sipguard.edge.policy_file import MAX_OCTETS, Files, has_changed, load, mtime_ns, read_text
 from sipguard.errors import PolicyError
@@ -66,7 +67,7 @@ def test_a_missing_file_is_a_problem(tmp_path: Path) -> None:
         load(str(tmp_path / "nowhere"), "", 0.0)
 
 
-PEM = "-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----\n"
+PEM = make_authority("Example").pem.decode()
 ASKING = 'trust aib ca "trust"\nchain request\n  a drop if not aib.valid\n'
 
 
