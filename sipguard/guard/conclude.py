@@ -91,6 +91,8 @@ class Conclusion:
         if not ids.to_tag and case.message.method not in _BODILESS:
             rooms.memory.remember(case.message, ids, case.packet, case.now)
         remember_credentials(rooms, case)
+        if case.message.body:
+            rooms.downgrades.passed(case.message, ids, case.now)
 
     def tell(
         self,

@@ -75,7 +75,10 @@ def hear_challenge(rooms: Rooms, case: Case) -> None:
 
 
 def remember_answer(rooms: Rooms, case: Case) -> None:
-    """Remember what a response that passes says of credentials and challenges."""
+    """Remember what a final response that passes says of credentials, challenges and bodies."""
+    lost = rooms.downgrades.answered(case.message, case.ids, case.now)
+    if lost is not None:
+        case.add(lost)
     transaction = case.stand.transaction
     if transaction is not None and transaction.proven:
         for finding in rooms.digests.answered(case.message, case.ids, case.packet, case.now):

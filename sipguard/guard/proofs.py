@@ -6,6 +6,7 @@ from sipguard.evidence import Evidence, State
 from sipguard.guard.credentials import digest_of
 from sipguard.guard.rooms import Case, Rooms
 from sipguard.identity.aib import Aib
+from sipguard.identity.signed import is_encrypted
 from sipguard.identity.signed_body import SignedBodies
 from sipguard.identity.stir import Stir
 from sipguard.policy.rules import Ruling
@@ -14,6 +15,7 @@ from sipguard.wire.packet import network_of
 
 _NOT_SET_UP: Final = Evidence(State.UNKNOWN, Finding(Reason.NOT_SET_UP, "there is no trust line"))
 _SPENT: Final = Evidence(State.UNKNOWN, Finding(Reason.SIGNATURE_BUDGET))
+_ENCRYPTED: Final = Evidence(State.UNKNOWN, Finding(Reason.ENCRYPTED_BODY))
 _BLAME: Final = {State.VALID: 0, State.ABSENT: 1, State.UNKNOWN: 2, State.FAILED: 3}
 
 
@@ -47,7 +49,7 @@ class CaseProofs:
         if found is None:
             bodies = self._rooms.verifiers.bodies
             found = self._found["smime"] = (
-                _NOT_SET_UP if bodies is None else self._ask_bodies(bodies)
+                self._look_at_body() if bodies is None else self._ask_bodies(bodies)
             )
         return found
 
@@ -86,6 +88,13 @@ class CaseProofs:
             return _SPENT
         case, relays = self._case, self._rooms.verifiers.is_relay
         return self._weighed(bodies.examine(case.message, case.ids, case.packet, case.now, relays))
+
+    def _look_at_body(self) -> Evidence:
+        """Without anybody to trust, it can still be said that nobody can read it (SMI-32)."""
+        message = self._case.message
+        if message.body and is_encrypted(message.header(b"content-type") or b"", message.body):
+            return _ENCRYPTED
+        return _NOT_SET_UP
 
     def _ask_stir(self, stir: Stir) -> Evidence:
         if self._is_spent():

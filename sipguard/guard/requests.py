@@ -171,6 +171,9 @@ class Requests:
         if finding is not None:
             case.add(finding)
             subject.replay = sight is Sight.REPLAY
+        lost = rooms.downgrades.look(message, ids, case.now)
+        if lost is not None:
+            case.add(lost)
         case.retry = sight is Sight.FORK_OR_SPIRAL or sight is Sight.RETRY
         stolen = find_stolen(rooms, case, in_dialog=False, retry=case.retry)
         if sight is not Sight.REPLAY and stolen is not None:

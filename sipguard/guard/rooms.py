@@ -9,6 +9,7 @@ from sipguard.evidence import Evidence
 from sipguard.guard.negotiation import Negotiator
 from sipguard.guard.verifiers import Remembered, Verifiers, digest_settings
 from sipguard.identity.digest import Digests
+from sipguard.identity.downgrade import Downgrades
 from sipguard.journal.observation import Observation
 from sipguard.media.sessions import Outcome, Sessions, Step
 from sipguard.moment import Moment
@@ -46,6 +47,7 @@ class Rooms:
         self.rates = Rates()
         self.memory = Memory(policy.replay_window_s)
         self.digests = Digests()
+        self.downgrades = Downgrades()
         self.refuser = Refuser(secret)
         self.book = Book(
             max_dialogs=policy.max_dialogs,

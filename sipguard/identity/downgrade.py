@@ -25,11 +25,13 @@ ANSWERED_S: Final = 180.0
 RETRIED_S: Final = 60.0
 _UNSUPPORTED: Final = 415
 _CARRIERS: Final = (b"multipart/", b"application/")
+_PLAIN: Final = b"application/sdp"  # nearly every body
 
 
 def is_protected(message: Message) -> bool:
     """Whether the body is signed or encrypted in more than an AIB."""
-    if not message.body or not message.content_type.startswith(_CARRIERS):
+    kind = message.content_type
+    if not message.body or kind == _PLAIN or not kind.startswith(_CARRIERS):
         return False
     for signed in find_signed(message.header(b"content-type") or b"", message.body):
         part = signed.part
@@ -61,6 +63,8 @@ class Downgrades:
 
     def look(self, message: Message, ids: Ids, now: Moment) -> Finding | None:
         """Say whether a request repeats without protection what 415 refused; changes nothing."""
+        if not self._refused:
+            return None
         until_s = self._refused.get(_parties_key(ids))
         if until_s is None or until_s < now.monotonic_s or is_protected(message):
             return None
@@ -70,7 +74,7 @@ class Downgrades:
 
     def answered(self, message: Message, ids: Ids, now: Moment) -> Finding | None:
         """Say whether a final response answers a protected request without protection."""
-        if message.status < 200:
+        if message.status < 200 or not self._waiting:
             return None
         until_s = self._waiting.pop(_request_key(ids), None)
         if until_s is None or until_s < now.monotonic_s or is_protected(message):

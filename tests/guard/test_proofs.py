@@ -8,11 +8,14 @@ from signed_messages import (
     SDP,
     SRC,
     aib_part,
+    alone,
     mixed,
     raw_message,
     root,
     rows,
     sdp_part,
+    sign,
+    signed_part,
     user,
 )
 
@@ -273,3 +276,47 @@ chain request
     last = gate.guard.judge_again(Packet(SRC, BOB, 5060, 5060, octets), gate.now, last=True)
     assert (last.judgement.rule, last.judgement.status) == ("unsure", 436)
     assert last.judgement.reason is Reason.NO_CREDENTIAL
+
+
+def test_a_retry_without_protection_can_be_refused() -> None:
+    """SMI-33: 415 to a signed body, and the plain one comes: a rule may know better."""
+    rules = """
+default drop
+chain request
+  downgraded  reject 403  if finding in {SMI-33}  log
+  all         accept      if method in {INVITE ACK}
+chain response
+  answers     accept      if transaction.known
+"""
+    gate = Gate(policy(rules, ""))
+    content = sdp_part()
+    body = alone(signed_part(content, sign(content, user())))
+    first = raw_message(body)
+    assert gate.judge(first).action is Action.ACCEPT
+    refusal = raw_message(
+        ("text/plain", b""),
+        rows(To="Bob <sip:bob@example.net>;tag=b"),
+        start="SIP/2.0 415 Unsupported Media Type",
+    )
+    gate.now_s += 0.01
+    assert gate.guard.judge(Packet(BOB, SRC, 5060, 5060, refusal), gate.now).action is Action.ACCEPT
+    again = raw_message(
+        ("application/sdp", SDP),
+        rows(cseq="314160 INVITE"),
+        vias=["SIP/2.0/UDP 192.0.2.33;branch=z9hG4bKagain"],
+    )
+    decision = gate.judge(again)
+    assert decision.judgement.rule == "downgraded"
+    assert Reason.PROTECTION_LOST in {finding.reason for finding in decision.findings}
+
+
+@pytest.mark.parametrize("trust", [TRUST, ""])
+def test_an_encrypted_body_is_never_silent(trust: str) -> None:
+    """SMI-32: nobody can read what media it asks for, and a rule decides, whoever is trusted."""
+    gate = Gate(
+        policy("chain request\n  opaque reject 488 if sdp.encrypted log\n" + RULES[28:], trust)
+    )
+    kind = "application/pkcs7-mime; smime-type=enveloped-data; name=smime.p7m"
+    decision = gate.judge(raw_message((kind, bytes.fromhex("3080060960864886f70d010703a0800000"))))
+    assert (decision.judgement.rule, decision.judgement.status) == ("opaque", 488)
+    assert decision.judgement.reason is Reason.ENCRYPTED_BODY
