@@ -4,6 +4,7 @@ import pytest
 from calls_builder import CALL, MALLORY, MONDAY_S, OFFER_BODY, packet, read, request
 from phones import ALICE, BOB, CAROL, PROXY
 
+from sipguard import replay as room
 from sipguard.moment import Moment
 from sipguard.reason import Reason
 from sipguard.replay import LEGS, RETRY_STATUSES, RETRY_WINDOW_S, Memory, Sight
@@ -263,4 +264,23 @@ def test_an_answer_to_nothing_is_nothing() -> None:
     """A response whose request was forgotten meanwhile."""
     diary = Diary()
     diary.answer(CALL.invite(), 200)
+    assert len(diary.memory) == 0
+
+
+def test_a_large_memory_is_bounded_and_knows_what_is_new(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """GEN-3: cut into shards, so that its growth stalls no call, it keeps the same promises."""
+    monkeypatch.setattr(room, "CAPACITY", 200)
+    diary = Diary(window_s=60.0, capacity=200)
+    for number in range(1000):
+        call = CALL._replace(call_id=f"c{number}")
+        diary.accept(call.invite())
+        assert diary.look(call.invite(branch="new")) is REPLAY
+    kept = len(diary.memory)
+    assert kept <= 200 + room.SHARDS
+    assert diary.memory.forgotten == 1000 - kept
+    diary.now_s = 61.0
+    for _ in range(kept):
+        diary.memory.expire(diary.now, limit=10)
     assert len(diary.memory) == 0
