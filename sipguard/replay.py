@@ -125,7 +125,7 @@ class Memory:
 
     def expire(self, now: Moment, limit: int = 2000) -> None:
         """Forget about *limit* entries that are too old, so that no call waits for it."""
-        each = limit // len(self._shards) + 1
+        each = -(-limit // len(self._shards))
         for shard in self._shards:
             shard.expire(now.monotonic_s, each)
 
