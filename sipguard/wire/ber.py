@@ -32,6 +32,15 @@ def header(tag: int, length: int) -> bytes:
     return bytes((tag, 0x80 | size)) + length.to_bytes(size, "big")
 
 
+def end_of(der: bytes, at: int) -> int:
+    """Return where the element at *at* ends; *der* was read before and is DER."""
+    length = der[at + 1]
+    if length < 0x80:
+        return at + 2 + length
+    start = at + 2 + (length & 0x7F)
+    return start + int.from_bytes(der[at + 2 : start], "big")
+
+
 def to_der(octets: bytes) -> bytes:
     """Return the one element that *octets* are, with definite lengths and ordered sets.
 

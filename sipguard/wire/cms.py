@@ -56,7 +56,7 @@ _ATTRIBUTES: Final = frozenset(
 _MGF1: Final = b"1.2.840.113549.1.1.8"
 _MASK_PARTS: Final = 2
 _SEQUENCE: Final = 0x30
-_SET: Final = 0x31
+_SET: Final = b"\x31"
 
 
 class Signer(NamedTuple):
@@ -213,7 +213,8 @@ def _check_version(version: int) -> None:
         raise HostileInput(Reason.BAD_CMS, "a version that RFC 5652 does not have")
 
 
-def _signer(info: SignerInfo) -> Signer:
+def _signer(element: asn1.TLV) -> Signer:
+    info = element.parse(SignerInfo)
     _check_version(info.version)
     issuer, serial, key_id = b"", 0, b""
     if isinstance(info.sid, IssuerAndSerial):
@@ -222,23 +223,19 @@ def _signer(info: SignerInfo) -> Signer:
             raise HostileInput(Reason.BAD_CMS, "a serial number that no certificate has")
     else:
         key_id = info.sid
+    digest, _ = _algorithm(info.digest)
     algorithm, parameters = _algorithm(info.algorithm)
-    signed = b""
     found = _Attributes()
+    signed = b""
     if info.signed is not None:
-        attributes = info.signed.as_list()
-        if not 0 < len(attributes) <= MAX_ATTRIBUTES:
-            raise HostileInput(Reason.BAD_CMS, f"{len(attributes)} signed attributes")
-        inner = b"".join([_whole(attribute) for attribute in attributes])
-        signed = ber.header(_SET, len(inner)) + inner
-        for attribute in attributes:
-            found.add(attribute.parse(Attribute))
+        found.add_all(info.signed.as_list())
+        signed = _signed_octets(bytes(element.data))
     return Signer(
         issuer,
         serial,
         key_id,
         info.version,
-        _algorithm(info.digest)[0],
+        digest,
         algorithm,
         parameters,
         signed,
@@ -250,6 +247,12 @@ def _signer(info: SignerInfo) -> Signer:
     )
 
 
+def _signed_octets(signer: bytes) -> bytes:
+    """Return the attributes with the tag they are hashed with; they follow three other fields."""
+    start = ber.end_of(signer, ber.end_of(signer, ber.end_of(signer, 0)))
+    return _SET + signer[start + 1 : ber.end_of(signer, start)]
+
+
 class _Attributes:
     """The signed attributes that matter, every value of them as found."""
 
@@ -259,12 +262,17 @@ class _Attributes:
         self.signing_time_s: float | None = None
         self.signer_hashes: list[tuple[bytes, bytes]] = []
 
-    def add(self, attribute: Attribute) -> None:
-        """Take the values of one attribute; one of a kind not known here has no effect."""
-        kind = _dotted(attribute.oid)
-        if kind not in _ATTRIBUTES:
-            return
-        for value in attribute.values.as_list():
+    def add_all(self, attributes: list[Attribute]) -> None:
+        """Take what these attributes say; of a kind not known here, nothing."""
+        if not 0 < len(attributes) <= MAX_ATTRIBUTES:
+            raise HostileInput(Reason.BAD_CMS, f"{len(attributes)} signed attributes")
+        for attribute in attributes:
+            kind = _dotted(attribute.oid)
+            if kind in _ATTRIBUTES:
+                self._add(kind, attribute.values.as_list())
+
+    def _add(self, kind: bytes, values: list[asn1.TLV]) -> None:
+        for value in values:
             if kind == _CONTENT_TYPE:
                 self.content_types.append(_dotted(value.parse(x509.ObjectIdentifier)))
             elif kind == _MESSAGE_DIGEST:

@@ -53,13 +53,21 @@ class IssuerAndSerial:
 
 
 @asn1.sequence
+class Attribute:
+    """One attribute with its values (section 5.3)."""
+
+    oid: x509.ObjectIdentifier
+    values: SetOf[TLV]
+
+
+@asn1.sequence
 class SignerInfo:
     """One signature (section 5.3)."""
 
     version: int
     sid: IssuerAndSerial | Annotated[bytes, Implicit(0)]
     digest: TLV
-    signed: Annotated[SetOf[TLV] | None, Implicit(0)]
+    signed: Annotated[SetOf[Attribute] | None, Implicit(0)]
     algorithm: TLV
     signature: bytes
     unsigned: Annotated[list[TLV] | None, Implicit(1)]
@@ -74,15 +82,7 @@ class SignedContent:
     encapsulated: Encapsulated
     certificates: Annotated[list[TLV] | None, Implicit(0)]
     crls: Annotated[list[TLV] | None, Implicit(1)]
-    signers: SetOf[SignerInfo]
-
-
-@asn1.sequence
-class Attribute:
-    """One attribute with its values (section 5.3)."""
-
-    oid: x509.ObjectIdentifier
-    values: SetOf[TLV]
+    signers: SetOf[TLV]
 
 
 @asn1.sequence
