@@ -134,6 +134,7 @@ def signer_info(
     plain: bool = False,
     key_id: bool = False,
     version: int | None = None,
+    serial: int | None = None,
     pss: bool = False,
     method: bytes | None = None,
     unsigned: bytes = b"",
@@ -143,7 +144,7 @@ def signer_info(
         signed = () if plain else attributes(content, digest)
     covered = set_of(*signed) if signed else content
     certificate = holder.certificate
-    sid = sequence(certificate.issuer.public_bytes(), integer(certificate.serial_number))
+    sid = sequence(certificate.issuer.public_bytes(), integer(serial or certificate.serial_number))
     if key_id:
         own = certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
         sid = element(0x80, own.value.digest)

@@ -14,6 +14,7 @@ from cms_builder import (
     SIGNING_CERTIFICATE,
     SIGNING_CERTIFICATE_V2,
     algorithm,
+    algorithm_of,
     attribute,
     attributes,
     octet_string,
@@ -192,11 +193,16 @@ def test_a_hash_of_the_certificate_must_fit_it() -> None:
 @pytest.mark.parametrize("holder", [ALICE, RSA], ids=["ec", "rsa"])
 def test_sha1_only_where_the_policy_says_legacy(holder: Holder, legacy: bool) -> None:
     """RFC 3261 demands it, RFC 8551 forbids it: a choice, and a note (SMI-29)."""
-    octets = signed_data(signer_info(PART, holder, digest="sha1"), digests=("sha1",))
-    finding, notes = check(octets, holder, legacy=legacy)
-    found = (finding,) if finding else notes
-    assert (finding is None) is legacy
-    assert [one.reason for one in found] == [Reason.WEAK_SIGNATURE]
+    methods = [algorithm_of(holder, "sha1")]
+    if holder is RSA:
+        methods += [algorithm("1.2.840.113549.1.1.5", NULL), algorithm("1.3.14.3.2.29", NULL)]
+    for method in methods:
+        info = signer_info(PART, holder, digest="sha1", method=method)
+        finding, notes = check(signed_data(info, digests=("sha1",)), holder, legacy=legacy)
+        found = (finding,) if finding else notes
+        assert (finding is None) is legacy
+        assert [one.reason for one in found] == [Reason.WEAK_SIGNATURE]
+        assert found[0].detail.startswith("signed with SHA-1, ")
 
 
 def test_other_digests_never() -> None:
@@ -208,7 +214,10 @@ def test_other_digests_never() -> None:
         assert finding.reason is Reason.WEAK_SIGNATURE
     hidden = oid(DIGESTS["sha256"])
     unknown = sign(PART, ALICE).replace(hidden, oid("2.16.840.1.101.3.4.2.9"))
-    assert reason(unknown) is Reason.WEAK_SIGNATURE
+    finding, _ = check(unknown, ALICE)
+    assert finding is not None
+    assert finding.reason is Reason.WEAK_SIGNATURE
+    assert finding.detail.endswith("(2.16.840.1.101.3.4.2.9)")
 
 
 def with_key(key: CertificatePublicKeyTypes, name: str) -> Holder:
@@ -260,6 +269,17 @@ def test_contradicting_algorithms_are_refused() -> None:
         method = algorithm("1.2.840.113549.1.1.10", pss_parameters("sha256", salt=salt))
         octets = signed_data(signer_info(PART, RSA, pss=True, method=method))
         assert reason(octets, RSA) is Reason.WRONG_SIGNATURE
+
+
+@pytest.mark.parametrize("kind", ["p256", "ed25519", "rsa2048"])
+def test_an_algorithm_of_another_kind_or_digest_is_refused(kind: str) -> None:
+    """Even where the signature itself would fit the key (SMI-29)."""
+    holder = SIGNERS[kind]
+    for dotted in ("1.2.840.10045.4.3.4", "1.2.840.113549.1.1.13", "1.2.3"):
+        octets = signed_data(signer_info(PART, holder, method=algorithm(dotted)))
+        finding, _ = check(octets, holder)
+        assert finding is not None
+        assert finding.detail.startswith("the signature's algorithm fits neither")
 
 
 # --- notes

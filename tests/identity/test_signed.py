@@ -195,6 +195,15 @@ def test_parameters_must_be_there_and_fit(value: bytes) -> None:
     assert fault(value, body) is Reason.BAD_SIGNED_BODY
 
 
+def test_another_protocol_is_none_of_ours() -> None:
+    """OpenPGP in both places fits together, and is not S/MIME (SMI-2)."""
+    pgp = "application/pgp-signature"
+    headers = signature_headers(b"Content-Type: " + pgp.encode(), REQUIRED)
+    assert fault(*multipart_signed(PART, CMS, protocol=pgp, headers=headers)) is (
+        Reason.BAD_SIGNED_BODY
+    )
+
+
 def test_the_old_type_is_read_and_noted() -> None:
     """Clients from before RFC 2633 write x-pkcs7-signature in both places (SMI-2)."""
     old = "application/x-pkcs7-signature"
@@ -228,11 +237,22 @@ def test_a_content_inside_must_be_the_content_outside() -> None:
         ("sha-256", "sha256", None),
         ("SHA256", "sha256", None),
         ("sha1", "sha1", None),
+        ("sha-1", "sha1", None),
+        ("sha-384", "sha384", None),
+        ("SHA384", "sha384", None),
         ("sha-512", "sha512", None),
+        ("sha512", "sha512", None),
+        ("sha-224", "sha256", Reason.MICALG),
+        ("sha-256", "sha512", Reason.MICALG),
+        ("sha256", "sha512", Reason.MICALG),
+        ("sha-384", "sha256", Reason.MICALG),
+        ("sha384", "sha256", Reason.MICALG),
+        ("sha-1", "sha256", Reason.MICALG),
         ("sha-512", "sha256", Reason.MICALG),
+        ("sha512", "sha256", Reason.MICALG),
         ("sha1", "sha256", Reason.MICALG),
         ("md5", "sha256", Reason.MICALG),
-        ('"sha-512, sha-256"', "sha256", None),
+        ('"sha-512 ,\t sha-256 "', "sha256", None),
         ('"sha-512,sha1"', "sha256", Reason.MICALG),
         ("sha3-256", "sha256", None),
         ("unknown", "sha256", None),
@@ -254,7 +274,13 @@ def test_broken_signatures_are_faults_not_absences() -> None:
         assert found.fault.reason in (Reason.BAD_CMS, Reason.BAD_SIGNED_BODY)
         assert found.cms is None
     for cms in (b"", CMS):
-        assert fault(OPAQUE, cms) in (Reason.BAD_CMS, Reason.BAD_SIGNED_BODY)
+        opaque = as_part(OPAQUE, cms, b"Content-Disposition: aib\r\n")
+        found = only(MIXED, mixed(SDP, opaque))
+        assert found.fault is not None
+        assert found.fault.reason in (Reason.BAD_CMS, Reason.BAD_SIGNED_BODY)
+        assert found == Signed(
+            b"", 0, 0, None, None, found.fault, (), True, b"", b"application/pkcs7-mime", b"aib"
+        )
 
 
 def test_a_body_that_cannot_be_cut_is_a_fault_where_a_signature_is_meant() -> None:
@@ -266,6 +292,8 @@ def test_a_body_that_cannot_be_cut_is_a_fault_where_a_signature_is_meant() -> No
     assert fault(MIXED, inner) is Reason.BAD_MULTIPART
     assert fault(b"multipart/signed;;", b"") is Reason.BAD_CONTENT_TYPE
     assert find_signed(MIXED, b"--mix\r\nno signature at all") == ()
+    opaque = b"--mix\r\nContent-Type: application/pkcs7-mime\r\n"
+    assert fault(MIXED, opaque) is Reason.BAD_MULTIPART
 
 
 def test_signatures_are_bounded() -> None:
@@ -300,6 +328,11 @@ def test_nesting_is_bounded() -> None:
         (b"application/pkcs7-mime; smime-type=authEnveloped-data", b"", True),
         (b"application/pkcs7-mime; smime-type=compressed-data", b"", True),
         (b"application/x-pkcs7-mime", ENCRYPTED, True),
+        (
+            b"application/pkcs7-mime; smime-type=certs-only",
+            signed_data(certificates=(ALICE.der,)),
+            False,
+        ),
         (b"application/pkcs7-mime", b"broken", True),
         (b"application/pkcs7-mime; smime-type=signed-data", ENCRYPTED, True),
         (OPAQUE, sign(PART, ALICE, opaque=True), False),

@@ -36,6 +36,8 @@ from cms_builder import (
     signer_info,
     utc_time,
 )
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -141,7 +143,8 @@ def test_every_value_of_a_repeated_attribute_is_kept() -> None:
 
 def test_hashes_of_the_certificate_are_read() -> None:
     """RFC 5035: SHA-1 in the old form, any digest in the new, SHA-256 unsaid (SMI-27)."""
-    old = attribute(SIGNING_CERTIFICATE, sequence(sequence(sequence(octet_string(b"a" * 20)))))
+    first, second = sequence(octet_string(b"a" * 20)), sequence(octet_string(b"i" * 20))
+    old = attribute(SIGNING_CERTIFICATE, sequence(sequence(first, second)))
     unsaid = sequence(sequence(sequence(octet_string(b"b" * 32))))
     said = sequence(
         sequence(
@@ -264,7 +267,15 @@ def test_numbers_are_bounded() -> None:
     assert refusal(more) is Reason.BAD_CMS
     extra = [attribute("1.2.3", integer(n)) for n in range(MAX_ATTRIBUTES)]
     assert refusal(with_attributes(*extra)) is Reason.BAD_CMS
+    assert len(signed(signed_data(info, digests=["sha256"] * 8)).digests) == 8
     assert refusal(signed_data(info, digests=["sha256"] * 9)) is Reason.BAD_CMS
+
+
+def test_the_whole_is_bounded() -> None:
+    """No more than a datagram, however well formed (SMI-20)."""
+    room = MAX_OCTETS - len(sign(b"x" * 60000, ALICE, opaque=True)) + 60000
+    assert len(signed(sign(b"x" * (room - 100), ALICE, opaque=True)).signers) == 1
+    assert refusal(sign(b"x" * (room + 100), ALICE, opaque=True)) is Reason.BAD_CMS
 
 
 def test_odd_versions_serials_and_algorithms_are_refused() -> None:
@@ -273,10 +284,44 @@ def test_odd_versions_serials_and_algorithms_are_refused() -> None:
     assert refusal(signed_data(signer_info(PART, ALICE), version=0)) is Reason.BAD_CMS
     long = algorithm("1.2.3", octet_string(b"x" * 300))
     assert refusal(signed_data(signer_info(PART, ALICE, method=long))) is Reason.BAD_CMS
-    serial = integer(ALICE.certificate.serial_number)
-    huge = signer_info(PART, ALICE).replace(serial, integer(1 << 600))
-    inner = huge[2 + (huge[1] & 0x7F if huge[1] & 0x80 else 0) :]
-    assert refusal(signed_data(sequence(inner))) is Reason.BAD_CMS
+    for bits, expected in ((511, True), (512, False), (600, False)):
+        info = signer_info(PART, ALICE, serial=1 << bits)
+        if expected:
+            assert signed(signed_data(info)).signers[0].serial == 1 << bits
+        else:
+            assert refusal(signed_data(info)) is Reason.BAD_CMS
+
+
+def test_empty_attributes_are_refused() -> None:
+    """They would make a signature without attributes look like one with them (SMI-23)."""
+    info = signer_info(PART, ALICE, plain=True)
+    method = algorithm(DIGESTS["sha256"])
+    at = info.index(method) + len(method)
+    body = info[2 + (info[1] & 0x7F if info[1] & 0x80 else 0) :]
+    at -= len(info) - len(body)
+    assert refusal(signed_data(sequence(body[:at], b"\xa0\x00", body[at:]))) is Reason.BAD_CMS
+    assert signed(signed_data(sequence(body))).signers[0].signed == b""
+
+
+@pytest.mark.parametrize("letters", [10, 60])
+@pytest.mark.parametrize("units", [0, 1, 5])
+def test_signed_attributes_are_cut_behind_a_long_name(letters: int, units: int) -> None:
+    """Issuers of all lengths, whose header has two, three and four octets (SMI-25)."""
+    names = [x509.NameAttribute(x509.NameOID.COMMON_NAME, "n" * letters)]
+    names += [x509.NameAttribute(x509.NameOID.ORGANIZATIONAL_UNIT_NAME, "u" * 60)] * units
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name(names))
+        .issuer_name(x509.Name(names))
+        .public_key(ALICE.key.public_key())
+        .serial_number(7)
+        .not_valid_before(ALICE.certificate.not_valid_before_utc)
+        .not_valid_after(ALICE.certificate.not_valid_after_utc)
+        .sign(ALICE.key, hashes.SHA256())
+    )
+    signer = signed(sign(PART, Holder(certificate, ALICE.key))).signers[0]
+    assert signer.signed == set_of(*attributes(PART))
+    assert signer.issuer == x509.Name(names).public_bytes()
 
 
 START = bytes.fromhex("308006092a864886f70d010702a0803080020101")
