@@ -101,6 +101,8 @@ class Verifiers:
             remember_s=trust.remember_s,
             spcs=frozenset(code.encode() for code in trust.spc),
             fetch=trust.fetch != "never",
+            require_mky=trust.require_mky,
+            spcs_for_uris=trust.spc_for_uris,
             fetch_private=trust.fetch == "any",
         )
         for url, file in trust.certs:

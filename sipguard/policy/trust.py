@@ -73,6 +73,7 @@ class StirTrust(NamedTuple):
     within_s: float = 2.0
     certs: tuple[tuple[str, TrustFile], ...] = ()  # by URL
     spc: frozenset[str] = frozenset()
+    spc_for_uris: bool = False  # these codes speak for callers named by a URI, too (STI-16)
     require_mky: bool = False  # where the session description has a fingerprint (STI-13)
     codes: str = "identity"
 

@@ -114,6 +114,7 @@ class TrustLines:
             within_s=float(given.seconds("within", 2, MAX_WITHIN_S)),
             certs=tuple(self._files.by_url(given.files("certs"))),
             spc=self._codes(given),
+            spc_for_uris=given.has("spc-for-uris"),
             require_mky=given.has("require-mky"),
             codes=given.word("codes", "identity"),
         )
@@ -131,6 +132,9 @@ class TrustLines:
         """Return the service provider codes of ``spc { 1234 ... }``."""
         value = given.value("spc")
         if value is None:
+            if given.has("spc-for-uris"):
+                at = given.options["spc-for-uris"].name.at
+                raise Wrong(at, "spc-for-uris without spc: no code is named", "add spc { 1234 }")
             return frozenset()
         hint = "write spc { 1234 }"
         find = self._names

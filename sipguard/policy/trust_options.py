@@ -27,6 +27,7 @@ OPTIONS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
         "fetch-ca": _FILES,
         "within": _DURATION,
         "spc": _SET,
+        "spc-for-uris": (),
         "require-mky": (),
     },
     "digest": {"ha1": _FILES, "min": ("sha-256",), "auth-int": (), "strict-nonce": ()},

@@ -2,8 +2,8 @@
 
 import pytest
 from authority import NOW_S, Holder, issue
+from passports import ALICE, IAT, PROVIDER, URL, identity, invite, keyed
 from passports import CA as STI
-from passports import IAT, URL, identity, invite
 from signed_messages import (
     SDP,
     SRC,
@@ -320,3 +320,36 @@ def test_an_encrypted_body_is_never_silent(trust: str) -> None:
     decision = gate.judge(raw_message((kind, bytes.fromhex("3080060960864886f70d010703a0800000"))))
     assert (decision.judgement.rule, decision.judgement.status) == ("opaque", 488)
     assert decision.judgement.reason is Reason.ENCRYPTED_BODY
+
+
+URI_CLAIMS = identity(ALICE, "")
+SIGNED_BY_CARRIER = invite(URI_CLAIMS, from_="<sip:alice@a.example>", to="<sip:bob@b.example>")
+
+
+@pytest.mark.parametrize(
+    ("words", "octets", "reason"),
+    [
+        ("", invite(identity(), sdp=keyed()), None),
+        ("require-mky", invite(identity(), sdp=keyed()), Reason.PASSPORT_KEY),
+        ("spc { 1234 }", SIGNED_BY_CARRIER, Reason.NO_AUTHORITY),
+        ("spc { 1234 } spc-for-uris", SIGNED_BY_CARRIER, None),
+        ("spc { 5678 } spc-for-uris", SIGNED_BY_CARRIER, Reason.NO_AUTHORITY),
+    ],
+)
+def test_words_of_trust_stir_reach_the_verifier(
+    words: str, octets: bytes, reason: Reason | None
+) -> None:
+    """STI-13: a key that must be signed; STI-16: whose codes speak for addresses, too."""
+    rules = """
+default drop
+chain request
+  proven  accept  if stir.valid
+  wrong   drop    if stir.failed
+"""
+    gate = Gate(policy(rules, f'trust stir ca "sti.pem" {words}\n'))
+    gate.guard.credentials.put(URL, PROVIDER.pem, NOW_S + 600)
+    decision = gate.judge(octets)
+    if reason is None:
+        assert decision.judgement.rule == "proven"
+    else:
+        assert decision.judgement.reason is reason

@@ -81,11 +81,13 @@ def test_trust_stir_is_read() -> None:
     """Every option reaches the policy; a file named after a URL is that URL's certificate."""
     trust = stir(
         'trust stir ca "ca" max-age 30s remember 10m fetch any fetch-ca "ca.pem" within 3s '
-        'certs "urls" spc { 1234 567A } crl "crl.pem" codes strict require-mky'
+        'certs "urls" spc { 1234 567A } spc-for-uris crl "crl.pem" codes strict '
+        "require-mky"
     )
     assert (trust.max_age_s, trust.remember_s, trust.within_s) == (30, 600, 3.0)
     assert (trust.fetch, trust.codes, trust.crl_hard) == ("any", "strict", False)
     assert trust.require_mky
+    assert trust.spc_for_uris
     assert [file.octets for file in trust.fetch_ca] == [PEM]
     assert [(url, file.octets) for url, file in trust.certs] == [(URL, PEM)]
     assert trust.spc == {"1234", "567A"}
@@ -144,6 +146,7 @@ TOLD = [
     ('trust stir ca "ca.pem" spc { 12-34 }', "30: 12-34 is no service provider code (write spc"),
     ('trust stir ca "ca.pem" spc {}', "24: spc holds 1 to 1000 codes (write spc { 1234 }, or"),
     ('trust stir ca "ca.pem" spc 1234', "28: unknown set 1234 (a value that is no set stands"),
+    ('trust stir ca "ca.pem" spc-for-uris', "24: spc-for-uris without spc: no code is named"),
     ('trust stir ca "ca.pem" certs "nowhere"', "30: cannot read nowhere: No such file"),
     ("trust digest min md5", "18: min is sha-256, not md5"),
     ('trust digest ha1 "no"', "18: cannot read no: No such file or directory"),
