@@ -54,16 +54,28 @@ def key_named(name: str, kind: str = "p256") -> PrivateKey:
 
 
 def make_authority(
-    name: str, issuer: Holder | None = None, *, path_length: int | None = None, kind: str = "p256"
+    name: str,
+    issuer: Holder | None = None,
+    *,
+    path_length: int | None = None,
+    kind: str = "p256",
+    from_s: float = NOW_S - 30 * DAY_S,
+    until_s: float = NOW_S + 300 * DAY_S,
+    purposes: Sequence[x509.ObjectIdentifier] = (),
+    extensions: Sequence[tuple[x509.ExtensionType, bool]] = (),
 ) -> Holder:
     """Return a root, or an intermediate below *issuer*."""
     return issue(
         name,
         issuer,
         kind=kind,
+        from_s=from_s,
+        until_s=until_s,
+        purposes=purposes,
         extensions=(
             (x509.BasicConstraints(ca=True, path_length=path_length), True),
-            (_usage(key_cert_sign=True, crl_sign=True), True),
+            (usage(key_cert_sign=True, crl_sign=True), True),
+            *extensions,
         ),
     )
 
@@ -123,12 +135,56 @@ def issue_user(issuer: Holder, address: str = "alice@example.com", kind: str = "
         uris=(f"sip:{address}",),
         kind=kind,
         purposes=(ExtendedKeyUsageOID.EMAIL_PROTECTION, SIP_DOMAIN),
-        extensions=((_usage(digital_signature=True), True),),
+        extensions=((usage(digital_signature=True), True),),
     )
 
 
-def revoke(issuer: Holder, *holders: Holder, until_s: float = NOW_S + DAY_S) -> bytes:
-    """Return a revocation list in PEM."""
+def forge_key(holder: Holder, issuer: Holder, spki: bytes) -> bytes:
+    """Return *holder*'s certificate in DER with another public key (DER), signed by *issuer*."""
+    tbs = holder.certificate.tbs_certificate_bytes
+    old = holder.certificate.public_key().public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    head = 2 + (tbs[1] & 0x7F if tbs[1] & 0x80 else 0)
+    return sign_der(tlv(0x30, tbs[head:].replace(old, spki)), issuer)
+
+
+def sign_der(tbs: bytes, issuer: Holder) -> bytes:
+    """Return a certificate in DER around any to-be-signed part; *issuer*'s key is P-256."""
+    assert isinstance(issuer.key, ec.EllipticCurvePrivateKey)
+    signature = issuer.key.sign(tbs, ec.ECDSA(hashes.SHA256()))
+    algorithm = bytes.fromhex("300a06082a8648ce3d040302")  # ecdsa-with-SHA256
+    return tlv(0x30, tbs + algorithm + tlv(0x03, b"\0" + signature))
+
+
+def rsa_spki(modulus: int, exponent: int) -> bytes:
+    """Return an RSA public key in DER that no library would make."""
+    numbers = tlv(0x30, _integer(modulus) + _integer(exponent))
+    algorithm = bytes.fromhex("300d06092a864886f70d0101010500")
+    return tlv(0x30, algorithm + tlv(0x03, b"\0" + numbers))
+
+
+def tlv(tag: int, contents: bytes) -> bytes:
+    """Return one value in DER."""
+    length = len(contents)
+    if length < 0x80:
+        return bytes((tag, length)) + contents
+    octets = length.to_bytes((length.bit_length() + 7) // 8, "big")
+    return bytes((tag, 0x80 | len(octets))) + octets + contents
+
+
+def _integer(value: int) -> bytes:
+    return tlv(0x02, value.to_bytes(value.bit_length() // 8 + 1, "big"))
+
+
+def revoke(
+    issuer: Holder,
+    *holders: Holder,
+    until_s: float = NOW_S + DAY_S,
+    key: PrivateKey | None = None,
+    extensions: Sequence[tuple[x509.ExtensionType, bool]] = (),
+) -> bytes:
+    """Return a revocation list in PEM; *key* signs instead of the issuer's."""
     builder = (
         x509.CertificateRevocationListBuilder()
         .issuer_name(issuer.certificate.subject)
@@ -142,7 +198,11 @@ def revoke(issuer: Holder, *holders: Holder, until_s: float = NOW_S + DAY_S) -> 
             .revocation_date(_utc(NOW_S - DAY_S))
             .build()
         )
-    signed = builder.sign(issuer.key, hashes.SHA256())
+    for extension, critical in extensions:
+        builder = builder.add_extension(extension, critical)
+    key = key or issuer.key
+    plain = isinstance(key, ed25519.Ed25519PrivateKey)
+    signed = builder.sign(key, None if plain else hashes.SHA256())
     return signed.public_bytes(serialization.Encoding.PEM)
 
 
@@ -150,13 +210,19 @@ def _utc(seconds: float) -> datetime.datetime:
     return datetime.datetime.fromtimestamp(seconds, datetime.UTC)
 
 
-def _usage(
-    *, digital_signature: bool = False, key_cert_sign: bool = False, crl_sign: bool = False
+def usage(
+    *,
+    digital_signature: bool = False,
+    content_commitment: bool = False,
+    key_encipherment: bool = False,
+    key_cert_sign: bool = False,
+    crl_sign: bool = False,
 ) -> x509.KeyUsage:
+    """Return a key usage with exactly these bits."""
     return x509.KeyUsage(
         digital_signature=digital_signature,
-        content_commitment=False,
-        key_encipherment=False,
+        content_commitment=content_commitment,
+        key_encipherment=key_encipherment,
         data_encipherment=False,
         key_agreement=False,
         key_cert_sign=key_cert_sign,

@@ -18,7 +18,7 @@ from cryptography.x509.oid import SignatureAlgorithmOID
 from sipguard.errors import HostileInput
 from sipguard.identity.names import MAX_NAMES, Names, names_in, user_key
 from sipguard.identity.shown import shown
-from sipguard.reason import Reason
+from sipguard.reason import Finding, Reason
 
 PublicKey = CertificatePublicKeyTypes
 
@@ -76,6 +76,7 @@ class Certificate:
     ``issuer`` and ``subject`` are DER Names, to be compared octet by octet: real
     authorities copy their own subject. ``key_id`` is the subject key identifier and
     ``authority_key_id`` the one that it names for its issuer, ``b""`` where absent.
+    ``named`` is what a record shows: ``sip:alice@example.com``, ``example.com``, or the subject.
     ``weakness`` says in words why its key must not be used, ``""`` if it may;
     ``public_key`` is None where the key cannot be read at all. ``digest`` is ``sha-2``,
     ``sha-1`` or ``other``: what its issuer signed with. ``usage`` and ``purposes`` are
@@ -127,7 +128,7 @@ class Certificate:
         names = self._read_extensions(read)
         self.users: Final = names.users
         self.domains: Final = names.domains
-        self.named: Final = _name_shown(names, self.subject)
+        self.named: Final = self._name_shown()
 
     def _read_extensions(self, read: x509.Certificate) -> Names:
         alternatives: list[x509.GeneralName] | None = None
@@ -161,6 +162,14 @@ class Certificate:
         elif extension.oid == ENHANCED_CLAIM_CONSTRAINTS:
             self.enhanced_claim_constraints = extension.value
 
+    def _name_shown(self) -> bytes:
+        if self.users:
+            user, host = self.users[0]
+            return b"sip:" + user + b"@" + host
+        if self.domains and not self.is_authority:
+            return self.domains[0]
+        return name_text(self.subject).encode()
+
     @property
     def title(self) -> str:
         """What a sentence calls it: its first name, or its subject; printable."""
@@ -181,6 +190,21 @@ class Certificate:
     def speaks_for_domain(self, host: bytes) -> bool:
         """True where it names exactly this host, never a part of it (CERT-5, CERT-6)."""
         return host.lower() in self.domains
+
+    def why_not_user(self, user: bytes, host: bytes) -> Finding | None:
+        """Return None where it speaks for this user, else both sides in words (CERT-4)."""
+        if self.speaks_for_user(user, host):
+            return None
+        asked = shown(user + b"@" + host)
+        detail = f"the certificate speaks for {self.title}, not for {asked}"
+        return Finding(Reason.WRONG_SIGNER, detail, self.named[:128])
+
+    def why_not_domain(self, host: bytes) -> Finding | None:
+        """Return None where it speaks for this domain, else both sides in words (CERT-6)."""
+        if self.speaks_for_domain(host):
+            return None
+        detail = f"the certificate speaks for {self.title}, not for {shown(host)}"
+        return Finding(Reason.WRONG_DOMAIN, detail, self.named[:128])
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Certificate) and self.der == other.der
@@ -299,10 +323,3 @@ def name_text(name: bytes) -> str:
         return shown(x509.Name.from_bytes(name).rfc4514_string().encode()) or "no name"
     except UNREADABLE:
         return "an unreadable name"
-
-
-def _name_shown(names: Names, subject: bytes) -> bytes:
-    if names.users:
-        user, host = names.users[0]
-        return b"sip:" + user + b"@" + host
-    return names.domains[0] if names.domains else name_text(subject).encode()

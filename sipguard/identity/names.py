@@ -43,7 +43,8 @@ def user_key(user: bytes, host: bytes) -> User:
 def names_in(alternatives: Iterable[x509.GeneralName] | None, common_name: str) -> Names:
     """Return the names; *alternatives* is None where the extension is absent altogether."""
     if alternatives is None:
-        return Names(domains=tuple(_domains((common_name,))))
+        # "Alice" is no domain, though a host might be called so.
+        return Names(domains=tuple(n for n in _domains((common_name,)) if b"." in n))
     users: list[User] = []
     domains: list[bytes] = []
     dns: list[str] = []

@@ -118,14 +118,14 @@ class Revocations:
                 return Finding(
                     Reason.CERTIFICATE_REVOKED,
                     f"the certificate of {certificate.title} was revoked by {issuer.title}",
-                    certificate.named,
+                    certificate.named[:128],
                 )
             if self.hard and not any(one.is_fresh(utc_s) for one in lists):
                 stale = "only an outdated" if lists else "no usable"
                 return Finding(
                     Reason.CRL_UNUSABLE,
                     f"{stale} revocation list of {issuer.title}, and the policy requires one",
-                    certificate.named,
+                    certificate.named[:128],
                 )
         return None
 

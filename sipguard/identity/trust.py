@@ -126,7 +126,8 @@ class Store:
             return refused
         found = self._find_path(leaf, attached, utc_s, purpose)
         if isinstance(found, Finding):
-            _remember(self._refused, slot, found, MAX_REFUSED)
+            if found.reason is not Reason.CERTIFICATE_NOT_YET:  # time heals that
+                _remember(self._refused, slot, found, MAX_REFUSED)
         else:
             good = _Trusted(found, *self._lifetime(found, utc_s))
             _remember(self._trusted, (leaf.der, purpose.value), good, MAX_TRUSTED)
@@ -149,7 +150,7 @@ class Store:
     def _find_path(
         self, leaf: Certificate, attached: Sequence[bytes], utc_s: float, purpose: Purpose
     ) -> Path | Finding:
-        refusal = _unfit(leaf, purpose) or self._self_signed(leaf)
+        refusal = self._self_signed(leaf) or _unfit(leaf, purpose)
         if refusal is not None:
             return refusal
         search = Search(self._anchors, self._middles, attached)
@@ -207,7 +208,9 @@ class Store:
 
 
 def _finding(reason: Reason, certificate: Certificate, words: str) -> Finding:
-    return Finding(reason, f"the certificate of {certificate.title} {words}", certificate.named)
+    return Finding(
+        reason, f"the certificate of {certificate.title} {words}", certificate.named[:128]
+    )
 
 
 def _unfit(leaf: Certificate, purpose: Purpose) -> Finding | None:
