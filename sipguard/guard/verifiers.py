@@ -103,7 +103,9 @@ class Verifiers:
             fetch=trust.fetch != "never",
             require_mky=trust.require_mky,
             spcs_for_uris=trust.spc_for_uris,
+            asserted=trust.asserted,
             fetch_private=trust.fetch == "any",
+            country=trust.country.encode(),
         )
         for url, file in trust.certs:
             remembered.credentials.add_offline(url, file.octets)

@@ -7,6 +7,7 @@ them; it never takes a claim for the truth.
 import re
 from typing import Final, NamedTuple
 
+from sipguard.identity.numbering import Numbering
 from sipguard.identity.passport_claims import MediaKey
 from sipguard.identity.telephone import Party, party_of
 from sipguard.wire.fields import Address
@@ -37,8 +38,17 @@ class Signalling(NamedTuple):
     display: str
 
 
-def read_signalling(message: Message, ids: Ids, *, asserted: bool) -> Signalling:
-    """Return what a request says; *asserted* lets P-Asserted-Identity stand before From."""
+def read_signalling(
+    message: Message, ids: Ids, *, asserted: bool, numbering: Numbering | None = None
+) -> Signalling:
+    """Return what a request says.
+
+    Args:
+        message: The request.
+        ids: Of the message.
+        asserted: P-Asserted-Identity stands before From (STI-6).
+        numbering: Of the country whose national numbers become international (STI-7).
+    """
     callers: tuple[Address, ...] = ()
     header = b"p-asserted-identity"
     if asserted:
@@ -47,10 +57,10 @@ def read_signalling(message: Message, ids: Ids, *, asserted: bool) -> Signalling
         callers, header = (ids.from_,), b"from"
     target = message.request_uri
     return Signalling(
-        callers=tuple([party_of(address.uri) for address in callers]),
+        callers=tuple([party_of(address.uri, numbering) for address in callers]),
         caller_header=header,
-        callee=party_of(ids.to.uri),
-        target=party_of(target) if target is not None else Party(),
+        callee=party_of(ids.to.uri, numbering),
+        target=party_of(target, numbering) if target is not None else Party(),
         has_date=message.header(b"date") is not None,
         date_s=message.date_s,
         keys=media_keys(message.sdp_bodies),

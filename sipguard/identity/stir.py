@@ -15,6 +15,7 @@ from sipguard.identity.authority import Trusted
 from sipguard.identity.credentials import Credentials
 from sipguard.identity.diversion import find_chain, nested_identities
 from sipguard.identity.judged import Judged
+from sipguard.identity.numbering import numbering_of
 from sipguard.identity.passport_memory import PassportMemory
 from sipguard.identity.profiles import DIVERSIONS
 from sipguard.identity.signalling import read_signalling
@@ -45,6 +46,8 @@ class StirSettings(NamedTuple):
         asserted: Let P-Asserted-Identity stand before From (inside a trust domain; STI-6).
         spcs_for_uris: The codes in ``spcs`` speak for callers named by a URI as well.
         fetch_private: URLs may lead to addresses of our own network.
+        country: The code of the country that national numbers are of (``49``); empty: numbers
+            are compared as they are written (STI-7).
     """
 
     max_age_s: int = 60
@@ -55,6 +58,7 @@ class StirSettings(NamedTuple):
     asserted: bool = False
     spcs_for_uris: bool = False
     fetch_private: bool = False
+    country: bytes = b""
 
 
 class Stir:
@@ -68,6 +72,7 @@ class Stir:
         memory: PassportMemory | None = None,
     ) -> None:
         self._settings: Final = settings
+        self._numbering: Final = numbering_of(settings.country)
         self.memory: Final = memory or PassportMemory(settings.remember_s)
         demands = Demands(
             settings.max_age_s,
@@ -115,7 +120,9 @@ class Stir:
             ids,
             packet,
             now,
-            read_signalling(message, ids, asserted=self._settings.asserted),
+            read_signalling(
+                message, ids, asserted=self._settings.asserted, numbering=self._numbering
+            ),
             any(identity.ppt in DIVERSIONS for identity, _ in identities),
             retry,
             in_dialog,

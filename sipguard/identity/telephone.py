@@ -1,23 +1,25 @@
 """Who a URI names: a telephone number or an address, in one spelling (RFC 8224 section 8).
 
-STI-7 and STI-8. National numbers are not turned into international ones: what
-a leading zero means is local knowledge that this room does not have.
+STI-7 and STI-8. What a leading zero means is local knowledge: national numbers
+become international ones where the policy names the country, and only there.
 """
 
 import re
 from typing import Final, NamedTuple
 
 from sipguard.errors import HostileInput
+from sipguard.identity.numbering import Numbering
 from sipguard.identity.shown import shown
 from sipguard.reason import Reason
 from sipguard.wire.uri import Uri, parse_uri
 
 MAX_NUMBER_OCTETS: Final = 32  # E.164 has 15 digits; service codes in front may be longer
 
-_SEPARATORS: Final = b"-.()"
+_SEPARATORS: Final = b"-.() "
 _NUMBER: Final = re.compile(rb"\+?([0-9#*]{1,32})")
 _DIALABLE: Final = re.compile(rb"\+?[0-9]{1,32}")
 _ESCAPED: Final = re.compile(rb"%([0-9A-Fa-f]{2})")
+_CONTEXT: Final = re.compile(rb";phone-context=([^;]*)", re.IGNORECASE)
 _UNRESERVED: Final = re.compile(rb"[A-Za-z0-9\-_.!~*'()]")
 
 
@@ -45,9 +47,9 @@ class Party(NamedTuple):
         return bool(claimed.uri) and claimed.uri == self.uri
 
 
-def party_of(uri: Uri) -> Party:
-    """Return the party that a URI in the signalling names."""
-    number = number_of(uri)
+def party_of(uri: Uri, numbering: Numbering | None = None) -> Party:
+    """Return the party that a URI in the signalling names; for *numbering* see ``number_of``."""
+    number = number_of(uri, numbering)
     if number and (uri.scheme == b"tel" or _says_phone(uri)):
         # RFC 8224 section 8.1: a number is signed as a number; a domain alone has no
         # authority over it.
@@ -55,28 +57,40 @@ def party_of(uri: Uri) -> Party:
     return Party(number, canonical_uri(uri), uri.host)
 
 
-def number_of(uri: Uri) -> bytes:
+def number_of(uri: Uri, numbering: Numbering | None = None) -> bytes:
     """Return the canonical number of a URI: digits, ``#`` and ``*``; ``b""`` if it has none.
 
     A ``tel`` URI and ``user=phone`` name one by themselves; another SIP URI does
     where its user part can be dialed: all digits, perhaps behind a plus.
+
+    Args:
+        uri: Of the signalling.
+        numbering: Of the country whose national numbers become international; it has no
+            say over a number that gives its own context (RFC 3966 section 5.1.5).
     """
+    if numbering is not None and not _is_dialed_in(uri, numbering.code):
+        numbering = None
     if uri.scheme == b"tel":
-        return canonical_number(uri.user)
+        return canonical_number(uri.user, numbering)
     if uri.scheme not in (b"sip", b"sips"):
         return b""
     if _says_phone(uri):
-        return canonical_number(_unescaped(uri.user.partition(b";")[0]))
+        return canonical_number(_unescaped(uri.user.partition(b";")[0]), numbering)
     user = uri.user
     if user.startswith(b"+"):
         user = user.translate(None, _SEPARATORS)
-    return canonical_number(user) if _DIALABLE.fullmatch(user) else b""
+    return canonical_number(user, numbering) if _DIALABLE.fullmatch(user) else b""
 
 
-def canonical_number(text: bytes) -> bytes:
+def canonical_number(text: bytes, numbering: Numbering | None = None) -> bytes:
     """Return ``tn-spec``: digits, ``#``, ``*``, no plus, no separators; ``b""`` if it is none."""
-    found = _NUMBER.fullmatch(text.translate(None, _SEPARATORS))
-    return found[1] if found else b""
+    text = text.translate(None, _SEPARATORS)
+    found = _NUMBER.fullmatch(text)
+    if found is None:
+        return b""
+    if numbering is None:
+        return found[1]
+    return numbering.international(found[1], has_plus=text.startswith(b"+"))
 
 
 def canonical_uri(uri: Uri) -> bytes:
@@ -119,6 +133,15 @@ def read_claimed_number(text: str) -> Party:
 
 def _says_phone(uri: Uri) -> bool:
     return (uri.param(b"user") or b"").lower() == b"phone"
+
+
+def _is_dialed_in(uri: Uri, code: bytes) -> bool:
+    """Tell whether a number without a plus may be one of this country."""
+    context = uri.param(b"phone-context")
+    if context is None:
+        found = _CONTEXT.search(uri.user)
+        context = found[1] if found else None
+    return context is None or context == b"+" + code
 
 
 def _unescaped(text: bytes) -> bytes:

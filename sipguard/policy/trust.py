@@ -76,6 +76,8 @@ class StirTrust(NamedTuple):
     spc_for_uris: bool = False  # these codes speak for callers named by a URI, too (STI-16)
     require_mky: bool = False  # where the session description has a fingerprint (STI-13)
     codes: str = "identity"
+    country: str = ""  # whose national numbers are meant where one is dialed (STI-7)
+    asserted: bool = False  # P-Asserted-Identity stands before From (STI-6)
 
 
 class DigestTrust(NamedTuple):

@@ -1,5 +1,6 @@
 """``trust`` lines to values: every option within its bounds, every file read."""
 
+import re
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final, NamedTuple
@@ -26,6 +27,11 @@ MAX_REMEMBER_S: Final = 7 * 86400
 MAX_WITHIN_S: Final = 30  # a caller's INVITE gives up after 32 s (timer B)
 MAX_CODES: Final = 1000
 MAX_CODE_CHARACTERS: Final = 16
+# The codes that are given out, or may be (ITU-T E.164): none begins another.
+_COUNTRY: Final = re.compile(
+    r"1|7|2[07]|3[0-469]|4[013-9]|5[1-8]|6[0-6]|8[1246]|9[0-58]"
+    r"|(?:2[1-689]|3[578]|42|5[09]|6[7-9]|8[03578]|9[679])[0-9]"
+)
 
 # Makes a set of addresses of what a policy names; the text is what an error calls it.
 Addresses = Callable[[str, Word | Braced], AddressSet]
@@ -117,6 +123,8 @@ class TrustLines:
             spc_for_uris=given.has("spc-for-uris"),
             require_mky=given.has("require-mky"),
             codes=given.word("codes", "identity"),
+            country=_country(given),
+            asserted=given.has("asserted"),
         )
 
     def _check_never(self, given: Given) -> None:
@@ -172,6 +180,25 @@ class TrustLines:
             at = given.options["crl-required"].name.at
             raise Wrong(at, "crl-required without crl: nothing would be valid", 'add crl "FILE"')
         return tuple(self._files.each(given.files("crl"), REVOCATIONS))
+
+
+def _country(given: Given) -> str:
+    """Return the digits of ``country 49``, or nothing.
+
+    Raises:
+        Wrong: no country has this code.
+    """
+    value = given.value("country")
+    if not isinstance(value, Word):
+        return ""
+    if _COUNTRY.fullmatch(value.text):
+        return value.text
+    bare = value.text.lstrip("+0")
+    begin = _COUNTRY.match(bare)
+    hint = "write its digits alone, as in country 49"
+    if begin is not None and (begin[0] == bare or bare.isdigit()):
+        hint = f"did you mean country {begin[0]}?"
+    raise Wrong(value.at, f"{value.text} is no country code", hint)
 
 
 def _ages(given: Given, default_s: int) -> tuple[int, int]:

@@ -6,10 +6,12 @@ from sipguard.policy.literals import parse_duration, show_duration
 from sipguard.policy.problems import Wrong, one_of, suggest
 from sipguard.policy.syntax import Braced, TrustLine, Word
 
-# What an option takes: files, a duration, a set, one of some words, or nothing.
+# What an option takes: files, a duration, a set, a code, one of some words, or nothing.
 _FILES: Final = ("a file",)
 _DURATION: Final = ("a duration",)
 _SET: Final = ("a set",)
+_COUNTRY: Final = ("a country code",)
+_ANY_WORD: Final = (_DURATION, _COUNTRY)
 _SHARED: Final[dict[str, tuple[str, ...]]] = {
     "ca": _FILES,
     "certs": _FILES,
@@ -29,6 +31,8 @@ OPTIONS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
         "spc": _SET,
         "spc-for-uris": (),
         "require-mky": (),
+        "country": _COUNTRY,
+        "asserted": (),
     },
     "digest": {"ha1": _FILES, "min": ("sha-256",), "auth-int": (), "strict-nonce": ()},
 }
@@ -132,7 +136,7 @@ def _take(option: Word, takes: tuple[str, ...], left: list[Word | Braced]) -> Va
             raise Wrong(value.at, f"{option.text} needs a set, by name or in braces")
     elif isinstance(value, Braced):
         raise Wrong(value.at, f"{option.text} needs {one_of(takes)}, not braces")
-    elif takes != _DURATION and value.text not in takes:
+    elif takes not in _ANY_WORD and value.text not in takes:
         hint = suggest(value.text, takes)
         raise Wrong(value.at, f"{option.text} is {one_of(takes)}, not {value.text}", hint)
     return (value,)

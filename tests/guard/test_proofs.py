@@ -2,7 +2,7 @@
 
 import pytest
 from authority import NOW_S, Holder, issue
-from passports import ALICE, IAT, PROVIDER, URL, identity, invite, keyed
+from passports import ALICE, CALLER, IAT, PROVIDER, URL, identity, invite, keyed
 from passports import CA as STI
 from signed_messages import (
     SDP,
@@ -323,6 +323,12 @@ def test_an_encrypted_body_is_never_silent(trust: str) -> None:
 
 
 URI_CLAIMS = identity(ALICE, "")
+NATIONAL = invite(identity(), from_="<sip:2025550100@a.example>")
+ASSERTED = invite(
+    identity(),
+    from_="<sip:anonymous@anonymous.invalid>",
+    headers=[f"P-Asserted-Identity: <tel:+{CALLER}>"],
+)
 SIGNED_BY_CARRIER = invite(URI_CLAIMS, from_="<sip:alice@a.example>", to="<sip:bob@b.example>")
 
 
@@ -334,12 +340,16 @@ SIGNED_BY_CARRIER = invite(URI_CLAIMS, from_="<sip:alice@a.example>", to="<sip:b
         ("spc { 1234 }", SIGNED_BY_CARRIER, Reason.NO_AUTHORITY),
         ("spc { 1234 } spc-for-uris", SIGNED_BY_CARRIER, None),
         ("spc { 5678 } spc-for-uris", SIGNED_BY_CARRIER, Reason.NO_AUTHORITY),
+        ("", NATIONAL, Reason.PASSPORT_ORIG),
+        ("country 1", NATIONAL, None),
+        ("", ASSERTED, Reason.PASSPORT_ORIG),
+        ("asserted", ASSERTED, None),
     ],
 )
 def test_words_of_trust_stir_reach_the_verifier(
     words: str, octets: bytes, reason: Reason | None
 ) -> None:
-    """STI-13: a key that must be signed; STI-16: whose codes speak for addresses, too."""
+    """STI-6, STI-7: who is meant; STI-13: what must be signed; STI-16: whose codes count."""
     rules = """
 default drop
 chain request

@@ -261,6 +261,26 @@ def test_sti_6_an_asserted_identity_counts_where_the_policy_says_so() -> None:
     assert b"from" not in evidence.covers
 
 
+NATIONAL = "<sip:2025550100@a.example>", "<sip:01112025550123@b.example;user=phone>"
+
+
+@pytest.mark.parametrize("value", [identity(), compact()])
+def test_sti_7_national_numbers_count_where_the_policy_names_the_country(value: str) -> None:
+    """From and To as a trunk dials them, the token as E.164; without the country they differ."""
+    request = invite(value, from_=NATIONAL[0], to=NATIONAL[1])
+    assert judged(request).state is State.FAILED
+    evidence = judged(request, StirSettings(country=b"1"))
+    assert (evidence.state, evidence.orig) == (State.VALID, CALLER.encode())
+    assert judged(request, StirSettings(country=b"49")).state is State.FAILED
+
+
+def test_sti_7_the_token_itself_is_never_read_as_national() -> None:
+    """A signer has authority over E.164 numbers; what he writes is what he signs."""
+    payload = changed(SHAKEN, orig={"tn": CALLER[1:]})
+    request = invite(identity(payload), from_=NATIONAL[0])
+    assert failure(request, StirSettings(country=b"1")) is Reason.PASSPORT_ORIG
+
+
 @pytest.mark.parametrize(
     ("from_", "to"),
     [

@@ -240,6 +240,20 @@ def test_sti_40_the_last_diversion_is_the_one_that_no_other_continues() -> None:
     assert judged(invite(*values, to=f"<{target(THIRD)}>")).state is State.VALID
 
 
+def test_sti_40_sti_7_the_diverted_to_may_be_dialed_as_a_national_number() -> None:
+    """The Request-URI is read as From and To are."""
+    chains = {URL: PROVIDER.pem, OTHER_URL: DIVERTER.pem}
+    octets = invite(
+        identity(changed(SHAKEN, dest={"tn": [FIRST]})),
+        diverted(FIRST, SECOND),
+        to=f"<{target(FIRST)}>",
+        uri=f"sip:{SECOND[1:]}@gw.example",
+    )
+    assert Bench(None, chains).examine(octets).covers == (b"from", b"to", b"date")
+    evidence = Bench(StirSettings(country=b"1"), chains).examine(octets)
+    assert b"request-uri" in evidence.covers
+
+
 def test_sti_40_a_diversion_from_nowhere_spoils_its_chain() -> None:
     """Somebody says he sent the call to the second callee, and nobody had sent it to him."""
     base = identity(changed(SHAKEN, dest={"tn": [FIRST, SECOND]}))

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sipguard.errors import HostileInput
+from sipguard.identity.numbering import numbering_of
 from sipguard.identity.telephone import (
     Party,
     canonical_number,
@@ -25,6 +26,7 @@ NUMBERS = {
     "sip:+1-202-555-0100@a.example;user=PHONE": "12025550100",
     "sip:+12025550100;phone-context=+1@a.example;user=phone": "12025550100",
     "sip:*72%23@a.example;user=phone": "*72#",
+    "sip:+49%2030%20123@a.example;user=phone": "4930123",
     "sip:+12025550100@a.example": "12025550100",
     "sip:12025550100@a.example": "12025550100",
     "sip:911@a.example": "911",
@@ -102,3 +104,70 @@ def test_canonical_number_is_total_and_stable(octets: bytes) -> None:
     """What is canonical stays as it is."""
     number = canonical_number(octets)
     assert canonical_number(number) == number
+
+
+DIALED = [
+    ("49", "tel:+49-30-123456", "4930123456"),
+    ("49", "sip:030123456@a.example", "4930123456"),
+    ("49", "sip:0049301234@a.example", "49301234"),
+    ("49", "sip:493012345@a.example", "493012345"),
+    ("49", "sip:+0049301234@a.example", "49301234"),  # seen on trunks; no code begins with 0
+    ("49", "sip:+12025550100@a.example", "12025550100"),
+    ("49", "sip:001-202-5550100@a.example;user=phone", "12025550100"),
+    ("49", "sip:110@a.example", "110"),
+    ("49", "sip:0@a.example", "0"),
+    ("49", "sip:000123@a.example", "000123"),
+    ("49", "sip:*21*030123%23@a.example;user=phone", "*21*030123#"),
+    ("49", "sip:01234567890123456@a.example", "01234567890123456"),  # more than E.164 has
+    ("49", "sip:alice@a.example", ""),
+    ("49", "tel:030123;phone-context=+43", "030123"),
+    ("49", "tel:030123;phone-context=+49", "4930123"),
+    ("49", "tel:030123;phone-context=pbx.example", "030123"),
+    ("49", "sip:030123;phone-context=+43@a.example;user=phone", "030123"),
+    ("49", "tel:+4330123;phone-context=+43", "4330123"),
+    ("1", "sip:2025550100@a.example", "12025550100"),
+    ("1", "sip:12025550100@a.example", "12025550100"),
+    ("1", "sip:01149301234@a.example", "49301234"),
+    ("1", "sip:0049301234@a.example", "0049301234"),
+    ("1", "sip:5550100@a.example", "5550100"),
+    ("1", "sip:+4930123456@a.example", "4930123456"),  # ten digits, and not of this plan
+    ("39", "sip:0612345678@a.example", "390612345678"),
+    ("39", "sip:0049301234@a.example", "49301234"),
+    ("34", "sip:612345678@a.example", "34612345678"),
+    ("36", "sip:0612345678@a.example", "3612345678"),
+    ("36", "sip:012345678@a.example", "012345678"),
+    ("7", "sip:84951234567@a.example", "84951234567"),  # Moscow, or Japan without a plus
+    ("81", "sip:01049301234@a.example", "49301234"),
+    ("82", "sip:00149301234@a.example", "00149301234"),
+]
+
+
+@pytest.mark.parametrize(("country", "uri", "number"), DIALED)
+def test_sti_7_a_number_is_read_as_its_country_dials_it(
+    country: str, uri: str, number: str
+) -> None:
+    """To E.164 where that is possible; what could be two things stays as it is written."""
+    assert number_of(parse_uri(uri.encode()), numbering_of(country.encode())) == number.encode()
+
+
+def test_sti_7_without_a_country_numbers_stay_as_they_are_written() -> None:
+    """Nothing is guessed, neither here nor ever in a claim."""
+    assert numbering_of(b"") is None
+    assert number_of(parse_uri(b"sip:030123456@a.example")) == b"030123456"
+    assert read_claimed_number("030123456").number == b"030123456"
+
+
+COUNTRIES = ["1", "7", "30", "34", "36", "39", "44", "49", "61", "81", "225", "351", "375", "692"]
+DIALABLE = st.from_regex(rb"\A\+?(0|00|000|011|06|8)?[0-9*#]{0,34}\Z")
+
+
+@given(st.one_of(DIALABLE, st.binary(max_size=40)), st.sampled_from(COUNTRIES))
+def test_sti_7_international_numbers_are_total_and_stable(octets: bytes, country: str) -> None:
+    """What was made international stays so: with its plus in every country, else in most."""
+    numbering = numbering_of(country.encode())
+    assert numbering is not None
+    number = canonical_number(octets, numbering)
+    assert bool(number) == bool(canonical_number(octets))
+    assert canonical_number(b"+" + number, numbering) == number
+    if numbering.closed is None:
+        assert canonical_number(number, numbering) == number

@@ -82,11 +82,11 @@ def test_trust_stir_is_read() -> None:
     trust = stir(
         'trust stir ca "ca" max-age 30s remember 10m fetch any fetch-ca "ca.pem" within 3s '
         'certs "urls" spc { 1234 567A } spc-for-uris crl "crl.pem" codes strict '
-        "require-mky"
+        "require-mky country 49 asserted"
     )
     assert (trust.max_age_s, trust.remember_s, trust.within_s) == (30, 600, 3.0)
     assert (trust.fetch, trust.codes, trust.crl_hard) == ("any", "strict", False)
-    assert trust.require_mky
+    assert (trust.require_mky, trust.asserted, trust.country) == (True, True, "49")
     assert trust.spc_for_uris
     assert [file.octets for file in trust.fetch_ca] == [PEM]
     assert [(url, file.octets) for url, file in trust.certs] == [(URL, PEM)]
@@ -148,6 +148,15 @@ TOLD = [
     ('trust stir ca "ca.pem" spc 1234', "28: unknown set 1234 (a value that is no set stands"),
     ('trust stir ca "ca.pem" spc-for-uris', "24: spc-for-uris without spc: no code is named"),
     ('trust stir ca "ca.pem" certs "nowhere"', "30: cannot read nowhere: No such file"),
+    ("trust stir country", "12: country needs a country code"),
+    ("trust stir country { 49 }", "22: country needs a country code, not braces"),
+    ('trust stir ca "ca.pem" country +49', "32: +49 is no country code (did you mean country 49?"),
+    ('trust stir ca "ca.pem" country 0044', "32: 0044 is no country code (did you mean country 44"),
+    ('trust stir ca "ca.pem" country 1242', "32: 1242 is no country code (did you mean country 1?"),
+    ('trust stir ca "ca.pem" country 4', "32: 4 is no country code (write its digits alone, as in"),
+    ('trust stir ca "ca.pem" country DE', "32: DE is no country code (write its digits alone, as"),
+    ('trust stir ca "ca.pem" country 0', "32: 0 is no country code (write its digits alone, as in"),
+    ('trust aib ca "ca.pem" asserted', "23: unknown option asserted (there are ca,"),
     ("trust digest min md5", "18: min is sha-256, not md5"),
     ('trust digest ha1 "no"', "18: cannot read no: No such file or directory"),
     ('trust digest ha1 "ha1" "ha1"', "24: ha1 is one file"),
