@@ -48,11 +48,15 @@ statmode_default off
 
 
 class Sipp(Program):
-    """One run of SIPp over one scenario file; exit status 0 means all its calls went as written."""
+    """One run of SIPp over one scenario file; exit status 0 means all its calls went as written.
+
+    *scenario* is one of the demo's by name, or a file of one's own. Its Call-ID is SIPp's own
+    making unless *call_id* says which: signed requests come with theirs.
+    """
 
     def __init__(
         self,
-        scenario: str,
+        scenario: str | Path,
         host: Host,
         work: Path,
         *,
@@ -63,13 +67,15 @@ class Sipp(Program):
         talk_ms: int = 1000,
         media_port: int = 30000,
         timeout_s: int = 20,
+        call_id: str = "%u-%p@%s",
     ) -> None:
         address = host.address(version)
-        argv = ["sipp", "-sf", str(SCENARIOS / f"{scenario}.xml"), "-nostdin"]
+        file = scenario if isinstance(scenario, Path) else SCENARIOS / f"{scenario}.xml"
+        argv = ["sipp", "-sf", str(file), "-nostdin"]
         argv += ["-i", address, "-p", str(SIP_PORT), "-mi", address, "-mp", str(media_port)]
         argv += ["-m", str(calls), "-r", str(per_second), "-d", str(talk_ms), "-s", "bob"]
-        argv += ["-cid_str", "%u-%p@%s", "-timeout", f"{timeout_s}s", "-timeout_error"]
-        self.errors = work / f"sipp-{scenario}-{time.monotonic_ns()}.err"
+        argv += ["-cid_str", call_id, "-timeout", f"{timeout_s}s", "-timeout_error"]
+        self.errors = work / f"sipp-{file.stem}-{time.monotonic_ns()}.err"
         argv += ["-trace_err", "-error_file", str(self.errors)]
         if towards:
             argv.append(f"[{towards}]:{SIP_PORT}" if ":" in towards else f"{towards}:{SIP_PORT}")

@@ -28,11 +28,9 @@ class Authority:
         """Return the message with an AIB of its From, To, Contact, Date, Call-ID and CSeq."""
         return self._sign(message, signer, date)
 
-    def with_passport(self, message: bytes, *, date: str = "") -> bytes:
-        """Return the message with a SHAKEN PASSporT, attestation A."""
-        return self._sign(
-            message, NUMBER[1:], date, "--stir", "--x5u", CERTIFICATE_URL, "--attest=A"
-        )
+    def with_passport(self, message: bytes, *, date: str = "", url: str = CERTIFICATE_URL) -> bytes:
+        """Return the message with a SHAKEN PASSporT, attestation A, its certificate at *url*."""
+        return self._sign(message, NUMBER[1:], date, "--stir", "--x5u", url, "--attest=A")
 
     def with_signed_copy(self, message: bytes) -> bytes:
         """Return the message with a signed copy of itself in its body (RFC 3261 section 23.4)."""
