@@ -294,6 +294,7 @@ def test_what_is_odd_but_clear_is_noted() -> None:
     ):
         finding, notes = check(octets, ALICE)
         assert (finding, [note.reason for note in notes]) == (None, [Reason.CMS_ODD])
+    assert check(signed_data(signer_info(PART, ALICE, key_id=True)), ALICE) == (None, ())
 
 
 # --- no octet can change
