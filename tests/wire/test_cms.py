@@ -346,9 +346,12 @@ BOMBS = {
 @pytest.mark.parametrize("octets", BOMBS.values(), ids=BOMBS.keys())
 def test_bombs_cost_little(octets: bytes) -> None:
     """A whole datagram made to be slow to read is refused at once (SMI-20)."""
-    started = time.perf_counter()
-    assert refusal(octets) is Reason.BAD_CMS
-    assert time.perf_counter() - started < 0.1
+    took_s = []
+    for _ in range(3):
+        started_s = time.process_time()  # what others do on this machine does not count
+        assert refusal(octets) is Reason.BAD_CMS
+        took_s.append(time.process_time() - started_s)
+    assert min(took_s) < 0.05
 
 
 # --- PSS parameters, attribute sets
