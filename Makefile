@@ -21,7 +21,7 @@ help:
 	@echo "make demo    place real calls through a real gateway in network namespaces"
 	@echo "make test    run the whole test suite"
 	@echo "make check   ruff, format check, mypy --strict"
-	@echo "make bench   measure CPU per message, calls/s, latency and memory"
+	@echo "make bench   measure CPU per message, calls/s, latency, memory, and what proofs cost"
 
 $(STAMP): pyproject.toml demo/install.sh
 	@sh demo/install.sh "$(PYTHON)" "$(VENV)" "$(SYSTEM_PACKAGES)"

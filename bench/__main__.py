@@ -8,7 +8,7 @@ import signal
 import sys
 from types import FrameType
 
-from bench import inprocess, kernel
+from bench import flood, identity, inprocess, kernel
 from bench.gateways import kamailio_there, sipguard
 from bench.generator import BUILD, build
 from bench.network import lab
@@ -56,6 +56,8 @@ def _kernel_part(quick: bool, left_out: list[str]) -> list[Figure]:
         calls = kernel.HELD_CALLS // 10 if quick else kernel.HELD_CALLS
         progress(f"setting up {calls:,} calls that stay up")
         figures.append(kernel.hold_calls(variant, max(most, 100) * 0.6, calls))
+        progress("forged signatures beside calls")
+        figures += flood.measure(BUILD / "flood", kernel.state_folder(BUILD), rounds, 2 * seconds)
     return figures + pinholes
 
 
@@ -81,6 +83,7 @@ def main() -> int:
         why = _why_no_kernel() if options.part != "process" else "not asked for"
         if options.part != "kernel":
             figures += inprocess.measure(BUILD, options.quick)
+            figures += identity.measure(BUILD / "identity", options.quick)
         if why:
             figures.append(inprocess.memory(options.quick))  # else the real service shows it
             left_out.append(f"all that goes through the kernel: {why}")

@@ -50,10 +50,10 @@ KAMAILIO = Variant(
 )
 
 
-def sipguard(state: Path) -> Variant:
-    """Return sipguard as an administrator starts it, with thirty rules."""
+def sipguard(state: Path, policy: Path = POLICY) -> Variant:
+    """Return sipguard as an administrator starts it, by default with thirty rules."""
     twistd = Path(sys.executable).with_name("twistd")
-    service = (str(twistd), "-n", "--pidfile=", "sipguard", "--policy", str(POLICY))
+    service = (str(twistd), "-n", "--pidfile=", "sipguard", "--policy", str(policy))
     return Variant("sipguard", command=(*service, "--state-dir", str(state)), queue=True)
 
 

@@ -10,11 +10,20 @@ from typing import NamedTuple
 from bench.network import CALLEE, CALLER, FIRST_CALLEE, FIRST_CALLER, HOSTS, run
 
 SOURCE = Path(__file__).with_name("load.c")
-HEADER = Path(__file__).with_name("messages.h")
+HEADERS = tuple(Path(__file__).with_name(name) for name in ("messages.h", "forged.h"))
 BUILD = Path(__file__).parents[1] / "build" / "bench"
 MESSAGES_PER_CALL = 7
 HELD_MESSAGES_PER_CALL = 5  # a call that stays up has no BYE and no answer to it
 _runs = count(1)
+
+
+class Flood(NamedTuple):
+    """Prepared messages that come beside the calls, from one address or from many in turn."""
+
+    messages: Path  # two octets of length before each
+    rate: float
+    first_source: str
+    sources: int = 1
 
 
 class Load(NamedTuple):
@@ -27,6 +36,7 @@ class Load(NamedTuple):
     hold: bool = False  # leave the calls up
     calls: int = 0  # stop after so many
     proxy: str = ""  # callers send to this address instead of the callee's
+    flood: Flood | None = None
 
 
 class Played(NamedTuple):
@@ -41,6 +51,8 @@ class Played(NamedTuple):
     received: int
     elapsed_s: float
     cpu_s: float
+    forged: int  # of the flood, sent
+    forged_passed: int  # of these, let through
     latency_us: Mapping[str, Mapping[str, float]]
 
     @property
@@ -52,7 +64,7 @@ class Played(NamedTuple):
 def build() -> Path:
     """Compile the generator where its source is newer than the program."""
     program = BUILD / "load"
-    newest_s = max(part.stat().st_mtime for part in (SOURCE, HEADER))
+    newest_s = max(part.stat().st_mtime for part in (SOURCE, *HEADERS))
     if not program.exists() or program.stat().st_mtime < newest_s:
         BUILD.mkdir(parents=True, exist_ok=True)
         run("gcc", "-O2", "-Wall", "-Wextra", "-std=gnu11", "-o", str(program), str(SOURCE))
@@ -74,6 +86,9 @@ def play(load: Load, core: int) -> Played:
     for option, wanted in (("-l", load.timed), ("-k", load.hold)):
         command += [option] if wanted else []
     command += ["-v", load.proxy] if load.proxy else []
+    if load.flood is not None:
+        command += ["-x", str(load.flood.messages), "-y", str(load.flood.rate)]
+        command += ["-u", load.flood.first_source, "-z", str(load.flood.sources)]
     done = subprocess.run(
         command, check=False, capture_output=True, text=True, timeout=load.seconds + 30
     )

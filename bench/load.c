@@ -26,6 +26,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "forged.h"
 #include "messages.h"
 
 enum { BATCH = 32, MESSAGE_OCTETS = 2048, ROWS_OCTETS = 512, RING = 1 << 18, SAMPLES = 1 << 21, SIP_PORT = 5060 };
@@ -78,7 +79,7 @@ static void die(const char *what) {
     exit(1);
 }
 
-static int open_socket(const char *namespace) {
+static int open_socket(const char *namespace, int port) {
     char path[128];
     snprintf(path, sizeof path, "/var/run/netns/%s", namespace);
     int entry = open(path, O_RDONLY | O_CLOEXEC);
@@ -89,7 +90,7 @@ static int open_socket(const char *namespace) {
     setsockopt(descriptor, SOL_SOCKET, SO_RCVBUFFORCE, &room, sizeof room);
     setsockopt(descriptor, SOL_SOCKET, SO_SNDBUFFORCE, &room, sizeof room);
     if (set.stamp) setsockopt(descriptor, SOL_SOCKET, SO_TIMESTAMPNS, &on, sizeof on);
-    struct sockaddr_in any = {.sin_family = AF_INET, .sin_port = htons(SIP_PORT)};
+    struct sockaddr_in any = {.sin_family = AF_INET, .sin_port = htons(port)};
     if (descriptor < 0 || bind(descriptor, (struct sockaddr *)&any, sizeof any)) die("bind");
     return descriptor;
 }
@@ -203,6 +204,10 @@ static void take(const char *message, int octets, const struct sockaddr_in *from
     const char *call_id = memmem(message, octets, "\r\nCall-ID: ", 11);
     if (kind == KINDS || !call_id) return;
     uint32_t number = strtoul(call_id + 11, NULL, 16);
+    if (flood.rate > 0 && number >= FIRST_FORGED) {
+        flood.passed++;
+        return;
+    }
     struct call *call = &calls[number % RING];
     if (!call->live || call->number != number || call->arrived & 1 << kind) return;
     call->arrived |= 1 << kind;
@@ -265,6 +270,11 @@ static void play(double start_s) {
         int over = at_s - start_s >= set.seconds || begun >= set.limit;
         if (over && completed + lost >= begun) return;
         give_up(at_s - GIVE_UP_S);
+        if (flood.rate > 0 && !over) {
+            struct sockaddr_in callee = {.sin_family = AF_INET, .sin_port = htons(SIP_PORT),
+                                         .sin_addr = address_of(CALLEE, flood.sent)};
+            send_flood(at_s - start_s, callee);
+        }
         int room = due(at_s - start_s);
         for (int i = 0; i < room; i++) begin(at_s);
         flush(&outboxes[CALLER]);
@@ -297,10 +307,11 @@ static void report(double start_s) {
     double cpu_s = used.ru_utime.tv_sec + used.ru_stime.tv_sec +
                    (used.ru_utime.tv_usec + used.ru_stime.tv_usec) * 1e-6;
     printf("{\"begun\":%u,\"completed\":%u,\"lost\":%u,\"refused\":%u,\"refused_status\":%u,"
-           "\"sent\":%llu,\"received\":%llu,\"elapsed_s\":%.6f,\"cpu_s\":%.6f",
+           "\"sent\":%llu,\"received\":%llu,\"elapsed_s\":%.6f,\"cpu_s\":%.6f,"
+           "\"forged\":%u,\"forged_passed\":%u",
            begun, completed, lost, refused, refused_status, (unsigned long long)sent_messages,
            (unsigned long long)received_messages, last_end_s > start_s ? last_end_s - start_s : 0,
-           cpu_s);
+           cpu_s, flood.sent, flood.passed);
     if (set.stamp) {
         int total = 0;
         for (int kind = 0; kind < KINDS; kind++) total += sample_count[kind];
@@ -320,14 +331,15 @@ static void usage(void) {
     fprintf(stderr,
             "load CALLER-NETNS CALLEE-NETNS -a CALLER-ADDRESS -b CALLEE-ADDRESS [-n ADDRESSES]\n"
             "     [-v PROXY-ADDRESS] [-t SECONDS] [-c CALLS] [-r CALLS-PER-SECOND | -w IN-FLIGHT]\n"
-            "     [-f FIRST-CALL-NUMBER] [-s SALT] [-l: time messages] [-k: keep calls up]\n");
+            "     [-f FIRST-CALL-NUMBER] [-s SALT] [-l: time messages] [-k: keep calls up]\n"
+            "     [-x MESSAGES-FILE -y FORGED-PER-SECOND -u FIRST-SOURCE -z SOURCES]\n");
     exit(2);
 }
 
 int main(int argc, char **argv) {
     if (argc < 3) usage();
     optind = 3;
-    for (int option; (option = getopt(argc, argv, "a:b:n:v:t:c:r:w:f:s:lk")) > 0;) switch (option) {
+    for (int option; (option = getopt(argc, argv, "a:b:n:v:t:c:r:w:f:s:x:y:u:z:lk")) > 0;) switch (option) {
         case 'a': if (!inet_aton(optarg, &set.caller)) usage(); break;
         case 'b': if (!inet_aton(optarg, &set.callee)) usage(); break;
         case 'v': if (!inet_aton(optarg, &set.via)) usage(); break;
@@ -338,11 +350,16 @@ int main(int argc, char **argv) {
         case 'w': set.in_flight = atoi(optarg); break;
         case 'f': set.first = strtoul(optarg, NULL, 10); break;
         case 's': salt = strtoul(optarg, NULL, 10); break;
+        case 'x': if (!read_flood(optarg)) die(optarg); break;
+        case 'y': flood.rate = atof(optarg); break;
+        case 'u': if (!inet_aton(optarg, &flood.first)) usage(); break;
+        case 'z': flood.sources = strtoul(optarg, NULL, 10); break;
         case 'l': set.stamp = 1; break;
         case 'k': set.hold = 1; break;
         default: usage();
         }
     if (!set.caller.s_addr || !set.callee.s_addr) usage();
+    if (flood.rate > 0 && (!flood.next || !flood.first.s_addr || !flood.sources)) usage();
     if (address_count < 1 || address_count > MAX_ADDRESSES) usage();
     for (uint32_t i = 0; i < 2 * address_count; i++) {
         struct in_addr address = address_of(i % 2, i / 2);
@@ -350,8 +367,9 @@ int main(int argc, char **argv) {
     }
     for (int kind = 0; set.stamp && kind < KINDS; kind++)
         if (!(samples[kind] = malloc(SAMPLES * sizeof(float)))) die("memory");
-    outboxes[CALLER].descriptor = open_socket(argv[1]);
-    outboxes[CALLEE].descriptor = open_socket(argv[2]);
+    outboxes[CALLER].descriptor = open_socket(argv[1], SIP_PORT);
+    if (flood.rate > 0) flood.descriptor = open_socket(argv[1], FLOOD_PORT);
+    outboxes[CALLEE].descriptor = open_socket(argv[2], SIP_PORT);
     next_number = oldest_number = set.first;
     double start_s = now_s();
     play(start_s);

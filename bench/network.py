@@ -13,6 +13,8 @@ CALLER, GATEWAY, CALLEE = "sgb-caller", "sgb-gateway", "sgb-callee"
 CALLER_LINK, CALLEE_LINK = "sgb-in", "sgb-out"  # the gateway's interfaces
 CALLER_SIDE, CALLEE_SIDE = "198.18.1.1", "198.19.1.1"  # the gateway's addresses
 FIRST_CALLER, FIRST_CALLEE = "198.18.1.2", "198.19.1.2"
+# Whoever floods has all of these, behind the callers' link.
+FIRST_ATTACKER, ATTACKERS, ATTACKERS_NET = "198.18.64.1", 4096, "198.18.64.0/18"
 HOSTS = 8  # addresses on each side, so that 100,000 calls have media ports of their own
 
 
@@ -64,6 +66,8 @@ def lab() -> Iterator[None]:
         run(*within(GATEWAY, "sysctl", "-qw", "net.ipv4.ip_forward=1"))
         _link(CALLER, CALLER_LINK, CALLER_SIDE, FIRST_CALLER)
         _link(CALLEE, CALLEE_LINK, CALLEE_SIDE, FIRST_CALLEE)
+        run("ip", "-n", CALLER, "route", "add", "local", ATTACKERS_NET, "dev", "lo")
+        run("ip", "-n", GATEWAY, "route", "add", ATTACKERS_NET, "via", FIRST_CALLER)
         yield
     finally:
         _delete()
