@@ -50,6 +50,7 @@ FIRST_LIMIT: Final = 15.0
 MEMORY_LIMIT_MB: Final = 300.0
 PAUSE_LIMIT_MS: Final = 5.0
 ENTRIES: Final = 1_000_000
+FILLING: Final = 300_000  # more than any memory of proofs keeps
 CALLER: Final = bytes((198, 18, 64, 1))
 CALLEE: Final = bytes((198, 19, 1, 2))
 _TURNS: Final = 12
@@ -224,8 +225,8 @@ def _hostile_figure(folder: Path) -> Figure:
 def _memory_figures(quick: bool) -> list[Figure]:
     """Ask processes of their own what the memories take when full, and how long they stop."""
     figures = []
-    entries = ENTRIES // 10 if quick else ENTRIES
-    for kind in ("requests", "proofs"):
+    for kind, most in (("requests", ENTRIES), ("proofs", FILLING)):
+        entries = most // 10 if quick else most
         progress(f"replay memory of {kind}")
         command = [sys.executable, "-P", "-m", "bench.replays", kind, str(entries)]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
