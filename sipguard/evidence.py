@@ -23,10 +23,12 @@ class Evidence:
     facts that change nothing, such as a certificate near its end. ``covers``
     names what the signature speaks for: lower-case header names, ``sdp`` and
     ``body``. ``attest`` and ``orig`` are the PASSporT's, empty elsewhere.
+    ``failures`` tell which of several Identity headers failed and why, each by
+    its token in compact form, or ``b""`` where it could not be read.
     Texts are the peer's octets: only a face may show them, escaped.
     """
 
-    __slots__ = ("attest", "covers", "finding", "notes", "orig", "signer", "state")
+    __slots__ = ("attest", "covers", "failures", "finding", "notes", "orig", "signer", "state")
 
     def __init__(
         self,
@@ -38,6 +40,7 @@ class Evidence:
         covers: tuple[bytes, ...] = (),
         attest: bytes = b"",
         orig: bytes = b"",
+        failures: tuple[tuple[bytes, Finding], ...] = (),
     ) -> None:
         self.state = state
         self.finding = finding
@@ -46,6 +49,7 @@ class Evidence:
         self.covers = covers
         self.attest = attest
         self.orig = orig
+        self.failures = failures
 
     def __repr__(self) -> str:
         return f"Evidence({self.state.value}, {self.finding!r}, signer={self.signer!r})"

@@ -82,9 +82,19 @@ class Refuser:
         return any(compare_digest(ids.to_tag, _tag(key, ids)) for key in self._keys)
 
     def refuse(
-        self, message: Message, ids: Ids, packet: Packet, status: int, phrase: str, now: Moment
+        self,
+        message: Message,
+        ids: Ids,
+        packet: Packet,
+        status: int,
+        phrase: str,
+        now: Moment,
+        told: bytes = b"",
     ) -> Reply | None:
         """Return our response to a request, or ``None`` where the rules forbid one.
+
+        *told* are header lines that say more, each with its CRLF; left out, all of
+        them, where the response would grow too large.
 
         None for ACK and CANCEL (RSP-1), for a ``maddr`` (RSP-5), for streams,
         for many Vias, and where the response would be larger than the request,
@@ -98,7 +108,8 @@ class Refuser:
         if len(message.vias) > MAX_VIAS or not _is_unicast(packet.dst):
             return None
         head = self._head(message, ids, packet, status, phrase, now, vias)
-        for extra in (EXTRAS.get(status, b""), b""):
+        usual = EXTRAS.get(status, b"")
+        for extra in (usual + told, usual, b""):
             octets = head + extra + b"Content-Length: 0\r\n\r\n"
             if len(octets) <= len(message.raw):
                 return Reply(octets, Endpoint(packet.dst, packet.dport), _destination(ids, packet))

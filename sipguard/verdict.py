@@ -187,11 +187,11 @@ class Judgement:
             self.phrase, self.octets, log, self.alarm, self.shadow,
         )  # fmt: skip
 
-    def answered(self, status: int) -> "Judgement":
-        """Return the same with the status code of its response."""
+    def answered(self, status: int, phrase: str) -> "Judgement":
+        """Return the same with the status code and the phrase of its response."""
         return Judgement(
             self.action, self.reason, self.rule, self.place, self.detail, status,
-            self.phrase, self.octets, self.log, self.alarm, self.shadow,
+            phrase, self.octets, self.log, self.alarm, self.shadow,
         )  # fmt: skip
 
 

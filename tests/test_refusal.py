@@ -27,10 +27,11 @@ def refuse(
     transport: str = "udp",
     now: Moment = NOON,
     secret: bytes = b"secret",
+    told: bytes = b"",
 ) -> Reply | None:
     message, ids = read(raw)
     way = packet(raw, source, destination, sport=sport, transport=transport)
-    return Refuser(secret).refuse(message, ids, way, status, phrase, now)
+    return Refuser(secret).refuse(message, ids, way, status, phrase, now, told)
 
 
 def lines(reply: Reply | None) -> list[bytes]:
@@ -60,6 +61,18 @@ def test_every_refusal_reads_as_strict_sip(status: int) -> None:
     assert (message.status, message.body) == (status, b"")
     assert message.reason_phrase == PHRASES[status].encode()
     assert EXTRAS.get(status, b"") in reply.octets
+
+
+def test_what_else_is_told_stays_out_where_it_makes_the_response_too_large() -> None:
+    """RSP-6: the usual header goes last, and none of this is worth an amplification."""
+    raw = request("INVITE", branch="x", headers=PADDING)
+    whole = refuse(raw, 503, told=b"Reason: STIR ;cause=438\r\n")
+    assert whole is not None
+    assert b"\r\nRetry-After: 5\r\nReason: STIR ;cause=438\r\nContent-Length: 0" in whole.octets
+    less = refuse(raw, 503, told=b"Reason: %b\r\n" % (b"x" * 400))
+    assert less is not None
+    assert b"Reason" not in less.octets
+    assert b"Retry-After" in less.octets
 
 
 def test_the_policys_phrase_is_used() -> None:

@@ -46,8 +46,8 @@ class Conclusion:
     ) -> Decision:
         """Refuse a message: reply if the rules allow one, let it pass in shadow mode."""
         shadow = self._rooms.policy.mode == "shadow"
-        if judgement.action is _REJECT and not judgement.status:
-            judgement = judgement.answered(self._rooms.verifiers.status_of(judgement.reason))
+        if judgement.action is _REJECT:
+            judgement = self._answered(judgement)
         effects: tuple[Effect, ...] = ()
         if judgement.action is _REJECT:
             reply = self._reply(case, judgement)
@@ -122,9 +122,22 @@ class Conclusion:
             )
         )
 
+    def _answered(self, judgement: Judgement) -> Judgement:
+        """Settle code and phrase, where the rule gives none."""
+        codes, reason = self._rooms.verifiers.codes, judgement.reason
+        status = judgement.status or codes.status_of(reason)
+        phrase = judgement.phrase or codes.phrase_of(reason, status)
+        if status == judgement.status and phrase == judgement.phrase:
+            return judgement
+        return judgement.answered(status, phrase)
+
     def _reply(self, case: Case, judgement: Judgement) -> Reply | None:
+        told = b""
+        for kind, evidence in case.subject.proofs.asked:
+            if kind == "stir" and evidence.failures:
+                told = self._rooms.verifiers.codes.reasons_of(evidence, judgement)
         return self._rooms.refuser.refuse(
-            case.message, case.ids, case.packet, judgement.status, judgement.phrase, case.now
+            case.message, case.ids, case.packet, judgement.status, judgement.phrase, case.now, told
         )
 
     def _may_reply(self, packet: Packet) -> bool:

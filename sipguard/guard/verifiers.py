@@ -1,9 +1,10 @@
 """The rooms of identity, set up as a policy says; what they remember outlives the policy."""
 
 from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import TypeVar
 
 from sipguard.errors import PolicyError, Problem
+from sipguard.guard.codes import Codes
 from sipguard.identity.aib import Aib, AibSettings
 from sipguard.identity.aib_memory import AibMemory
 from sipguard.identity.credentials import Credentials
@@ -16,12 +17,6 @@ from sipguard.identity.trust import Store
 from sipguard.moment import Moment
 from sipguard.policy.rules import Policy
 from sipguard.policy.trust import AibTrust, StirTrust, TrustFile
-from sipguard.reason import Reason
-
-# Codes of RFC 8224 mean the Identity header; for an AIB they are by analogy, and a choice.
-_FAMILY: Final = frozenset({428, 436, 437, 438})
-_IDENTITY: Final = frozenset({"AIB", "SMI", "CERT", "STI"})
-_STALE: Final = frozenset({Reason.AIB_STALE, Reason.PASSPORT_STALE})
 
 Material = TypeVar("Material")
 
@@ -59,7 +54,7 @@ class Verifiers:
         self.bodies: SignedBodies | None = None
         self.stir: Stir | None = None
         self.is_relay: Callable[[bytes], bool] = _nobody
-        self._codes = {"AIB": "strict", "STI": "identity"}
+        self.codes = Codes()
         problems: list[Problem] = []
         if policy.aib is not None:
             self._trust_users(policy.aib, remembered, problems)
@@ -68,21 +63,10 @@ class Verifiers:
         if problems:
             raise PolicyError(tuple(problems))
 
-    def status_of(self, reason: Reason) -> int:
-        """Return what a plain ``reject`` answers (AIB-15; RFC 8224 section 6.2.2)."""
-        room = reason.rule.partition("-")[0]
-        codes = self._codes["STI" if room == "STI" else "AIB"]
-        status = reason.status
-        if room in _IDENTITY and codes == "strict" and status in _FAMILY:
-            return 403
-        if room in _IDENTITY and codes == "identity" and status == 403:
-            return 403 if reason in _STALE else 438
-        return status or 403
-
     def _trust_users(
         self, trust: AibTrust, remembered: Remembered, problems: list[Problem]
     ) -> None:
-        self._codes["AIB"] = trust.codes
+        self.codes.aib = trust.codes
         store = _store(trust, trust.certs, problems)
         settings = AibSettings(
             trust.max_age_s, trust.remember_s, trust.legacy_sha1, trust.domain_signers
@@ -94,7 +78,7 @@ class Verifiers:
     def _trust_carriers(
         self, trust: StirTrust, remembered: Remembered, problems: list[Problem]
     ) -> None:
-        self._codes["STI"] = trust.codes
+        self.codes.stir = trust.codes
         store = _store(trust, (), problems)
         settings = StirSettings(
             max_age_s=trust.max_age_s,

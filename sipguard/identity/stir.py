@@ -25,13 +25,17 @@ from sipguard.moment import Moment
 from sipguard.reason import Finding, Reason
 from sipguard.wire.message import Ids, Message
 from sipguard.wire.packet import Packet
-from sipguard.wire.passport import Identity, parse_identity
+from sipguard.wire.passport import Identity, encode_segment, parse_identity
 from sipguard.wire.reader import split_list
 
 MAX_IDENTITIES: Final = 10  # headers and tokens inside them; each may cost a verification
 MAX_WANTED: Final = 4  # URLs that one packet may make us fetch
 MAX_NOTES: Final = 16
+MAX_NAMED_OCTETS: Final = 132  # of a signature that a response repeats; r and s of P-521
 MAX_COMMAS: Final = 64  # in one header; cutting at more costs time and finds no PASSporT
+
+# Of several Identity headers those that failed: the token in compact form, and why (STI-19).
+Failures = tuple[tuple[bytes, Finding], ...]
 
 
 class StirSettings(NamedTuple):
@@ -128,13 +132,14 @@ class Stir:
             in_dialog,
         )
         judged = [self._verifier.judge(one, case, nested=nested) for one, nested in identities]
+        failures = _failures(identities, judged, refused) if len(values) > 1 else ()
         judged += refused
         chain, broken = _follow(judged, case)
         valid = [one for one in judged if _stands_alone(one)]
         if chain and chain[-1] not in valid:
             valid.append(chain[-1])
         if not valid:
-            return self._refuse(judged, broken, patient=patient)
+            return self._refuse(judged, broken, failures, patient=patient)
         for one in {id(one): one for one in (*valid, *chain)}.values():
             self._remember(one, case)
         return _proven(valid, chain, judged, broken)
@@ -151,15 +156,16 @@ class Stir:
             one.key, one.claims.iat, fresh_until_s, case.ids, case.packet, case.now
         )
 
-    def _refuse(self, judged: list[Judged], broken: Finding | None, *, patient: bool) -> Evidence:
+    def _refuse(
+        self, judged: list[Judged], broken: Finding | None, failures: Failures, *, patient: bool
+    ) -> Evidence:
         wanted = tuple(dict.fromkeys(one.wanted for one in judged if one.wanted))[:MAX_WANTED]
         if wanted and patient and self._settings.fetch:
             raise Awaited(wanted)
         state, finding = _weigh(judged, broken)
         notes = [one.finding for one in judged if one.finding is not None]
-        return Evidence(
-            state, finding, notes=tuple(note for note in notes if note != finding)[:MAX_NOTES]
-        )
+        told = tuple(note for note in notes if note != finding)[:MAX_NOTES]
+        return Evidence(state, finding, notes=told, failures=failures)
 
 
 def _weigh(judged: list[Judged], broken: Finding | None) -> tuple[State, Finding]:
@@ -203,6 +209,22 @@ def _read_all(values: list[bytes]) -> tuple[list[tuple[Identity, bool]], list[Ju
         detail = f"more than {MAX_IDENTITIES} PASSporTs; the others were not looked at"
         refused.append(Judged(State.FAILED, Finding(Reason.BAD_PASSPORT, detail)))
     return identities[:MAX_IDENTITIES], refused
+
+
+def _failures(
+    identities: list[tuple[Identity, bool]], judged: list[Judged], refused: list[Judged]
+) -> Failures:
+    """Return what to tell of each header; what is only ignored has not failed (STI-22)."""
+    failures: list[tuple[bytes, Finding]] = []
+    for (identity, nested), one in zip(identities, judged, strict=True):
+        if nested or one.finding is None or one.state not in (State.FAILED, State.UNKNOWN):
+            continue
+        signature = identity.signature
+        is_short = 0 < len(signature) <= MAX_NAMED_OCTETS
+        failures.append((b".." + encode_segment(signature) if is_short else b"", one.finding))
+    unread = [one for one in refused if one.state is State.FAILED]
+    failures += [(b"", one.finding) for one in unread if one.finding is not None]
+    return tuple(failures)
 
 
 def _follow(judged: list[Judged], case: Case) -> tuple[tuple[Judged, ...], Finding | None]:
