@@ -262,11 +262,12 @@ class _Attributes:
         self.signing_time_s: float | None = None
         self.signer_hashes: list[tuple[bytes, bytes]] = []
 
-    def add_all(self, attributes: list[Attribute]) -> None:
+    def add_all(self, attributes: list[asn1.TLV]) -> None:
         """Take what these attributes say; of a kind not known here, nothing."""
         if not 0 < len(attributes) <= MAX_ATTRIBUTES:
             raise HostileInput(Reason.BAD_CMS, f"{len(attributes)} signed attributes")
-        for attribute in attributes:
+        for element in attributes:
+            attribute = element.parse(Attribute)
             kind = _dotted(attribute.oid)
             if kind in _ATTRIBUTES:
                 self._add(kind, attribute.values.as_list())

@@ -62,12 +62,12 @@ class Attribute:
 
 @asn1.sequence
 class SignerInfo:
-    """One signature (section 5.3)."""
+    """One signature (section 5.3); its attributes are counted before they are read."""
 
     version: int
     sid: IssuerAndSerial | Annotated[bytes, Implicit(0)]
     digest: TLV
-    signed: Annotated[SetOf[Attribute] | None, Implicit(0)]
+    signed: Annotated[SetOf[TLV] | None, Implicit(0)]
     algorithm: TLV
     signature: bytes
     unsigned: Annotated[list[TLV] | None, Implicit(1)]
