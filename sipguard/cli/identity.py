@@ -68,6 +68,9 @@ An AIB signs From, To, Contact, Date, Call-ID and CSeq, not the body: --with-bod
 signs that as well. What is signed is good for as long as the verifier's window
 around Date: ten minutes for an AIB, one for a PASSporT, by default.
 
+A PASSporT names From and To by their digits where they are tel: URIs, user=phone or
+begin with a plus, and with --attest where they can be dialed; else by their address.
+
 examples:
   sipguard identity sign-message invite.txt --key alice.key --cert alice.pem -o signed.txt
   sipguard identity sign-message invite.txt --key 1.key --cert 1.pem --stir \\
@@ -99,6 +102,7 @@ exit status:
 """
 EXIT_UNREADABLE: Final = 2
 _URL: Final = re.compile(r"https?://[!#-;=?-Z_a-z~%\[\]]{1,1000}")  # no quotes, <, > or blanks
+_COUNTRY: Final = re.compile(r"[1-9][0-9]{0,2}")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -170,6 +174,7 @@ def _add_sign(parser: argparse.ArgumentParser) -> None:
     stir.add_argument("--stir", action="store_true", help="an Identity header instead of an AIB")
     stir.add_argument("--x5u", metavar="URL", help="where the certificate can be fetched")
     stir.add_argument("--attest", choices=("A", "B", "C"), default="", help="SHAKEN, with this")
+    _add_country(stir)
     parser.set_defaults(act=_sign)
 
 
@@ -195,8 +200,15 @@ def _add_verify(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--domain-signers", action="store_true", help="let a domain sign for its callers"
     )
+    _add_country(parser)
     parser.add_argument("--json", action="store_true", help="as in a record, for programs")
     parser.set_defaults(act=_verify)
+
+
+def _add_country(parser: "argparse._ActionsContainer") -> None:
+    parser.add_argument(
+        "--country", metavar="CODE", type=_country, default=b"", help="whose numbers 030... are: 49"
+    )
 
 
 def _make_ca(options: argparse.Namespace, screen: Screen) -> int:
@@ -255,7 +267,9 @@ def _sign(options: argparse.Namespace, screen: Screen) -> int:
             raise EdgeError("the Date of the message cannot be read: set one with --date")
         if not _URL.fullmatch(options.x5u):
             raise EdgeError(f"{options.x5u!r} is no URL that an Identity header can name")
-        signed = sign_passport(message, signer, options.x5u, options.attest, date_s)
+        signed = sign_passport(
+            message, signer, options.x5u, options.attest, date_s, options.country
+        )
     else:
         form = Form(options.with_body, options.base64 or options.sipp, options.pss)
         _warn_of_signer(signer, message, screen)
@@ -309,6 +323,7 @@ def _verify(options: argparse.Namespace, screen: Screen) -> int:
         options.x5u_dir,
         options.max_age,
         options.domain_signers,
+        options.country,
     )
     try:
         judged = verify_message(read_octets(options.file), trust, at_s)
@@ -324,6 +339,12 @@ def _verify(options: argparse.Namespace, screen: Screen) -> int:
         for line in tell_proofs({"identity": told}):
             screen.line(line)
     return exit_status(judged)
+
+
+def _country(text: str) -> bytes:
+    if not _COUNTRY.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no country code, such as 49")
+    return text.encode()
 
 
 def _days(text: str) -> int:

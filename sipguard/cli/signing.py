@@ -21,6 +21,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 from sipguard.cli.message_file import MessageFile
 from sipguard.cli.trial_authority import PrivateKey
 from sipguard.errors import EdgeError, HostileInput
+from sipguard.identity.numbering import numbering_of
+from sipguard.identity.telephone import party_of
 from sipguard.wire.sdp import parse_sdp
 from sipguard.wire.uri import Uri
 
@@ -88,7 +90,12 @@ def sign_aib(message: MessageFile, signer: Signer, form: Form) -> MessageFile:
 
 
 def sign_passport(
-    message: MessageFile, signer: Signer, url: str, attest: str, date_s: int
+    message: MessageFile,
+    signer: Signer,
+    url: str,
+    attest: str,
+    date_s: int,
+    country: bytes = b"",
 ) -> MessageFile:
     """Add an Identity header: the base PASSporT, or SHAKEN where *attest* is not empty.
 
@@ -98,6 +105,7 @@ def sign_passport(
         url: Where a verifier finds the certificate; nothing is uploaded.
         attest: ``A``, ``B``, ``C`` or empty.
         date_s: The Date of the message, which becomes ``iat``.
+        country: The code of the country in which From and To are dialed, or empty.
 
     Raises:
         EdgeError: the key cannot sign PASSporTs, or SHAKEN has no numbers to speak of.
@@ -110,7 +118,9 @@ def sign_passport(
     ids = read.ids
     if ids is None or not read.is_request:
         raise EdgeError("an Identity header belongs into a request")
-    caller, callee = _party(ids.from_.uri), _party(ids.to.uri)
+    caller, callee = (
+        _party(address.uri, country, is_number=bool(attest)) for address in (ids.from_, ids.to)
+    )
     header = {"alg": "ES256", "typ": "passport", "x5u": url}
     claims: dict[str, object] = {
         "orig": {caller[0]: caller[1]},
@@ -185,15 +195,15 @@ def _multipart(kind: bytes, parts: Sequence[bytes]) -> tuple[bytes, bytes]:
     return kind + b";boundary=" + boundary, body + b"--" + boundary + b"--\r\n"
 
 
-def _party(uri: Uri) -> tuple[str, str]:
-    """Return ``tn`` and digits, or ``uri`` and the URI, as RFC 8224 section 8 writes them."""
-    user = uri.raw.partition(b":")[2].partition(b";")[0] if uri.scheme == b"tel" else uri.user
-    digits = user.translate(None, b"-.() ")
-    if uri.scheme == b"tel" or uri.param(b"user") == b"phone" or digits.startswith(b"+"):
-        number = digits.removeprefix(b"+")
-        if number and not number.translate(None, b"0123456789*#"):
-            return "tn", number.decode()
-    return "uri", f"{uri.scheme.decode()}:{user.decode().lower()}@{uri.host.decode()}"
+def _party(uri: Uri, country: bytes, *, is_number: bool) -> tuple[str, str]:
+    """Return ``tn`` and digits, or ``uri`` and the URI, as verifiers write them (RFC 8224 s. 8).
+
+    What could be either is a number behind a plus, and where *is_number* says so.
+    """
+    party = party_of(uri, numbering_of(country))
+    if party.number and (is_number or not party.uri or uri.user.startswith(b"+")):
+        return "tn", party.number.decode()
+    return "uri", party.uri.decode()
 
 
 def _fingerprints(bodies: Sequence[bytes]) -> list[dict[str, str]]:

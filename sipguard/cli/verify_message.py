@@ -39,6 +39,7 @@ class Trust(NamedTuple):
     x5u: Path | None = None
     max_age_s: int | None = None
     domain_signers: bool = False
+    country: bytes = b""
 
 
 class Judged(NamedTuple):
@@ -59,7 +60,7 @@ def verify_message(octets: bytes, trust: Trust, now_s: float) -> Judged:
     now = Moment(0.0, now_s)
     way = _packet_of(message, ids, octets)
     aib_settings = AibSettings(domain_signers=trust.domain_signers)
-    stir_settings = StirSettings(fetch=False)
+    stir_settings = StirSettings(fetch=False, country=trust.country)
     if trust.max_age_s is not None:
         aib_settings = aib_settings._replace(max_age_s=trust.max_age_s)
         stir_settings = stir_settings._replace(max_age_s=trust.max_age_s)

@@ -78,7 +78,7 @@ def number_of(uri: Uri, numbering: Numbering | None = None) -> bytes:
         return canonical_number(_unescaped(uri.user.partition(b";")[0]), numbering)
     user = uri.user
     if user.startswith(b"+"):
-        user = user.translate(None, _SEPARATORS)
+        user = _unescaped(user).translate(None, _SEPARATORS)
     return canonical_number(user, numbering) if _DIALABLE.fullmatch(user) else b""
 
 

@@ -168,6 +168,46 @@ class TestPassport:
         assert "  attestation A for 49301234560\n" in out
         assert "AIB: absent" in out
 
+    @pytest.mark.parametrize(
+        ("caller", "words"),
+        [
+            (f"sip:{NUMBER}@example.com", ()),
+            ("sip:+49-30.123(45)60@example.com", ()),
+            ("sip:+49%2030%20123%2045%2060@example.com", ()),
+            ("sip:%2B49%2030%20123-45%2060@example.com;user=phone", ()),
+            ("sip:49301234560@example.com;user=phone", ()),
+            ("sip:49301234560@example.com", ()),
+            ("tel:+49-30-123(45)60", ()),
+            ("sip:0301234560@example.com", ("--country", "49")),
+            ("tel:0049-30-1234560", ("--country", "49")),
+        ],
+    )
+    def test_a_number_is_signed_in_one_spelling(
+        self, identity: Run, trial: Path, invite: Path, caller: str, words: tuple[str, ...]
+    ) -> None:
+        """STI-7: plus, blanks and dashes fall away; a country's own way to dial it, if named."""
+        assert identity("issue", trial, NUMBER, "--x5u", URL)[0] == 0
+        invite.write_text(CALL.replace(f"sip:{NUMBER}@example.com;user=phone", caller))
+        more = ("--stir", "--x5u", URL, "--attest", "A", *words)
+        sign(identity, trial, invite, NUMBER, *more)
+        given = ("--ca", trial / "ca.pem", "--x5u-dir", trial / "x5u", *words)
+        code, out, err = identity("verify-message", invite.parent / "signed.txt", *given)
+        assert code == 0, out + err
+        assert f"attestation A for {NUMBER[1:]}" in out
+
+    def test_what_could_be_an_extension_is_signed_as_an_address(
+        self, identity: Run, trial: Path, invite: Path
+    ) -> None:
+        """Without --attest the domain speaks for ``sip:1001``; no country has the code 0."""
+        assert identity("issue", trial, "example.com", "--stir", "--x5u", URL)[0] == 0
+        invite.write_text(INVITE.replace(ALICE, "1001@Example.com"))
+        sign(identity, trial, invite, "example.com", "--stir", "--x5u", URL)
+        given = ("--ca", trial / "ca.pem", "--x5u-dir", trial / "x5u")
+        code, out, err = identity("verify-message", invite.parent / "signed.txt", *given)
+        assert code == 0, out + err
+        with pytest.raises(SystemExit):
+            identity("verify-message", invite, *given, "--country", "049")
+
     def test_without_its_certificate(self, identity: Run, trial: Path, number: Path) -> None:
         """STI-15: nobody can say, and nothing is fetched."""
         code, out, _ = identity("verify-message", number, "--ca", trial / "ca.pem")
