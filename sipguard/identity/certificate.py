@@ -18,7 +18,7 @@ from cryptography.x509.oid import SignatureAlgorithmOID
 from sipguard.errors import HostileInput
 from sipguard.identity.names import MAX_NAMES, Names, names_in, user_key
 from sipguard.identity.shown import shown
-from sipguard.reason import Finding, Reason
+from sipguard.reason import Reason
 
 PublicKey = CertificatePublicKeyTypes
 
@@ -191,21 +191,6 @@ class Certificate:
         """True where it names exactly this host, never a part of it (CERT-5, CERT-6)."""
         return host.lower() in self.domains
 
-    def why_not_user(self, user: bytes, host: bytes) -> Finding | None:
-        """Return None where it speaks for this user, else both sides in words (CERT-4)."""
-        if self.speaks_for_user(user, host):
-            return None
-        asked = shown(user + b"@" + host)
-        detail = f"the certificate speaks for {self.title}, not for {asked}"
-        return Finding(Reason.WRONG_SIGNER, detail, self.named[:128])
-
-    def why_not_domain(self, host: bytes) -> Finding | None:
-        """Return None where it speaks for this domain, else both sides in words (CERT-6)."""
-        if self.speaks_for_domain(host):
-            return None
-        detail = f"the certificate speaks for {self.title}, not for {shown(host)}"
-        return Finding(Reason.WRONG_DOMAIN, detail, self.named[:128])
-
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Certificate) and self.der == other.der
 
@@ -245,8 +230,19 @@ def _read(der: bytes) -> Certificate:
 _cached_certificate = lru_cache(maxsize=CACHED_CERTIFICATES)(_read)
 
 
+def subject_of(der: bytes) -> bytes:
+    """Return the subject of what may be a certificate, as it stands, without reading the rest.
+
+    ``b""`` where there is none. Only good for telling which certificates are worth reading.
+    """
+    try:
+        return _cut_names(der)[1]
+    except IndexError:
+        return b""
+
+
 def _cut_names(der: bytes) -> tuple[bytes, bytes]:
-    """Return issuer and subject as they stand; *der* is known to be a certificate in DER."""
+    """Return issuer and subject as they stand; IndexError where *der* ends before them."""
     start, _ = _contents(der, 0)  # Certificate
     start, _ = _contents(der, start)  # TBSCertificate
     if der[start] == _VERSION_TAG:

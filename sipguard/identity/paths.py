@@ -6,10 +6,11 @@ a message would hide the good one beside it. The search here tries all, within b
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Final
 
 from sipguard.errors import HostileInput
-from sipguard.identity.certificate import Certificate, read_certificate
+from sipguard.identity.certificate import Certificate, read_certificate, subject_of
 
 Path = tuple[Certificate, ...]
 BySubject = Mapping[bytes, Sequence[Certificate]]
@@ -28,17 +29,6 @@ def by_subject(certificates: Iterable[Certificate]) -> BySubject:
     return dict(found)
 
 
-def readable(attached: Sequence[bytes]) -> list[Certificate]:
-    """Return those attached certificates that can be read; the others help nobody."""
-    found = []
-    for der in attached[:MAX_ATTACHED]:
-        try:
-            found.append(read_certificate(der))
-        except HostileInput:
-            continue
-    return found
-
-
 def may_have_issued(issuer: Certificate, certificate: Certificate) -> bool:
     """True where names and key identifiers fit; the signature is another matter."""
     if issuer.subject != certificate.issuer:
@@ -53,7 +43,9 @@ class Search:
     def __init__(self, anchors: BySubject, known: BySubject, attached: Sequence[bytes]) -> None:
         self._anchors = anchors
         self._known = known
-        self._attached = by_subject(readable(attached))
+        self._attached: defaultdict[bytes, list[bytes]] = defaultdict(list)
+        for der in dict.fromkeys(attached[:MAX_ATTACHED]):
+            self._attached[subject_of(der)].append(der)
         self._steps = MAX_STEPS
 
     def ways(self, path: Path) -> Iterator[Path]:
@@ -80,11 +72,18 @@ class Search:
 
     def _issuers(self, path: Path) -> Iterator[Certificate]:
         last = path[-1]
-        for known in (self._known, self._attached):
-            for issuer in known.get(last.issuer, ()):
-                if self._steps == 0:
-                    return
-                self._steps -= 1
-                # Issuers that certify each other in a ring: nobody comes twice.
-                if issuer not in path and may_have_issued(issuer, last):
-                    yield issuer
+        for issuer in chain(self._known.get(last.issuer, ()), self._read(last.issuer)):
+            if self._steps == 0:
+                return
+            self._steps -= 1
+            # Issuers that certify each other in a ring: nobody comes twice.
+            if issuer not in path and may_have_issued(issuer, last):
+                yield issuer
+
+    def _read(self, subject: bytes) -> Iterator[Certificate]:
+        """Read the attached certificates of this name, and no others: most cost for nothing."""
+        for der in self._attached.get(subject, ()):
+            try:
+                yield read_certificate(der)
+            except HostileInput:
+                continue
