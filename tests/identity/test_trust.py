@@ -176,7 +176,12 @@ class TestRules:
             (usage(crl_sign=True), True),
         )
         half = issue("No Issuer", ROOT, extensions=extensions)
-        assert reason(check(issue_user(half), half)) is Reason.BAD_CHAIN
+        finding = check(issue_user(half), half)
+        assert reason(finding) is Reason.BAD_CHAIN
+        assert finding is not None
+        assert finding.detail.endswith(
+            "CN=No Issuer is not for issuing: its key usage says otherwise"
+        )
 
     @pytest.mark.parametrize(
         ("constraint", "good", "bad"),
