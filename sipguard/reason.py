@@ -195,7 +195,7 @@ class Reason(Enum):
     UNKNOWN_ISSUER = "unknown-issuer", "CERT-1", _N, 437, "No certificate authority that the policy trusts issued it."
     BAD_CHAIN = "bad-chain", "CERT-1", _N, 437, "The certificate chain breaks a rule of RFC 5280."
     CERTIFICATE_REVOKED = "certificate-revoked", "CERT-2", _N, 437, "A certificate was revoked."
-    CRL_UNUSABLE = "crl-unusable", "CERT-2", _N, 0, "The revocation list is too old or cannot be used."
+    CRL_UNUSABLE = "crl-unusable", "CERT-2", _N, 437, "The revocation list is too old or cannot be used."
     WRONG_KEY_USAGE = "wrong-key-usage", "CERT-3", _N, 437, "The certificate may not be used to sign SIP."
     WRONG_SIGNER = "wrong-signer", "CERT-4", _N, 403, "The certificate speaks for somebody else."
     WRONG_DOMAIN = "wrong-domain", "CERT-6", _N, 403, "The certificate speaks for another domain."

@@ -316,6 +316,8 @@ def _common_name(read: x509.Certificate) -> str:
 def name_text(name: bytes) -> str:
     """Return a DER Name as people write it, printable: ``CN=Example Root,O=Example``."""
     try:
-        return shown(x509.Name.from_bytes(name).rfc4514_string().encode()) or "no name"
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a country of three letters, for example
+            return shown(x509.Name.from_bytes(name).rfc4514_string().encode()) or "no name"
     except UNREADABLE:
         return "an unreadable name"

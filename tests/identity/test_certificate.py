@@ -21,7 +21,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sipguard.errors import HostileInput
-from sipguard.identity.certificate import MAX_DER_OCTETS, Certificate, read_certificate, subject_of
+from sipguard.identity.certificate import (
+    MAX_DER_OCTETS,
+    Certificate,
+    name_text,
+    read_certificate,
+    subject_of,
+)
 from sipguard.identity.names import MAX_NAMES
 from sipguard.reason import Reason
 
@@ -252,6 +258,13 @@ class TestBombs:
         assert read_certificate(der).serial == 0
 
 
+def test_an_odd_name_is_shown_without_a_warning() -> None:
+    """A country of three letters makes cryptography warn; pytest makes warnings errors."""
+    name = tlv(0x30, tlv(0x31, tlv(0x30, bytes.fromhex("0603550406") + tlv(0x13, b"DEU"))))
+    assert name_text(name) == "C=DEU"
+    assert name_text(b"\x30\x01") == "an unreadable name"
+
+
 @given(st.binary(max_size=300))
 def test_reading_is_total_on_noise(octets: bytes) -> None:
     """No octets raise anything but HostileInput."""
@@ -286,6 +299,7 @@ def total(octets: bytes) -> None:
         return
     assert isinstance(certificate.weakness, str)
     assert subject_of(octets) == certificate.subject
+    assert name_text(certificate.issuer)
     assert certificate.title.isprintable()
     assert certificate.title.isascii()
     assert not certificate.speaks_for_user(b"nobody", b"example.com")
