@@ -82,12 +82,14 @@ def measure(folder: Path, state: Path, rounds: int, seconds: float) -> list[Figu
         with gateway(variant, GATEWAY_CORE) as running:
             _round(0.5, None)
             for name, flood in floods.items():
+                before_s = running.cpu_s()
                 calls = _round(seconds, flood)
+                busy = (running.cpu_s() - before_s) / seconds
                 found[name].append(calls)
                 progress(
                     f"round {number + 1} of {rounds}: {name}: p50 {calls.p50_us:.0f} us, "
                     f"p99 {calls.p99_us:.0f} us, {calls.lost} calls lost, "
-                    f"{calls.forged_per_s:,.0f} forged/s, {calls.forged_passed} passed, "
+                    f"{busy:.0%} of a core, {calls.forged_per_s:,.0f} forged/s, {calls.forged_passed} passed, "
                     f"{running.dropped()} dropped by the queue"
                 )
                 time.sleep(1.1)  # the budget is one second's

@@ -20,6 +20,7 @@ from bench import hostile
 from bench.report import Figure, progress
 from bench.signers import (
     KINDS,
+    NAMED_CALLER,
     PASSPORT_URL,
     Holder,
     authority,
@@ -51,8 +52,8 @@ MEMORY_LIMIT_MB: Final = 300.0
 PAUSE_LIMIT_MS: Final = 5.0
 ENTRIES: Final = 1_000_000
 FILLING: Final = 300_000  # more than any memory of proofs keeps
-CALLER: Final = bytes((198, 18, 64, 1))
-CALLEE: Final = bytes((198, 19, 1, 2))
+CALLER: Final = NAMED_CALLER.caller_address
+CALLEE: Final = NAMED_CALLER.callee_address
 _TURNS: Final = 12
 _SIGNED: Final = b"a" * 105  # what a signature covers: the signed attributes of CMS have that size
 
@@ -169,8 +170,8 @@ def _aib_figures(kind: str, messages: int, folder: Path) -> list[Figure]:
 
     def judge(number: int) -> None:
         decision = guard.judge(ready[number].packet, now)
-        if decision.action is not Action.ACCEPT:
-            raise RuntimeError(f"a message of the bench is refused: {decision.judgement}")
+        if decision.judgement.rule != "proven":
+            raise RuntimeError(f"a message of the bench is not proven: {decision.judgement}")
 
     spent = _in_turns(kind, judge, messages)
     figures.append(_figure(f"the same through the whole guard, {kind}", spent, None))

@@ -39,13 +39,14 @@ class Sight(Enum):
 @final
 @mypyc_attr(acyclic=True)
 class Leg:
-    """One way on which an accepted request crossed the gateway."""
+    """One way on which an accepted request crossed the gateway, in hashes.
+
+    Texts would be half of what a pending request takes.
+    """
 
     __slots__ = ("branch", "destination", "source", "tail")
 
-    def __init__(
-        self, branch: bytes, tail: tuple[bytes, ...], source: bytes, destination: bytes
-    ) -> None:
+    def __init__(self, branch: int, tail: tuple[int, ...], source: int, destination: int) -> None:
         self.branch = branch
         self.tail = tail  # branches of the lower Vias
         self.source = source
@@ -94,7 +95,8 @@ class Memory:
             return Sight.FRESH, None
         if entry.content != _content_of(message, ids):
             # A back-to-back user agent may keep the Call-ID on its other leg.
-            if any(leg.destination == packet.src for leg in entry.legs):
+            source = _short(packet.src)
+            if any(leg.destination == source for leg in entry.legs):
                 return Sight.FRESH, None
             detail = "same Call-ID, CSeq and method, other From, To, Contact, Date or body"
             return Sight.REPLAY, Finding(Reason.REPLAY, detail)
@@ -105,7 +107,7 @@ class Memory:
         key = _key_of(ids)
         shard = self._shard_of(key)
         entry = shard.entries.get(key)
-        leg = Leg(ids.branch, _tail_of(message), packet.src, packet.dst)
+        leg = Leg(_short(ids.branch), _tail_of(message), _short(packet.src), _short(packet.dst))
         if entry is not None and entry.legs:
             if len(entry.legs) < LEGS and not any(leg.is_same(known) for known in entry.legs):
                 entry.legs = (*entry.legs, leg)
@@ -193,8 +195,9 @@ class _Entry:
                 return Sight.FORK_OR_SPIRAL, Finding(Reason.FORK_OR_SPIRAL, "through a proxy")
             if tail and tail == leg.tail:
                 return Sight.FORK_OR_SPIRAL, Finding(Reason.FORK_OR_SPIRAL, "another branch")
-        if any(leg.source == packet.src for leg in self.legs):
-            moved = all(leg.destination != packet.dst for leg in self.legs)
+        source, destination = _short(packet.src), _short(packet.dst)
+        if any(leg.source == source for leg in self.legs):
+            moved = all(leg.destination != destination for leg in self.legs)
             if moved or now.monotonic_s < self.retry_until_s:
                 return Sight.RETRY, Finding(Reason.FORK_OR_SPIRAL, "tried again elsewhere")
             detail = "the same request under another branch, without a proxy between"
@@ -210,10 +213,7 @@ def _key_of(ids: Ids) -> int:
 
 
 def _content_of(message: Message, ids: Ids) -> int:
-    """Digest what no honest hop changes (RFC 3261 section 23.4.1.1 lists what may change).
-
-    Without its last bit a hash needs no object of its own in a compiled class.
-    """
+    """Digest what no honest hop changes (RFC 3261 section 23.4.1.1 lists what may change)."""
     content = (
         ids.from_tag,
         ids.from_.uri.raw,
@@ -225,8 +225,13 @@ def _content_of(message: Message, ids: Ids) -> int:
     return hash(content) >> 1
 
 
-def _tail_of(message: Message) -> tuple[bytes, ...]:
+def _short(octets: bytes) -> int:
+    """Return a hash that needs no object of its own in a compiled class: one bit less."""
+    return hash(octets) >> 1
+
+
+def _tail_of(message: Message) -> tuple[int, ...]:
     vias = message.vias
     if len(vias) == 1:  # nearly always
         return ()
-    return tuple([via.branch for via in vias[1 : LEGS + 1]])
+    return tuple([_short(via.branch) for via in vias[1 : LEGS + 1]])
