@@ -13,13 +13,13 @@ from typing import Final, NamedTuple
 from bench.gateways import ROUTING, Variant, gateway, sipguard
 from bench.generator import Flood, Load, Played, play
 from bench.identity import write_policy
+from bench.kernel import GATEWAY_CORE, GENERATOR_CORE, await_quiet
 from bench.network import ATTACKERS, FIRST_ATTACKER
 from bench.report import Figure, progress
 from bench.signers import authority, key_of, signer_of, user, with_aib
 from bench.traffic import TELEPHONES
 from sipguard.cli.signing import Signer
 
-GENERATOR_CORE, GATEWAY_CORE = 0, 1
 CALLS_PER_S: Final = 600  # some 4,200 messages
 FORGED_PER_S: Final = 1100
 LIMIT: Final = 2.0
@@ -77,6 +77,7 @@ def measure(folder: Path, state: Path, rounds: int, seconds: float) -> list[Figu
     variant: Variant = sipguard(state, folder / "proven-callers.policy")
     routing_us = []
     for number in range(rounds):
+        await_quiet()
         with gateway(ROUTING, GATEWAY_CORE):
             routing_us.append(_round(seconds, None).p99_us)
         with gateway(variant, GATEWAY_CORE) as running:
@@ -86,14 +87,16 @@ def measure(folder: Path, state: Path, rounds: int, seconds: float) -> list[Figu
                 calls = _round(seconds, flood)
                 busy = (running.cpu_s() - before_s) / seconds
                 found[name].append(calls)
-                progress(
-                    f"round {number + 1} of {rounds}: {name}: p50 {calls.p50_us:.0f} us, "
-                    f"p99 {calls.p99_us:.0f} us, {calls.lost} calls lost, "
-                    f"{busy:.0%} of a core, {calls.forged_per_s:,.0f} forged/s, {calls.forged_passed} passed, "
-                    f"{running.dropped()} dropped by the queue"
-                )
+                progress(f"round {number + 1} of {rounds}: {name}: {_told(calls, busy)}")
                 time.sleep(1.1)  # the budget is one second's
     return _compare(found, median(routing_us))
+
+
+def _told(calls: Calls, busy: float) -> str:
+    return (
+        f"p50 {calls.p50_us:.0f} us, p99 {calls.p99_us:.0f} us, {calls.lost} calls lost, "
+        f"{calls.forged_per_s:,.0f} forged/s, {calls.forged_passed} passed, {busy:.0%} of a core"
+    )
 
 
 def _compare(found: dict[str, list[Calls]], routing_us: float) -> list[Figure]:

@@ -84,7 +84,7 @@ def _idle_share(seconds: float) -> float:
     return (spent[3] + spent[4]) / max(sum(spent), 1)
 
 
-def _await_quiet() -> None:
+def await_quiet() -> None:
     """Wait a little for the machine's other work to pause: it would cost one variant its rate."""
     for _ in range(QUIET_TRIES):
         if _idle_share(0.25) > QUIET_SHARE:
@@ -93,7 +93,7 @@ def _await_quiet() -> None:
 
 
 def _sample(variant: Variant, seconds: float) -> Sample:
-    _await_quiet()
+    await_quiet()
     with gateway(variant, GATEWAY_CORE) as running:
         _proxied(WARM_UP, variant)
         cpu_us, busy, calls_per_s = _saturate(running, seconds)
