@@ -119,6 +119,7 @@ def _store(
 ) -> Store:
     return Store(
         _read(trust.ca, read_pem, problems),
+        intermediates=_read(trust.intermediates, read_pem, problems),
         crls=_read(trust.crl, read_crls, problems),
         known=_read(known, read_pem, problems),
         hard_revocation=trust.crl_hard,

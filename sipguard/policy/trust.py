@@ -50,6 +50,7 @@ class AibTrust(NamedTuple):
 
     ca: tuple[TrustFile, ...]
     certs: tuple[TrustFile, ...] = ()  # of signers who attach none
+    intermediates: tuple[TrustFile, ...] = ()  # below the authorities, for signers who send none
     crl: tuple[TrustFile, ...] = ()
     crl_hard: bool = False  # without a usable revocation list nothing is valid
     max_age_s: int = 600
@@ -64,6 +65,7 @@ class StirTrust(NamedTuple):
     """``trust stir``: whose PASSporTs count (RFC 8224), and how certificates are had."""
 
     ca: tuple[TrustFile, ...]
+    intermediates: tuple[TrustFile, ...] = ()
     crl: tuple[TrustFile, ...] = ()
     crl_hard: bool = False
     max_age_s: int = 60

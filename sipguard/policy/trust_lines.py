@@ -94,6 +94,7 @@ class TrustLines:
         return AibTrust(
             ca=self._authorities(given),
             certs=tuple(self._files.each(given.files("certs"), CERTIFICATE)),
+            intermediates=tuple(self._files.each(given.files("intermediates"), CERTIFICATE)),
             crl=self._revocations(given),
             crl_hard=given.has("crl-required"),
             max_age_s=max_age_s,
@@ -111,6 +112,7 @@ class TrustLines:
             self._check_never(given)
         return StirTrust(
             ca=self._authorities(given),
+            intermediates=tuple(self._files.each(given.files("intermediates"), CERTIFICATE)),
             crl=self._revocations(given),
             crl_hard=given.has("crl-required"),
             max_age_s=max_age_s,

@@ -14,6 +14,7 @@ _COUNTRY: Final = ("a country code",)
 _ANY_WORD: Final = (_DURATION, _COUNTRY)
 _SHARED: Final[dict[str, tuple[str, ...]]] = {
     "ca": _FILES,
+    "intermediates": _FILES,
     "certs": _FILES,
     "crl": _FILES,
     "crl-required": (),

@@ -1,7 +1,7 @@
 """Signatures on the packet's way: asked for by rules, verified once, and told to the reviewer."""
 
 import pytest
-from authority import NOW_S, Holder, issue
+from authority import NOW_S, Holder, issue, issue_user, make_authority
 from passports import ALICE, CALLER, IAT, PROVIDER, URL, identity, invite, keyed
 from passports import CA as STI
 from signed_messages import (
@@ -363,3 +363,23 @@ chain request
         assert decision.judgement.rule == "proven"
     else:
         assert decision.judgement.reason is reason
+
+
+def test_an_intermediate_is_trusted_through_its_authority_alone() -> None:
+    """CERT-1: where signers do not send it, the policy may; named so it is no anchor."""
+    middle = make_authority("Middle", root(), path_length=0)
+    alice = issue_user(middle)
+    line = 'trust aib ca "ca.pem" {}\n'
+    files = Files(ca_pem=root().pem, middle_pem=middle.pem, other_pem=make_authority("Other").pem)
+    for words, action in (
+        ("", Action.REJECT),
+        ('intermediates "middle.pem"', Action.ACCEPT),
+        ('intermediates "other.pem"', Action.REJECT),
+    ):
+        text = line.format(words) + RULES
+        gate = Gate(load_policy("p", {"p": text}.__getitem__, files))
+        assert gate.judge(signed(alice)).action is action
+    lonely = Files(ca_pem=make_authority("Other").pem, middle_pem=middle.pem)
+    text = line.format('intermediates "middle.pem"') + RULES
+    gate = Gate(load_policy("p", {"p": text}.__getitem__, lonely))
+    assert gate.judge(signed(alice)).judgement.reason is Reason.UNKNOWN_ISSUER

@@ -66,11 +66,13 @@ def test_trust_aib_is_read() -> None:
     """Every option reaches the policy."""
     trust = aib(
         'trust aib ca "ca.pem" "ca.der" certs "ca" crl "crl.pem" crl-required max-age 5m '
+        'intermediates "ca.der" '
         "remember 2h legacy sha1 domain-signers codes identity relays relays"
     )
     assert [file.octets for file in trust.ca] == [PEM, DER]
     assert [file.name for file in trust.certs] == ["ca/a.pem", "ca/b.crt"]
     assert [file.octets for file in trust.crl] == [CRL]
+    assert [file.octets for file in trust.intermediates] == [DER]
     assert (trust.crl_hard, trust.legacy_sha1, trust.domain_signers) == (True, True, True)
     assert (trust.max_age_s, trust.remember_s, trust.codes) == (300, 7200, "identity")
     assert trust.relays[octets("198.51.100.40")]
