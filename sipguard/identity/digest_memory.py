@@ -46,9 +46,10 @@ class Aging(Generic[Value]):
         if key in self._entries:
             self._entries.move_to_end(key)
         elif len(self._entries) >= self._capacity:
-            self._entries.popitem(last=False)
-            self.forgotten += 1
-            self.forgot_at_s = now_s
+            _, (end_s, _) = self._entries.popitem(last=False)
+            if end_s > now_s:
+                self.forgotten += 1
+                self.forgot_at_s = now_s
         self._entries[key] = (now_s + self._life_s, value)
 
     def expire(self, now_s: float, limit: int) -> None:

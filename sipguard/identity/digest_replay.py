@@ -14,6 +14,7 @@ from sipguard.wire.message import Ids, Message
 from sipguard.wire.packet import Packet
 from sipguard.wire.sdp import parse_sdp
 
+DEFAULT_PORT: Final = 5060
 _OTHER_INPUTS: Final = Finding(Reason.DIGEST_REPLAY, "the response was made for another request")
 _TOO_LATE: Final = Finding(Reason.DIGEST_REPLAY, "the whole request again, after its time")
 _REPEATED: Final = Finding(
@@ -45,13 +46,25 @@ def content_of(message: Message, ids: Ids) -> int:
 def likeness_of(message: Message, ids: Ids) -> int:
     """Return in what a request without qop must be like the one whose response it has.
 
-    Without qop, equal method, uri and nonce give an equal response (RFC 2069), so an honest
-    client repeats it when it refreshes a registration, or calls the same number again. Its
-    call may be new; who it is, where it is, and where its media goes may not.
+    Without qop, equal method, uri and nonce give an equal response (RFC 2069; kamailio's
+    sample configuration asks so). An honest client repeats it when it refreshes a
+    registration, calls the same number again, or writes once more. Its call and its words
+    may be new; who it is, where it is, and where its media goes may not.
     """
-    contacts = tuple([contact.uri.raw for contact in message.contacts])
     parties = (ids.from_.uri.raw, ids.to.uri.raw, message.uri)
-    return hash((parties, contacts, message.star, _media_hosts(message)))
+    return hash((parties, _places(message, ids), _media_hosts(message)))
+
+
+def _places(message: Message, ids: Ids) -> tuple[tuple[bytes, int], ...]:
+    """Return where the sender can be reached.
+
+    Some phones remove all bindings (``*``) or ask for them before they register; where they
+    name no place, the Via does.
+    """
+    places = [(contact.uri.host, contact.uri.port) for contact in message.contacts]
+    if not places:
+        places = [(ids.via.host, ids.via.port)]
+    return tuple([(host, port or DEFAULT_PORT) for host, port in places])
 
 
 def _media_hosts(message: Message) -> tuple[bytes, ...]:
@@ -61,8 +74,6 @@ def _media_hosts(message: Message) -> tuple[bytes, ...]:
             hosts += [media.address for media in parse_sdp(body).media]
         except HostileInput:
             return (body,)
-    if not hosts and message.body:
-        return (message.body,)  # a text, say: nothing but itself is like it
     return tuple(hosts)
 
 

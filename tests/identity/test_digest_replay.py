@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 
 import pytest
+from calls_builder import request
 from digest_gate import (
+    AOR,
     ASKED,
     BOB,
     CALLEE,
@@ -18,7 +20,7 @@ from digest_gate import (
     register,
     why,
 )
-from digester import Asked
+from digester import Asked, answer
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -151,14 +153,23 @@ def test_a_thiefs_request_changes_no_memory(gate: Gate) -> None:
     assert gate.look(copy, PHONE, PROXY).finding is None
 
 
-def test_what_differs_is_said(gate: Gate) -> None:
+@pytest.mark.parametrize(
+    ("source", "changes", "said"),
+    [
+        (OTHER, {"cseq": 3}, "from another host, with another CSeq"),
+        (PHONE, {"call_id": "x"}, "with another Call-ID or From tag"),
+        (PHONE, {"from_tag": "x", "cseq": 9}, "with another Call-ID or From tag"),
+        (PHONE, {"contact": OTHER}, "with another From, To, Contact or body"),
+    ],
+)
+def test_what_differs_is_said(
+    gate: Gate, source: str, changes: dict[str, object], said: str
+) -> None:
     """The reviewer reads why it was a thief."""
-    evidence = gate.look(invite(proof("INVITE"), cseq=2, call_id="x", contact=OTHER), OTHER, PROXY)
+    options = {"cseq": 2, "body": THEIRS, **changes}
+    evidence = gate.look(invite(proof("INVITE"), **options), source, PROXY)  # type: ignore[arg-type]
     assert evidence.finding is not None
-    assert evidence.finding.detail == (
-        "the credentials of an earlier request, from another host, with another Call-ID or From "
-        "tag, with another From, To, Contact or body"
-    )
+    assert evidence.finding.detail == f"the credentials of an earlier request, {said}"
 
 
 # --- copies
@@ -266,8 +277,9 @@ def test_clients_that_copy_credentials_inside_their_call(gate: Gate) -> None:
 
 def test_stolen_credentials_inside_ones_own_call(gate: Gate) -> None:
     """DIG-24: the thief's call is known; the credentials in it are another's."""
-    raw = invite(proof("INVITE"), cseq=2, call_id="thiefs", to_tag="b")
-    assert why(gate.look(raw, OTHER, PROXY, in_dialog=True)) is Reason.DIGEST_REPLAY
+    raw = invite(proof("INVITE"), cseq=3, call_id="thiefs", to_tag="b")
+    for source in (OTHER, PHONE):
+        assert why(gate.look(raw, source, PROXY, in_dialog=True)) is Reason.DIGEST_REPLAY
     assert why(gate.look(raw.replace(b"INVITE", b"BYE"), OTHER, in_dialog=True)) is (
         Reason.DIGEST_REPLAY
     )
@@ -335,6 +347,41 @@ def test_a_second_call_to_the_same_number_without_qop() -> None:
     assert why(gate.look(stolen)) is Reason.DIGEST_REPLAY
     garbage = invite(proof("INVITE", BARE), cseq=1, call_id="third", body=b"v=9")
     assert why(gate.look(garbage)) is Reason.DIGEST_REPLAY
+
+
+def test_messages_without_qop() -> None:
+    """Chat and presence to one address: each has the same response and other words."""
+    gate = Gate()
+    gate.ask(BARE, method="INVITE")
+    for method in ("MESSAGE", "PUBLISH"):
+        row = answer(BARE, method, BOB)
+        for number in range(5):
+            raw = request(
+                method, branch=f"{method}{number}", sender=PHONE, call_id=f"{method}{number}",
+                from_=AOR, to=BOB, uri=BOB, headers=row, body=b"words %d" % number, contact=PHONE,
+            )  # fmt: skip
+            raw = raw.replace(b"application/sdp", b"text/plain")
+            assert gate.send(raw).finding is None, number
+            gate.reply(raw, 200)
+        assert why(gate.look(raw.replace(b"words", b"lies"), OTHER)) is Reason.DIGEST_REPLAY
+
+
+@pytest.mark.parametrize("first", ["*", None])
+def test_phones_that_clear_or_ask_before_they_register(first: str | None) -> None:
+    """Without qop ``Contact: *`` and the binding have one response; elsewhere it is a thief's."""
+    gate = Gate()
+    gate.ask(BARE)
+    clearing = register(proof(asked=BARE), cseq=2, contact=None)
+    if first:
+        clearing = clearing.replace(b"Content-L", b"Contact: *\r\nExpires: 0\r\nContent-L")
+    gate.send(clearing)
+    gate.reply(clearing, 200)
+    stolen = register(proof(asked=BARE), cseq=3, contact=OTHER)
+    assert why(gate.look(stolen)) is Reason.DIGEST_REPLAY
+    binding = register(proof(asked=BARE), cseq=3)
+    assert gate.send(binding).finding is None
+    gate.reply(binding, 200)
+    assert gate.send(register(proof(asked=BARE), cseq=4)).finding is None
 
 
 def test_a_thiefs_copy_is_no_new_beginning() -> None:
