@@ -23,7 +23,7 @@ class Gate:
 
     def __init__(self, settings: DigestSettings | None = None, capacity: int = 1000) -> None:
         self.digests = Digests(settings, capacity=capacity)
-        self.now_s = 10.0
+        self.now_s = 5000.0
 
     @property
     def now(self) -> Moment:

@@ -135,12 +135,11 @@ class Repetition:
             return _REPEATED if is_own else _OTHER_INPUTS
         if self.is_copy:
             timely = self._now_s - self.known.seen_at_s <= COPY_S
-            return None if retry or in_dialog or timely else _TOO_LATE
+            return None if retry or timely else _TOO_LATE
         if self.is_passed_on:
             return None
         if self.is_later(credentials, in_dialog=in_dialog):
-            again = in_dialog and credentials.qop and not self._is_retry()
-            return _REPEATED if again else None
+            return _REPEATED if credentials.qop and not self._is_retry() else None
         return Finding(Reason.DIGEST_REPLAY, self._detail(), credentials.user[:128])
 
     def _detail(self) -> str:

@@ -1,8 +1,9 @@
 """What a gateway can tell of digests: with H(A1) all, without it more than one thinks (DIG-*)."""
 
 import pytest
-from digest_gate import ASKED, OTHER, PHONE, Gate, invite, noted, proof, register, why
+from digest_gate import ASKED, OTHER, PHONE, SERVER, Gate, invite, noted, proof, register, why
 from digester import NONCE, PASSWORD, REALM, USER, Asked, answer, secret
+from phones import octets
 
 from sipguard.evidence import State
 from sipguard.identity.digest import DigestSettings
@@ -339,6 +340,38 @@ def test_the_next_nonce_is_an_issued_one(gate: Gate) -> None:
     )
     other = following._replace(algorithm="SHA-256")
     assert why(gate.look(register(proof(asked=other), cseq=3))) is Reason.DIGEST_ECHO
+
+
+def test_a_next_nonce_whose_terms_nobody_saw() -> None:
+    """DIG-30: after a restart of the gateway; no terms, no complaint."""
+    gate = Gate()
+    first = register(proof(), cseq=2)
+    gate.send(first)
+    gate.reply(first, 200, 'Authentication-Info: nextnonce="n2"')
+    for asked in (Asked(nonce="n2"), Asked(nonce="n2", algorithm="SHA-256", opaque="x")):
+        evidence = gate.look(register(proof(asked=asked), cseq=3))
+        assert (evidence.finding, noted(evidence)) == (None, [Reason.DIGEST_UNCOVERED])
+
+
+def test_who_serves_whom(gate: Gate) -> None:
+    """A registrar is who answers a REGISTER, to the one who sent it and nobody else."""
+    server, phone, other = (octets(host) for host in (SERVER, PHONE, OTHER))
+    assert gate.digests.serves(server, phone, gate.now)
+    assert not gate.digests.serves(server, other, gate.now)
+    assert not gate.digests.serves(phone, server, gate.now)
+    asked = Gate()
+    asked.ask(ASKED, method="INVITE")
+    assert not asked.digests.serves(server, phone, asked.now)
+    accepted = register(proof(), cseq=2)
+    asked.send(accepted)
+    asked.reply(accepted, 200)
+    assert asked.digests.serves(server, phone, asked.now)
+
+
+def test_an_ack_is_remembered_as_nothing(gate: Gate) -> None:
+    """DIG-32: its credentials are the INVITE's, and prove nothing of their own."""
+    gate.send(invite(proof("INVITE")).replace(b"INVITE", b"ACK"))
+    assert len(gate.digests) == 0
 
 
 def test_authentication_info_repeats_the_request(gate: Gate) -> None:

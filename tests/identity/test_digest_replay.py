@@ -285,6 +285,38 @@ def test_stolen_credentials_inside_ones_own_call(gate: Gate) -> None:
     )
 
 
+def test_what_counts_as_careless(gate: Gate) -> None:
+    """Only the same call, from the same host, and with a new CSeq."""
+    bye = invite(proof("INVITE"), cseq=3, to_tag="b").replace(b"INVITE", b"BYE")
+    assert why(gate.look(bye, OTHER, PROXY, in_dialog=True)) is Reason.DIGEST_REPLAY
+    other = bye.replace(b"Call-ID: call", b"Call-ID: other")
+    assert why(gate.look(other, PHONE, PROXY, in_dialog=True)) is Reason.DIGEST_REPLAY
+    same_cseq = invite(proof("INVITE"), cseq=2, to_tag="b", body=THIEFS)
+    assert why(gate.look(same_cseq, PHONE, PROXY, in_dialog=True)) is Reason.DIGEST_REPLAY
+
+
+def test_a_refused_request_inside_a_dialog_is_tried_again() -> None:
+    """DIG-11: 491, or 422 with a longer session timer; the credentials may be copied."""
+    gate = Gate()
+    gate.ask(ASKED, method="INVITE")
+    first = invite(proof("INVITE"), cseq=3, to_tag="b", body=THEIRS)
+    gate.send(first, in_dialog=True)
+    gate.reply(first, 491)
+    again = invite(proof("INVITE"), cseq=4, to_tag="b", body=THEIRS)
+    assert gate.send(again, in_dialog=True).finding is None
+
+
+def test_a_call_without_qop_goes_on() -> None:
+    """RFC 2069: a second re-INVITE has the response of the first."""
+    gate = Gate()
+    gate.ask(BARE, method="INVITE")
+    for cseq in range(2, 6):
+        body = BODY % (b"192.0.2.10", b"192.0.2.%d" % cseq, 4000)
+        raw = invite(proof("INVITE", BARE), cseq=cseq, to_tag="b", body=body)
+        assert gate.send(raw, in_dialog=True).finding is None
+        gate.reply(raw, 200)
+
+
 def test_requests_inside_a_dialog_go_on_counting(gate: Gate) -> None:
     """DIG-23: nc+1 in the re-INVITE; its copy behind the proxy is the same."""
     raw = invite(proof("INVITE", nc=2), cseq=3, to_tag="b", body=THEIRS)
@@ -379,6 +411,8 @@ def test_phones_that_clear_or_ask_before_they_register(first: str | None) -> Non
     stolen = register(proof(asked=BARE), cseq=3, contact=OTHER)
     assert why(gate.look(stolen)) is Reason.DIGEST_REPLAY
     binding = register(proof(asked=BARE), cseq=3)
+    assert why(gate.look(binding.replace(b"10:5060>", b"10:5070>"))) is Reason.DIGEST_REPLAY
+    assert gate.look(binding.replace(b"10:5060>", b"10>")).finding is None
     assert gate.send(binding).finding is None
     gate.reply(binding, 200)
     assert gate.send(register(proof(asked=BARE), cseq=4)).finding is None
