@@ -16,7 +16,7 @@ from sipguard.evidence import Evidence, State
 from sipguard.identity.digest_challenge import UNCHALLENGEABLE, faults_of, read_challenges
 from sipguard.identity.digest_memory import Offer
 from sipguard.identity.digest_proof import Proof, Secrets, Verifier, is_strong
-from sipguard.identity.digest_replay import Repetition, call_of
+from sipguard.identity.digest_replay import call_of
 from sipguard.identity.digest_seen import MAX_CREDENTIALS, Seen, credential_values
 from sipguard.identity.shown import shown
 from sipguard.moment import Moment
@@ -249,7 +249,9 @@ class Digests:
     ) -> Finding | None:
         known = self._seen.response_of(credentials.response, exam.now_s)
         if known is not None:
-            repetition = Repetition(known, exam.message, exam.ids, exam.packet, exam.now_s)
+            repetition = self._seen.repetition_of(
+                known, exam.message, exam.ids, exam.packet, exam.now_s
+            )
             return repetition.judge(credentials, in_dialog=in_dialog, retry=retry)
         if credentials.qop and self._seen.has_counted(credentials, exam.packet, exam.now_s):
             return Finding(Reason.DIGEST_COUNT, "", credentials.nc)

@@ -14,7 +14,7 @@ MAX_CLIENTS: Final = 16
 MAX_LEGS: Final = 8
 COPY_S: Final = 32.0  # timer B: no copy of a request is on its way for longer
 WINDOW: Final = 64  # nonce counts that may overtake each other
-MAX_SHARED: Final = 1024
+MAX_SHARED: Final = 4096
 
 Value = TypeVar("Value")
 
@@ -51,6 +51,10 @@ class Aging(Generic[Value]):
                 self.forgotten += 1
                 self.forgot_at_s = now_s
         self._entries[key] = (now_s + self._life_s, value)
+
+    def remove(self, key: int) -> None:
+        """Forget an entry that is worth nothing any more."""
+        self._entries.pop(key, None)
 
     def expire(self, now_s: float, limit: int) -> None:
         """Remove at most *limit* entries whose life is over."""
@@ -100,13 +104,13 @@ class Issue:
         return tuple([offer for offer in self.offers if offer.realm == realm])
 
 
-class Offers(dict[Offer, Offer]):
-    """One object for equal offers: a server makes the same one again and again."""
+class Shared(dict[Value, Value]):
+    """One object for equal ones: hosts, and offers, which a server makes again and again."""
 
-    def __missing__(self, offer: Offer) -> Offer:
+    def __missing__(self, value: Value) -> Value:
         if len(self) < MAX_SHARED:
-            self[offer] = offer
-        return offer
+            self[value] = value
+        return value
 
 
 @final
@@ -146,15 +150,19 @@ class Outcome(IntEnum):
 
 @final
 class Asked:
-    """One accepted request with credentials, on all its legs."""
+    """One accepted request with credentials, on all its legs, until it is answered.
 
-    __slots__ = ("counts", "echoes", "nonces", "outcome", "realms")
+    Of each credentials: realm, nonce, response, and what an answer must repeat (DIG-30).
+    """
+
+    __slots__ = ("counts", "echoes", "nonces", "outcome", "realms", "responses")
 
     def __init__(self) -> None:
         self.outcome = Outcome.PENDING
         self.realms: tuple[int, ...] = ()
         self.nonces: tuple[int, ...] = ()
-        self.echoes: tuple[int, ...] = ()  # of qop, cnonce and nc (DIG-30)
+        self.responses: tuple[int, ...] = ()
+        self.echoes: tuple[int, ...] = ()
         self.counts: tuple[tuple[int, int], ...] = ()  # windows and counts to be used up
 
 
@@ -163,22 +171,28 @@ class Response:
     """A digest response, and the request that it came with."""
 
     __slots__ = (
-        "asked", "call", "content", "cseq", "inputs", "legs", "likeness", "seen_at_s", "source",
+        "call", "content", "cseq", "destination", "inputs", "later_legs", "likeness",
+        "seen_at_s", "source",
     )  # fmt: skip
 
-    def __init__(self, asked: Asked, inputs: int, source: bytes) -> None:
+    def __init__(self, inputs: int, source: bytes, destination: bytes, seen_at_s: float) -> None:
         self.inputs = inputs
         self.source = source
-        self.asked = asked
+        self.destination = destination
+        self.seen_at_s = seen_at_s
         self.call = self.content = self.likeness = self.cseq = 0
-        self.seen_at_s = 0.0
-        self.legs: tuple[tuple[bytes, bytes], ...] = ()
+        self.later_legs: tuple[tuple[bytes, bytes], ...] = ()
+
+    @property
+    def legs(self) -> tuple[tuple[bytes, bytes], ...]:
+        """Whence and where it crossed."""
+        return ((self.source, self.destination), *self.later_legs)
 
     def goes(self, source: bytes, destination: bytes) -> None:
-        """Note one leg on which it crossed."""
+        """Note one more leg on which it crossed."""
         leg = (source, destination)
-        if leg not in self.legs and len(self.legs) < MAX_LEGS:
-            self.legs = (*self.legs, leg)
+        if leg not in self.legs and len(self.later_legs) < MAX_LEGS:
+            self.later_legs = (*self.later_legs, leg)
 
     def passes_on(self, source: bytes, destination: bytes, now_s: float) -> bool:
         """Whether this is the host that got the request, sending it onward (a proxy that rewrites).
@@ -188,5 +202,6 @@ class Response:
         """
         if now_s - self.seen_at_s > COPY_S:
             return False
-        ends = [end for _, end in self.legs]
-        return source in ends and (destination not in ends or (source, destination) in self.legs)
+        legs = self.legs
+        ends = [end for _, end in legs]
+        return source in ends and (destination not in ends or (source, destination) in legs)

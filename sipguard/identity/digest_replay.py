@@ -7,7 +7,7 @@ put it under another From, Contact, Call-ID, Request-URI or body; the server wou
 from typing import Final
 
 from sipguard.errors import HostileInput
-from sipguard.identity.digest_memory import COPY_S, Outcome, Response
+from sipguard.identity.digest_memory import COPY_S, Response
 from sipguard.reason import Finding, Reason
 from sipguard.wire.digest import Credentials
 from sipguard.wire.message import Ids, Message
@@ -29,7 +29,7 @@ def call_of(ids: Ids) -> int:
 
 def request_of(ids: Ids) -> int:
     """Return what names one request on all its legs, and its responses."""
-    return hash((ids.call_id, ids.from_tag, ids.cseq, ids.method))
+    return hash((call_of(ids), ids.cseq, ids.method))
 
 
 def inputs_of(credentials: Credentials, method: bytes) -> int:
@@ -81,9 +81,17 @@ class Repetition:
     """One request whose response is known already."""
 
     def __init__(
-        self, known: Response, message: Message, ids: Ids, packet: Packet, now_s: float
+        self,
+        known: Response,
+        message: Message,
+        ids: Ids,
+        packet: Packet,
+        now_s: float,
+        *,
+        taken: bool,
     ) -> None:
         self.known = known
+        self._taken = taken  # the request that was known answered by a 2xx, or long ago
         self._message = message
         self._ids = ids
         self._packet = packet
@@ -118,7 +126,7 @@ class Repetition:
 
         A client that has to satisfy two realms may copy the credentials of the first.
         """
-        return self._same_content and self.known.asked.outcome is not Outcome.TAKEN
+        return self._same_content and not self._taken
 
     def judge(self, credentials: Credentials, *, in_dialog: bool, retry: bool) -> Finding | None:
         """Say what is wrong with the response that comes again, ``None`` if nothing is.

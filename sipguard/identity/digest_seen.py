@@ -13,9 +13,9 @@ from sipguard.identity.digest_memory import (
     Asked,
     Issue,
     Offer,
-    Offers,
     Outcome,
     Response,
+    Shared,
     Window,
 )
 from sipguard.identity.digest_replay import (
@@ -47,12 +47,14 @@ class Seen:
     """The tables; it writes down what passed, and answers questions about it."""
 
     def __init__(self, capacity: int, remember_s: float) -> None:
-        self._nonces: Aging[Issue] = Aging(capacity // 2, remember_s)
-        self._windows: Aging[Window] = Aging(capacity // 2, remember_s)
+        # At most 200 MB together with 200,000 responses (measured: 600 octets for each).
         self._responses: Aging[Response] = Aging(capacity, remember_s)
-        self._asked: Aging[Asked] = Aging(capacity // 2, PENDING_S)
-        self._servers: Aging[bool] = Aging(capacity // 2, SERVER_S)
-        self._offers = Offers()
+        self._nonces: Aging[Issue] = Aging(capacity // 4, remember_s)
+        self._windows: Aging[Window] = Aging(capacity // 4, remember_s)
+        self._asked: Aging[Asked] = Aging(capacity // 4, PENDING_S)
+        self._servers: Aging[bool] = Aging(capacity // 4, SERVER_S)
+        self._offers: Shared[Offer] = Shared()
+        self._hosts: Shared[bytes] = Shared()
         self._began_s = -1.0
 
     def __len__(self) -> int:
@@ -88,6 +90,15 @@ class Seen:
         """Return the request that a response came with."""
         return self._responses.get(hash(response), now_s)
 
+    def repetition_of(
+        self, known: Response, message: Message, ids: Ids, packet: Packet, now_s: float
+    ) -> Repetition:
+        """Return what repeats the response of *known*."""
+        request = hash((known.call, known.cseq, message.method))
+        asked = self._asked.get(request, now_s)
+        taken = asked is None or asked.outcome is Outcome.TAKEN
+        return Repetition(known, message, ids, packet, now_s, taken=taken)
+
     def has_counted(self, credentials: Credentials, packet: Packet, now_s: float) -> bool:
         """Whether a request with this nonce count was accepted (DIG-23)."""
         window = self._windows.get(_window_of(credentials, packet), now_s)
@@ -110,14 +121,23 @@ class Seen:
         if ids.method in UNCHALLENGEABLE:
             return
         issued: dict[int, list[Offer]] = {}
+        asked = self._asked.get(request_of(ids), now_s)
         for challenge in read_challenges(message)[0]:
             offer = self._offers[offer_of(challenge)]
             issued.setdefault(hash(challenge.nonce), []).append(offer)
+            if asked is not None:
+                self._forget_refused(asked, offer.realm)
         for nonce, offers in issued.items():
             issue = self._nonces.get(nonce, now_s) or Issue()
             issue.add(tuple(offers), packet.dst)
             self._nonces.put(nonce, issue, now_s)
         self._note_server(ids, packet, now_s)
+
+    def _forget_refused(self, asked: Asked, realm: int) -> None:
+        """What the server refused is worth nothing to a thief, and a flood of it takes no room."""
+        for its_realm, response in zip(asked.realms, asked.responses, strict=True):
+            if its_realm == realm:
+                self._responses.remove(response)
 
     def answered(
         self, message: Message, ids: Ids, packet: Packet, now_s: float
@@ -191,40 +211,34 @@ class Seen:
         asked = self._asked.get(request_of(ids), now_s) or Asked()
         asked.realms = tuple([hash(credentials.realm) for credentials in given])
         asked.nonces = tuple([hash(credentials.nonce) for credentials in given])
+        asked.responses = tuple([hash(credentials.response) for credentials in given])
         asked.echoes = tuple([_echo_of(credentials) for credentials in given])
         new = [c for c in given if c.qop and self.response_of(c.response, now_s) is None]
         asked.counts += tuple([(_window_of(c, packet), c.nonce_count) for c in new])
         self._asked.put(request_of(ids), asked, now_s)
         for credentials in given:
-            self._remember(asked, credentials, message, ids, packet, now_s)
+            self._remember(credentials, message, ids, packet, now_s)
 
     def _remember(
-        self,
-        asked: Asked,
-        credentials: Credentials,
-        message: Message,
-        ids: Ids,
-        packet: Packet,
-        now_s: float,
+        self, credentials: Credentials, message: Message, ids: Ids, packet: Packet, now_s: float
     ) -> None:
         key = hash(credentials.response)
         inputs = inputs_of(credentials, message.method)
         known = self._responses.get(key, now_s)
         if known is not None:
-            again = Repetition(known, message, ids, packet, now_s)
+            again = self.repetition_of(known, message, ids, packet, now_s)
             if again.is_copy or again.is_passed_on:
                 known.goes(packet.src, packet.dst)
                 return
             in_dialog = bool(ids.to_tag)
             if inputs != known.inputs or not again.is_later(credentials, in_dialog=in_dialog):
                 return
-        response = Response(asked, inputs, packet.src)
+        hosts = self._hosts
+        response = Response(inputs, hosts[packet.src], hosts[packet.dst], now_s)
         response.call = call_of(ids)
         response.cseq = ids.cseq
         response.content = content_of(message, ids)
         response.likeness = 0 if credentials.qop else likeness_of(message, ids)
-        response.seen_at_s = now_s
-        response.goes(packet.src, packet.dst)
         self._responses.put(key, response, now_s)
 
 

@@ -542,6 +542,18 @@ def test_a_full_memory_lets_the_oldest_go() -> None:
     assert gate.digests.forgotten >= 20
 
 
+def test_what_the_server_refused_takes_no_room(gate: Gate) -> None:
+    """A flood of made-up passwords does not push out what a thief could use."""
+    other = Asked(realm="proxy.example.org", nonce="other")
+    both = proof("INVITE", ha1="0" * 32) + "\n" + proof("INVITE", other, proxy=True)
+    wrong = invite(both, cseq=2)
+    gate.send(wrong)
+    assert len(gate.digests) == 2
+    gate.reply(wrong, 401, ASKED.header())
+    assert len(gate.digests) == 1
+    assert why(gate.look(invite(proof("INVITE", other), call_id="x"))) is Reason.DIGEST_REPLAY
+
+
 def test_memory_ends(gate: Gate) -> None:
     """After an hour no server takes the nonce any more."""
     gate.send(register(proof(), cseq=2))

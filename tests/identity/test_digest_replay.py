@@ -250,6 +250,18 @@ def test_a_retry_may_copy_the_first_realms_credentials(status: int) -> None:
     assert why(gate.look(invite(both, cseq=4, body=THEIRS), OTHER)) is Reason.DIGEST_REPLAY
 
 
+def test_a_retry_comes_soon() -> None:
+    """RFC 3261 timer C: who waits longer than any answer may take, asks for a new nonce."""
+    gate = Gate()
+    gate.ask(ASKED, method="INVITE")
+    gate.send(invite(proof("INVITE"), cseq=2, body=THEIRS))
+    later = invite(proof("INVITE"), cseq=3, body=THEIRS)
+    gate.now_s += 200
+    assert gate.look(later).finding is None
+    gate.now_s += 60
+    assert why(gate.look(later)) is Reason.DIGEST_REPLAY
+
+
 def test_after_an_answer_nothing_is_tried_again(gate: Gate) -> None:
     """DIG-24: the same credentials with the next CSeq after a 200 are no retry."""
     assert why(gate.look(invite(proof("INVITE"), cseq=3, body=THEIRS))) is Reason.DIGEST_REPLAY
