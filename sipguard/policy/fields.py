@@ -138,7 +138,7 @@ _MESSAGE: Final[tuple[Field, ...]] = (
 _STATE: Final[tuple[Field, ...]] = (
     FlagField("dialog.known", "The message belongs to a call that was accepted before.", lambda s: s.dialog_known, _HEADERS, fact=Fact.DIALOG_KNOWN),
     FlagField("transaction.known", "The message belongs to a request that was accepted before.", lambda s: s.transaction_known, _HEADERS),
-    FlagField("replay", "A known request again: changed, or after its end.", lambda s: s.replay, _HEADERS, fact=Fact.REPLAY),
+    FlagField("replay", "A known request again, changed or after its end; or its digest response under another request.", lambda s: s.replay, _HEADERS, fact=Fact.REPLAY),
     FlagField("registration.foreign", "A REGISTER for a name that another address holds, made without a password.", lambda s: s.registration_foreign, _HEADERS),
     FlagField("challenge.foreign", "A 401 or 407 with which a caller asks for the password of the one called, who is not registered there.", lambda s: s.challenge_foreign, _HEADERS),
 )

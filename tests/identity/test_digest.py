@@ -3,12 +3,14 @@
 import pytest
 from digest_gate import ASKED, OTHER, PHONE, SERVER, Gate, invite, noted, proof, register, why
 from digester import NONCE, PASSWORD, REALM, USER, Asked, answer, secret
+from hypothesis import given
+from hypothesis import strategies as st
 from phones import octets
 
 from sipguard.evidence import State
 from sipguard.identity.digest import DigestSettings
 from sipguard.identity.digest_proof import Proof, Verifier, digest_of, response_of
-from sipguard.reason import Reason
+from sipguard.reason import Finding, Reason
 from sipguard.wire.digest import Credentials, parse_credentials
 
 REGISTRAR = f"sip:{REALM}"
@@ -301,21 +303,22 @@ def test_a_challenge_to_another_host_is_noted(gate: Gate) -> None:
 
 
 @pytest.mark.parametrize(
-    "given",
+    ("given", "said"),
     [
-        Asked(realm="elsewhere.org", opaque="o"),
-        Asked(algorithm="SHA-256", opaque="o"),
-        Asked(opaque="other"),
-        Asked(),
-        Asked(qop="auth-int", opaque="o"),
+        (Asked(realm="elsewhere.org", opaque="o"), "the nonce was issued for another realm"),
+        (Asked(algorithm="SHA-256", opaque="o"), "an algorithm that was not offered"),
+        (Asked(opaque="other"), "opaque is not the challenge's"),
+        (Asked(), "opaque is not the challenge's"),
+        (Asked(qop="auth-int", opaque="o"), "a qop that was not offered"),
     ],
 )
-def test_the_challenge_is_repeated_as_it_was(given: Asked) -> None:
+def test_the_challenge_is_repeated_as_it_was(given: Asked, said: str) -> None:
     """DIG-21: realm, algorithm, opaque and qop."""
     gate = Gate()
     gate.ask(Asked(opaque="o"))
     assert gate.look(register(proof(asked=Asked(opaque="o")))).finding is None
-    assert why(gate.look(register(proof(asked=given)))) is Reason.DIGEST_ECHO
+    evidence = gate.look(register(proof(asked=given)))
+    assert evidence.finding == Finding(Reason.DIGEST_ECHO, said)
 
 
 def test_realms_that_share_a_nonce() -> None:
@@ -421,14 +424,42 @@ def test_the_uri_is_the_requests(gate: Gate) -> None:
         ("sip:bob@example.org", "sip:b%6Fb@example.org"),
         ("tel:+49301234", "tel:+49-30-1234"),
     ]
-    for uri, given in same:
-        headers = answer(ASKED, "INVITE", given)
-        assert gate.look(invite(headers, uri=uri)).finding is None, given
-    for given in ("sip:carol@example.org", "sip:bob@example.com", "sip:example.org", "/index"):
-        headers = answer(ASKED, "INVITE", given)
-        assert why(gate.look(invite(headers))) is Reason.DIGEST_URI, given
+    for uri, stated in same:
+        headers = answer(ASKED, "INVITE", stated)
+        assert gate.look(invite(headers, uri=uri)).finding is None, stated
+    for stated in ("sip:carol@example.org", "sip:bob@example.com", "sip:example.org", "/index"):
+        headers = answer(ASKED, "INVITE", stated)
+        assert why(gate.look(invite(headers))) is Reason.DIGEST_URI, stated
         behind = gate.look(invite(headers, lower_vias=["192.0.2.9:5060;branch=z9hG4bKb"]))
         assert (behind.finding, Reason.DIGEST_URI in noted(behind)) == (None, True)
+
+
+def test_a_request_uri_that_cannot_be_read(gate: Gate) -> None:
+    """A rule may accept even that; the digest is then for nothing that anybody can name."""
+    assert why(gate.look(register(proof(), uri="sip:@@"))) is Reason.DIGEST_URI
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            ["Digest ", "Basic ", "username=alice,", 'realm="example.org",', 'nonce="x",', "nc=1,",
+             'uri="sip:x",', "qop=auth,", 'cnonce="c",', f'response="{"0" * 32}",', "algorithm=x,",
+             '"', "\\", "sip:", "username*=UTF-8''%ff,", "userhash=true,"]
+        ),
+        max_size=14,
+    ).map("".join),
+    st.sampled_from(["INVITE", "REGISTER", "ACK", "CANCEL"]),
+    st.sampled_from(["sip:bob@example.org", "tel:1", "urn:x", "sip:@@", "x"]),
+)  # fmt: skip
+def test_whatever_comes_there_is_an_answer(value: str, method: str, uri: str) -> None:
+    """Total: no credentials and no address raise anything, before or after they passed."""
+    gate = Gate(DigestSettings(ha1=KNOWN_ACCOUNT, require_auth_int=True, strict_nonce=True))
+    raw = register(f"Authorization: {value}x", uri=uri).replace(b"REGISTER", method.encode())
+    for _ in range(2):
+        assert gate.send(raw).state is not State.VALID
+    challenge = f"WWW-Authenticate: {value}x"
+    gate.reply(raw, 401, challenge, "Authentication-Info: " + value + "x")
+    gate.reply(raw, 200, "Authentication-Info: " + value + "x")
 
 
 # --- users
