@@ -235,7 +235,6 @@ class Digests:
         if any(response is not None for response in known):
             exam.faults.append(_BROKEN_COPY)
         if scheme_of(value) in (b"digest", b"basic"):
-            exam.seen += 1
             exam.faults.append(error.finding())
 
     def _examine_copied(self, exam: _Exam, credentials: Credentials) -> None:

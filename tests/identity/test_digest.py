@@ -244,6 +244,8 @@ def test_ack_and_cancel_may_repeat_credentials(gate: Gate, method: str) -> None:
     assert (copied.state, copied.finding, noted(copied)) == (State.UNKNOWN, None, [])
     other = gate.look(invite(proof("INVITE", nc=2)).replace(b"INVITE", method.encode()))
     assert (why(other), noted(other)) == (None, [Reason.DIGEST_ECHO])
+    foreign = invite(proof("INVITE"), call_id="x").replace(b"INVITE", method.encode())
+    assert noted(gate.look(foreign)) == [Reason.DIGEST_ECHO]
 
 
 def test_a_refused_login_is_told(gate: Gate) -> None:
@@ -280,6 +282,7 @@ def test_a_nonce_that_nobody_issued(gate: Gate) -> None:
     strict.now_s += 301
     assert why(strict.look(strange)) is Reason.DIGEST_NONCE
     assert strict.look(register(proof())).state is State.UNKNOWN
+    assert Gate(DigestSettings(strict_nonce=True)).look(strange).state is State.UNKNOWN
 
 
 def test_strict_nonces_need_a_memory_that_forgot_nothing() -> None:
@@ -402,6 +405,7 @@ def test_a_count_is_used_once(gate: Gate) -> None:
         assert why(gate.look(raw)) is Reason.DIGEST_COUNT, nc
     assert gate.look(register(proof(nc=68), cseq=9)).finding is None
     assert why(gate.look(register(proof(nc=6), cseq=9))) is Reason.DIGEST_COUNT  # too far behind
+    assert gate.look(register(proof(asked=Asked(qop="")), cseq=9)).finding is None
 
 
 def test_two_phones_with_one_nonce(gate: Gate) -> None:
@@ -537,6 +541,11 @@ def test_auth_where_auth_int_was_offered() -> None:
     headers = proof("INVITE", offered, qop="auth")
     assert Reason.DIGEST_UNCOVERED in noted(gate.look(invite(headers, body=b"v=0\r\n")))
     assert noted(gate.look(invite(headers))) == []
+    full = proof("INVITE", offered, qop="auth-int", body=b"v=0\r\n")
+    assert noted(gate.look(invite(full, body=b"v=0\r\n"))) == []
+    plain = Asked(nonce="auth-alone")
+    gate.ask(plain, method="INVITE")
+    assert noted(gate.look(invite(proof("INVITE", plain), body=b"v=0\r\n"))) == []
     gate.digests.configure(DigestSettings(require_auth_int=True))
     assert why(gate.look(invite(headers, body=b"v=0\r\n"))) is Reason.DIGEST_DOWNGRADE
 
@@ -545,6 +554,9 @@ def test_no_qop_though_it_was_offered(gate: Gate) -> None:
     """DIG-6: such a client repeats its response, so nobody can tell a replay; a rule may refuse."""
     bare = gate.look(register(proof(asked=Asked(qop=""))))
     assert (bare.finding, Reason.DIGEST_QOP in noted(bare)) == (None, True)
+    old = Asked(nonce="old", qop="")
+    gate.ask(old)
+    assert Reason.DIGEST_QOP not in noted(gate.look(register(proof(asked=old))))
 
 
 # --- secrecy and bounds
