@@ -171,6 +171,8 @@ def test_qop_demands_its_company(value: bytes) -> None:
 def test_cnonce_without_qop_is_noted() -> None:
     """DIG-6: illegal, but some clients write it, and the hash is that of RFC 2069."""
     assert reasons(said(b"qop=auth, ", b"")) == [Reason.DIGEST_QOP]
+    for alone in (b"nc=00000001, ", b'cnonce="c0", '):
+        assert reasons(said(b"qop=auth, ", b"").replace(alone, b"")) == [Reason.DIGEST_QOP]
     plain = said(b'qop=auth, nc=00000001, cnonce="c0", ', b"")
     assert reasons(plain) == []
 
@@ -218,6 +220,21 @@ def test_authentication_info() -> None:
     """DIG-30: the next nonce, and what it repeats of the request."""
     read = parse_info(b'nextnonce="n2", qop=auth, rspauth="00", cnonce="c", nc=00000001')
     assert read == (b"n2", b"auth", b"c", b"00000001")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [b'cnonce="x', b"cnonce=", b'cnonce=a"b', b"cnonce=a b", b"cnonce", b"=x", b"a b=c", b",", b""],
+)
+def test_each_parameter_is_well_formed(value: bytes) -> None:
+    """DIG-3: also where none is needed."""
+    assert refusal(parse_info, value) is Reason.DIGEST_QUOTES
+
+
+def test_a_realm_may_be_empty() -> None:
+    """Nothing else may that a challenge must have."""
+    assert parse_challenge(b'Digest realm="", nonce="n"').realm == b""
+    assert refusal(parse_challenge, b'Digest realm="r", nonce=""') is Reason.DIGEST_QUOTES
 
 
 def test_claims_are_read_from_anything() -> None:
