@@ -178,6 +178,23 @@ def test_a_stale_nonce_is_retried(strict: Exchange) -> None:
     assert Reason.DIGEST_WRONG not in {finding.reason for finding in strict.decision.findings}
 
 
+def test_the_next_nonce_is_taken_up(strict: Exchange) -> None:
+    """DIG-30: Authentication-Info brings it; one that answers somebody else is noted."""
+    phone = Phone(strict)
+    phone.enroll(Asked())
+    call = phone.call
+    for cnonce, noted in (("0a4f113b", False), ("other", True)):
+        raw = call.must(phone.register(phone.proof(Asked(), 3 + noted)), ALICE, PROXY)
+        info = f'Authentication-Info: nextnonce="n2", cnonce="{cnonce}", qop=auth, nc=0000000'
+        ok = call.response(raw, 200, extra=[info + str(3 + noted)])
+        decision = strict.judge(ok, PROXY, ALICE)
+        assert decision.action is Action.ACCEPT
+        assert (Reason.DIGEST_ECHO in {found.reason for found in decision.findings}) is noted
+    raw = phone.register(phone.proof(Asked(nonce="n2")))
+    decision = strict.judge(raw, ALICE, PROXY)
+    assert Reason.DIGEST_NONCE not in {found.reason for found in decision.findings}
+
+
 def test_a_registrar_fails_over(strict: Exchange) -> None:
     """RFC 3263: 503, and the same request to the next server, credentials and all."""
     phone = Phone(strict)
