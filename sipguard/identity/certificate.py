@@ -17,6 +17,7 @@ from cryptography.x509.oid import SignatureAlgorithmOID
 
 from sipguard.errors import HostileInput
 from sipguard.identity.names import MAX_NAMES, Names, names_in, user_key
+from sipguard.identity.outline import Outline, outline_of
 from sipguard.identity.shown import shown
 from sipguard.reason import Reason
 
@@ -30,7 +31,6 @@ CACHED_CERTIFICATES: Final = 1024
 MIN_RSA_BITS: Final = 2048  # RFC 8551 section 2.2 (SMI-29)
 MAX_RSA_BITS: Final = 8192  # above, verifying costs milliseconds
 MIN_CURVE_BITS: Final = 256
-_VERSION_TAG: Final = 0xA0
 _MIN_EXPONENT: Final = 3
 _MAX_EXPONENT: Final = 1 << 32  # a long exponent makes verifying as dear as signing
 
@@ -57,6 +57,33 @@ _SHA2: Final = frozenset(
         SignatureAlgorithmOID.ED448,
     )
 )
+# Extensions that ``direct`` knows the whole meaning of, or that mean nothing to a chain...
+_WHOLLY_JUDGED: Final = frozenset(
+    (
+        x509.SubjectAlternativeName,
+        x509.SubjectKeyIdentifier,
+        x509.AuthorityKeyIdentifier,
+        x509.BasicConstraints,
+        x509.KeyUsage,
+        x509.ExtendedKeyUsage,
+        x509.AuthorityInformationAccess,
+        x509.CertificatePolicies,
+        x509.UnrecognizedExtension,  # where ``_keep`` knows it
+    )
+)
+# ... but these only if nobody says that they must be understood.
+_NEVER_CRITICAL: Final = frozenset(
+    (
+        x509.SubjectKeyIdentifier,
+        x509.AuthorityKeyIdentifier,
+        x509.AuthorityInformationAccess,
+        x509.CertificatePolicies,
+        x509.UnrecognizedExtension,
+    )
+)
+_PLAIN_NAMES: Final = frozenset(
+    (x509.UniformResourceIdentifier, x509.RFC822Name, x509.DNSName, x509.IPAddress)
+)
 # What the reading of hostile DER raises; a property test holds that nothing else comes.
 UNREADABLE: Final = (
     ValueError,
@@ -82,9 +109,12 @@ class Certificate:
     ``sha-1`` or ``other``: what its issuer signed with. ``usage`` and ``purposes`` are
     None where the extension is absent. ``tn_auth_list``, ``claim_constraints`` and
     ``enhanced_claim_constraints`` are raw extension values of RFC 8226 and 9118.
+    ``path_length`` is that of basicConstraints, None where there is no limit. ``is_plain``
+    says that every extension is one that ``direct`` judges whole; ``outline`` is for it.
     """
 
     __slots__ = (
+        "_named",
         "authority_key_id",
         "claim_constraints",
         "der",
@@ -92,11 +122,13 @@ class Certificate:
         "domains",
         "enhanced_claim_constraints",
         "is_authority",
+        "is_plain",
         "issuer",
         "key_id",
-        "named",
         "not_after_s",
         "not_before_s",
+        "outline",
+        "path_length",
         "public_key",
         "purposes",
         "serial",
@@ -112,7 +144,9 @@ class Certificate:
         self.der: Final = der
         self.version: Final = read.version
         self.serial: Final = read.serial_number
-        self.issuer, self.subject = _cut_names(der)
+        self.outline: Final[Outline] = outline_of(der)
+        self.issuer: Final = self.outline.issuer
+        self.subject: Final = self.outline.subject
         self.not_before_s: Final = read.not_valid_before_utc.timestamp()
         self.not_after_s: Final = read.not_valid_after_utc.timestamp()
         self.digest: Final = _digest_of(read)
@@ -120,6 +154,8 @@ class Certificate:
         self.key_id = b""
         self.authority_key_id = b""
         self.is_authority = False
+        self.path_length: int | None = None
+        self.is_plain = True
         self.usage: x509.KeyUsage | None = None
         self.purposes: frozenset[x509.ObjectIdentifier] | None = None
         self.tn_auth_list = b""
@@ -128,39 +164,61 @@ class Certificate:
         names = self._read_extensions(read)
         self.users: Final = names.users
         self.domains: Final = names.domains
-        self.named: Final = self._name_shown()
+        self._named = b""
 
     def _read_extensions(self, read: x509.Certificate) -> Names:
         alternatives: list[x509.GeneralName] | None = None
         for extension in read.extensions:
-            match extension.value:
-                case x509.SubjectAlternativeName() as value:
-                    alternatives = list(value)
-                case x509.SubjectKeyIdentifier() as value:
-                    self.key_id = value.digest
-                case x509.AuthorityKeyIdentifier() as value:
-                    self.authority_key_id = value.key_identifier or b""
-                case x509.BasicConstraints() as value:
-                    self.is_authority = value.ca
-                case x509.KeyUsage() as value:
-                    self.usage = value
-                case x509.ExtendedKeyUsage() as value:
-                    self.purposes = frozenset(value)
-                case x509.UnrecognizedExtension() as value:
-                    self._keep(value)
-                case _:
-                    pass
-        if alternatives is not None and len(alternatives) > MAX_NAMES:
+            value = extension.value
+            kind = type(value)  # isinstance would ask Python's ABCs again and again
+            if kind not in _WHOLLY_JUDGED or (extension.critical and kind in _NEVER_CRITICAL):
+                self.is_plain = False
+            if type(value) is x509.SubjectAlternativeName:
+                alternatives = list(value)
+            else:
+                self._take(value)
+        if alternatives is None:
+            return names_in(None, _common_name(read, self.subject))
+        if len(alternatives) > MAX_NAMES:
             raise ValueError(f"more than {MAX_NAMES} names")
-        return names_in(alternatives, "" if alternatives is not None else _common_name(read))
+        if not _PLAIN_NAMES.issuperset(map(type, alternatives)):
+            self.is_plain = False
+        return names_in(alternatives, "")
+
+    def _take(self, value: x509.ExtensionType) -> None:
+        if type(value) is x509.SubjectKeyIdentifier:
+            self.key_id = value.digest
+            self.is_plain &= bool(value.digest)  # an empty one fits none for OpenSSL
+        elif type(value) is x509.AuthorityKeyIdentifier:
+            self.authority_key_id = value.key_identifier or b""
+            names_more = value.authority_cert_issuer or value.authority_cert_serial_number
+            if names_more is not None or value.key_identifier == b"":
+                self.is_plain = False
+        elif type(value) is x509.BasicConstraints:
+            self.is_authority, self.path_length = value.ca, value.path_length
+        elif type(value) is x509.KeyUsage:
+            self.usage = value
+        elif type(value) is x509.ExtendedKeyUsage:
+            self.purposes = frozenset(value)
+        elif type(value) is x509.UnrecognizedExtension:
+            self._keep(value)
 
     def _keep(self, extension: x509.UnrecognizedExtension) -> None:
         if extension.oid == TN_AUTH_LIST:
             self.tn_auth_list = extension.value
-        elif extension.oid == CLAIM_CONSTRAINTS:
+            return
+        self.is_plain = False
+        if extension.oid == CLAIM_CONSTRAINTS:
             self.claim_constraints = extension.value
         elif extension.oid == ENHANCED_CLAIM_CONSTRAINTS:
             self.enhanced_claim_constraints = extension.value
+
+    @property
+    def named(self) -> bytes:
+        """What a record shows; made when somebody asks, which is seldom for an authority."""
+        if not self._named:
+            self._named = self._name_shown()
+        return self._named
 
     def _name_shown(self) -> bytes:
         if self.users:
@@ -230,42 +288,6 @@ def _read(der: bytes) -> Certificate:
 _cached_certificate = lru_cache(maxsize=CACHED_CERTIFICATES)(_read)
 
 
-def subject_of(der: bytes) -> bytes:
-    """Return the subject of what may be a certificate, as it stands, without reading the rest.
-
-    ``b""`` where there is none. Only good for telling which certificates are worth reading.
-    """
-    try:
-        return _cut_names(der)[1]
-    except IndexError:
-        return b""
-
-
-def _cut_names(der: bytes) -> tuple[bytes, bytes]:
-    """Return issuer and subject as they stand; IndexError where *der* ends before them."""
-    start, _ = _contents(der, 0)  # Certificate
-    start, _ = _contents(der, start)  # TBSCertificate
-    if der[start] == _VERSION_TAG:
-        _, start = _contents(der, start)
-    _, start = _contents(der, start)  # serialNumber
-    _, issuer = _contents(der, start)  # signature
-    _, validity = _contents(der, issuer)
-    _, subject = _contents(der, validity)
-    _, end = _contents(der, subject)
-    return der[issuer:validity], der[subject:end]
-
-
-def _contents(der: bytes, start: int) -> tuple[int, int]:
-    """Return where the contents of the value at *start* begin, and where they end."""
-    length = der[start + 1]
-    first = start + 2
-    if length & 0x80:
-        octets = length & 0x7F
-        length = int.from_bytes(der[first : first + octets], "big")
-        first += octets
-    return first, first + length
-
-
 def _digest_of(read: x509.Certificate) -> str:
     if read.signature_algorithm_oid in _SHA2:
         return "sha-2"
@@ -308,7 +330,9 @@ def _rsa_weakness(key: rsa.RSAPublicKey) -> str:
     return ""
 
 
-def _common_name(read: x509.Certificate) -> str:
+def _common_name(read: x509.Certificate, subject: bytes) -> str:
+    if b"." not in subject:
+        return ""  # whatever it says, it names no domain
     found = read.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
     return str(found[0].value) if len(found) == 1 else ""
 

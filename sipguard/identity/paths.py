@@ -10,7 +10,8 @@ from itertools import chain
 from typing import Final
 
 from sipguard.errors import HostileInput
-from sipguard.identity.certificate import Certificate, read_certificate, subject_of
+from sipguard.identity.certificate import Certificate, read_certificate
+from sipguard.identity.outline import subject_of
 
 Path = tuple[Certificate, ...]
 BySubject = Mapping[bytes, Sequence[Certificate]]

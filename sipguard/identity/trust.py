@@ -28,6 +28,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from OpenSSL import crypto
 
 from sipguard.identity.certificate import Certificate, name_text, read_certificate
+from sipguard.identity.direct import SOUND, UNDECIDED, verify_directly
 from sipguard.identity.names import User, user_key
 from sipguard.identity.paths import Path, Search, by_subject
 from sipguard.identity.revocation import RevocationList, Revocations
@@ -181,9 +182,16 @@ class Store:
             _weak(path, legacy_sha1=self._legacy_sha1)
             or _out_of_date(path, utc_s)
             or _no_authority(path, purpose)
-            or self._openssl(path, utc_s)
+            or self._unproven(path, utc_s)
             or self._revocations.judge(path, utc_s)
         )
+
+    def _unproven(self, path: Path, utc_s: float) -> Finding | None:
+        """Judge signatures and extensions: plain ones here, all others by OpenSSL."""
+        place = verify_directly(path)
+        if place == UNDECIDED:
+            return self._openssl(path, utc_s)
+        return None if place == SOUND else _not_signed(path, place)
 
     def _openssl(self, path: Path, utc_s: float) -> Finding | None:
         store = self._stores[path[-1].der]
@@ -309,15 +317,16 @@ def _openssl_certificate(certificate: Certificate) -> crypto.X509:
 
 
 def _openssl_finding(path: Path, code: int, depth: int, words: str) -> Finding:
-    certificate = path[min(depth, len(path) - 1)]
+    place = min(depth, len(path) - 1)
     if code == _SIGNATURE_FAILED:
-        issuer = path[min(depth + 1, len(path) - 1)]
-        return _finding(
-            Reason.UNKNOWN_ISSUER,
-            certificate,
-            f"names {issuer.title} as its issuer, who did not sign it",
-        )
-    return _finding(Reason.BAD_CHAIN, certificate, f"breaks its chain: {words}")
+        return _not_signed(path, place)
+    return _finding(Reason.BAD_CHAIN, path[place], f"breaks its chain: {words}")
+
+
+def _not_signed(path: Path, place: int) -> Finding:
+    issuer = path[min(place + 1, len(path) - 1)]
+    words = f"names {issuer.title} as its issuer, who did not sign it"
+    return _finding(Reason.UNKNOWN_ISSUER, path[place], words)
 
 
 def _no_way(leaf: Certificate, top: Certificate) -> Finding:

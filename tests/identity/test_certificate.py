@@ -26,9 +26,9 @@ from sipguard.identity.certificate import (
     Certificate,
     name_text,
     read_certificate,
-    subject_of,
 )
 from sipguard.identity.names import MAX_NAMES
+from sipguard.identity.outline import subject_of
 from sipguard.reason import Reason
 
 ROOT = make_authority("Certificate Root")

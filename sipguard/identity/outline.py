@@ -1,0 +1,114 @@
+"""Where the parts of a certificate stand (RFC 5280 section 4.1), cut out as they are.
+
+Nothing here says that a certificate is well-formed: what is no certificate may yield any
+outline, or an IndexError. Who reads certificates asks cryptography first.
+"""
+
+from typing import Final, NamedTuple
+
+_VERSION: Final = 0xA0
+_UTF8: Final = 0x0C
+_ONE_OCTET_TEXTS: Final = frozenset((0x13, 0x16))  # PrintableString and IA5String
+
+
+class Outline(NamedTuple):
+    """Parts of one certificate in DER, each with its tag and length where not said otherwise.
+
+    ``signed`` and ``signature`` are places: what the signature covers begins and ends
+    there; the octets of the signature itself begin there and end with the certificate,
+    after the octet that tells how many bits of the last one do not count. ``inner`` and
+    ``algorithm`` should be the same algorithm, named inside the signature and outside.
+    ``key_algorithm`` is the subject's, with its parameters.
+    """
+
+    issuer: bytes
+    subject: bytes
+    key_algorithm: bytes
+    inner: bytes
+    algorithm: bytes
+    signed: tuple[int, int]
+    signature: int
+
+
+def outline_of(der: bytes) -> Outline:
+    """Cut *der*; IndexError where it ends too early."""
+    whole, _ = _contents(der, 0)
+    at, signed_end = _contents(der, whole)
+    if der[at] == _VERSION:
+        _, at = _contents(der, at)
+    _, inner = _contents(der, at)  # after serialNumber
+    _, issuer = _contents(der, inner)
+    _, validity = _contents(der, issuer)
+    _, subject = _contents(der, validity)
+    _, key = _contents(der, subject)
+    key_algorithm, _ = _contents(der, key)
+    _, key_bits = _contents(der, key_algorithm)
+    _, bits = _contents(der, signed_end)
+    signature, _ = _contents(der, bits)
+    return Outline(
+        der[issuer:validity],
+        der[subject:key],
+        der[key_algorithm:key_bits],
+        der[inner:issuer],
+        der[signed_end:bits],
+        (whole, signed_end),
+        signature + 1,
+    )
+
+
+def subject_of(der: bytes) -> bytes:
+    """Return the subject of what may be a certificate, as it stands, without reading the rest.
+
+    ``b""`` where there is none. Only good for telling which certificates are worth reading.
+    """
+    try:
+        return outline_of(der).subject
+    except IndexError:
+        return b""
+
+
+def has_plain_text(name: bytes) -> bool:
+    """True where every value in a well-formed Name is text that any reader takes.
+
+    UTF-8, or one octet for each character; the wider kinds that old authorities used, and
+    some get wrong, are none.
+    """
+    at, end = _contents(name, 0)
+    while at < end:
+        at, set_end = _contents(name, at)
+        if at == set_end:
+            return False
+        while at < set_end:
+            at, attribute_end = _contents(name, at)
+            _, value = _contents(name, at)
+            if not _is_plain_text(name, value):
+                return False
+            at = attribute_end
+    return True
+
+
+def _is_plain_text(name: bytes, at: int) -> bool:
+    if name[at] in _ONE_OCTET_TEXTS:
+        return True
+    if name[at] != _UTF8:
+        return False
+    start, end = _contents(name, at)
+    text = name[start:end]
+    if text.isascii():
+        return True
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _contents(der: bytes, start: int) -> tuple[int, int]:
+    """Return where the contents of the value at *start* begin, and where they end."""
+    length = der[start + 1]
+    first = start + 2
+    if length & 0x80:
+        octets = length & 0x7F
+        length = int.from_bytes(der[first : first + octets], "big")
+        first += octets
+    return first, first + length
