@@ -157,14 +157,24 @@ def _aib_figures(kind: str, messages: int, folder: Path) -> list[Figure]:
     size = f", {len(octets[0]):,} octets"
     figures = [_figure(f"one AIB of a known signer, {kind}", spent, KNOWN_LIMIT, size)]
 
-    def first_of(number: int) -> Ready:
+    def below_root(number: int) -> Ready:
+        return _ready(with_aib(number, now.utc_s, signer_of(user(kind, root))))
+
+    def below_another(number: int) -> Ready:
         between = authority(f"middle {kind}", kind, root)
         return _ready(with_aib(number, now.utc_s, signer_of(user(kind, between), between)))
 
-    fresh = [first_of(number) for number in range(messages + 1, 2 * messages + 1)]
-    spent = _in_turns(kind, lambda number: examine(fresh[number]), messages)
-    what = f"one AIB, first sight of its chain of 2, {kind}"
-    figures.append(_figure(what, spent, FIRST_LIMIT))
+    ways = {"below a root": below_root, "below an intermediate": below_another}
+    for round_, (way, first_of) in enumerate(ways.items(), 1):
+        start = messages * round_ + 1
+        fresh = [first_of(number) for number in range(start, start + messages)]
+
+        def examine_fresh(number: int, fresh: list[Ready] = fresh) -> None:
+            examine(fresh[number])
+
+        spent = _in_turns(kind, examine_fresh, messages)
+        what = f"one AIB, first sight of a signer {way}, {kind}"
+        figures.append(_figure(what, spent, FIRST_LIMIT))
 
     guard = Guard(load_proven(folder, root), b"bench" * 8)
 

@@ -43,6 +43,8 @@ def user_key(user: bytes, host: bytes) -> User:
 def names_in(alternatives: Iterable[x509.GeneralName] | None, common_name: str) -> Names:
     """Return the names; *alternatives* is None where the extension is absent altogether."""
     if alternatives is None:
+        if "." not in common_name:
+            return Names()
         # "Alice" is no domain, though a host might be called so.
         return Names(domains=tuple(n for n in _domains((common_name,)) if b"." in n))
     users: list[User] = []

@@ -8,6 +8,8 @@ from typing import Final, NamedTuple
 
 _VERSION: Final = 0xA0
 _UTF8: Final = 0x0C
+_LONG: Final = 0x80
+_MAX_LENGTH_OCTETS: Final = 2  # nothing longer than 64 KiB is looked at
 _ONE_OCTET_TEXTS: Final = frozenset((0x13, 0x16))  # PrintableString and IA5String
 
 
@@ -107,8 +109,14 @@ def _contents(der: bytes, start: int) -> tuple[int, int]:
     """Return where the contents of the value at *start* begin, and where they end."""
     length = der[start + 1]
     first = start + 2
-    if length & 0x80:
-        octets = length & 0x7F
-        length = int.from_bytes(der[first : first + octets], "big")
+    if length & _LONG:
+        octets = length & ~_LONG
+        if octets > _MAX_LENGTH_OCTETS:
+            raise IndexError
+        length = 0
+        for octet in der[first : first + octets]:
+            length = length << 8 | octet
         first += octets
+    if first + length > len(der):
+        raise IndexError
     return first, first + length

@@ -8,7 +8,9 @@ roots, Ed25519 and every SHA-1 signature, a legacy the policy may allow; it know
 no revocation, and says ``candidates exhausted`` where an operator wants to know which
 certificate and why. OpenSSL in turn takes weak keys and old digests and follows one way
 only, so the ways are found in ``paths``, and dates, keys, digests, authority and purpose
-are judged here, in our words, before OpenSSL does any arithmetic.
+are judged here, in our words, before OpenSSL does any arithmetic. Plain chains are not
+handed over at all, because that takes long: where a way holds nothing that OpenSSL alone
+understands, ``direct`` verifies path lengths and signatures.
 
 Name constraints follow RFC 5280 section 4.2.1.10: a constraint on URIs refuses every sip
 URI, since those have no authority component; constraints on DNS or e-mail names do not

@@ -17,7 +17,7 @@ from authority import (
 )
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.x509.oid import ExtendedKeyUsageOID
+from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from trusting import ALICE, BOB, CAROL, LOWER, MIDDLE, OTHER, ROOT, reason
@@ -36,7 +36,7 @@ ISSUING: Extensions = ((usage(key_cert_sign=True), True),)
 URI = x509.UniformResourceIdentifier("https://example.com/")
 POLICIES = x509.CertificatePolicies([x509.PolicyInformation(x509.ObjectIdentifier("1.2.3"), None)])
 ACCESS = x509.AuthorityInformationAccess(
-    [x509.AccessDescription(x509.AuthorityInformationAccessOID.CA_ISSUERS, URI)]
+    [x509.AccessDescription(AuthorityInformationAccessOID.CA_ISSUERS, URI)]
 )
 LISTS = x509.CRLDistributionPoints([x509.DistributionPoint([URI], None, None, None)])
 TN_AUTH_LIST = x509.UnrecognizedExtension(
@@ -200,7 +200,7 @@ def _with_key_ids(own: bytes | None, authority: x509.AuthorityKeyIdentifier | No
         builder = builder.add_extension(x509.SubjectKeyIdentifier(own), False)
     if authority is not None:
         builder = builder.add_extension(authority, False)
-    return Holder(builder.sign(ROOT.key, hashes.SHA256()), key)  # type: ignore[arg-type] # P-256
+    return Holder(builder.sign(ROOT.key, hashes.SHA256()), key)
 
 
 def test_odd_key_identifiers_are_left_to_openssl() -> None:
@@ -242,6 +242,40 @@ def test_explicit_curves_are_left_to_openssl() -> None:
 
 def _unsigned(number: str) -> bytes:
     return tlv(2, b"\0" + bytes.fromhex(number))
+
+
+def test_bits_that_do_not_count_are_left_to_openssl() -> None:
+    """A signature that ends within an octet: the same to cryptography, none to OpenSSL."""
+    der = b"\1"
+    while der[-1] & 1:  # a bit that does not count must be zero
+        leaf = issue("D", ROOT, dns=("d.example.com",))
+        der = leaf.der
+    before = len(der) - len(leaf.certificate.signature) - 1
+    odd = der[:before] + b"\1" + der[before + 1 :]
+    assert verify_directly(_path(leaf, ROOT)) == SOUND
+    assert _agrees(odd, ROOT) == UNDECIDED
+
+
+def test_versions_before_3_are_left_to_openssl() -> None:
+    """Without extensions, nothing says what a certificate is for."""
+    tbs, key = ALICE.certificate.tbs_certificate_bytes, ALICE.certificate.public_key()
+    spki = key.public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    old = tbs[tbs.index(bytes.fromhex("a003020102")) + 5 : tbs.index(spki) + len(spki)]
+    assert _agrees(sign_der(tlv(0x30, old), ROOT), ROOT) == UNDECIDED
+
+
+def test_names_of_other_kinds_are_left_to_openssl() -> None:
+    """Directory names among the alternatives, and a subject in wide characters."""
+    names = x509.SubjectAlternativeName([URI, x509.DirectoryName(OTHER.certificate.subject)])
+    assert _agrees(issue("D", ROOT, extensions=((names, False),)), ROOT) == UNDECIDED
+    tbs = ALICE.certificate.tbs_certificate_bytes
+    head = 2 + (tbs[1] & 0x7F)
+    name = ALICE.certificate.subject.public_bytes()
+    wide = tlv(0x30, tlv(0x31, tlv(0x30, bytes.fromhex("0603550403") + tlv(0x1E, b"\0A"))))
+    der = sign_der(tlv(0x30, tbs[head:].replace(name, wide)), ROOT)
+    assert _agrees(der, ROOT) == UNDECIDED
 
 
 def test_two_algorithms_are_left_to_openssl() -> None:
