@@ -17,7 +17,12 @@ from sipguard.reason import Finding, Reason
 CORPUS = Path(os.environ.get("SIPGUARD_CORPUS", Path(__file__).parents[3] / "shared" / "corpus"))
 RFC6216 = CORPUS / "smime" / "sip-rfc6216" / "certs"
 SAN = "subjectAltName=URI:sip:alice@example.com"
-NOW = time.time()  # openssl issues from now on
+
+
+def now() -> float:
+    """openssl issues from this moment on, and the suite may have run for minutes before it."""
+    return time.time() + 60
+
 
 CONFIG = """
 [req]
@@ -133,7 +138,7 @@ def test_private_authorities_are_believed(folder: Path, root: str) -> None:
     store = Store([make_root(folder, ROOTS[root])])
     for extensions in LEAVES.values():
         alice = issue(folder, extensions)
-        assert store.check(alice, [], NOW + 60, Purpose.USER) is None
+        assert store.check(alice, [], now(), Purpose.USER) is None
         assert alice.speaks_for_user(b"alice", b"example.com")
 
 
@@ -141,7 +146,7 @@ def test_a_version_1_user_speaks_for_nobody(folder: Path) -> None:
     """No extensions, no names: believed, but of use to no user."""
     store = Store([make_root(folder, None)])
     alice = issue(folder, "")
-    assert store.check(alice, [], NOW + 60, Purpose.USER) is None
+    assert store.check(alice, [], now(), Purpose.USER) is None
     assert alice.users == ()
     assert alice.domains == ()
 
@@ -150,28 +155,28 @@ def test_a_root_with_serial_number_zero_is_believed(folder: Path) -> None:
     """Old tools gave it, and cryptography warns of it; pytest makes warnings errors."""
     extensions = ROOTS["basicConstraints only"]
     store = Store([make_root(folder, extensions, "-set_serial", "0")])
-    assert store.check(issue(folder, f"{SAN}\n"), [], NOW + 60, Purpose.USER) is None
+    assert store.check(issue(folder, f"{SAN}\n"), [], now(), Purpose.USER) is None
 
 
 def test_sha1_is_a_legacy_that_the_policy_must_allow(folder: Path) -> None:
     """SMI-29: in a user's certificate; in the root's own signature it proves nothing anyway."""
     root = make_root(folder, ROOTS["basicConstraints only"], "-sha1")
-    assert Store([root]).check(issue(folder, SAN), [], NOW + 60, Purpose.USER) is None
+    assert Store([root]).check(issue(folder, SAN), [], now(), Purpose.USER) is None
     alice = issue(folder, SAN, "-sha1")
-    assert reason(Store([root]).check(alice, [], NOW + 60, Purpose.USER)) is Reason.WEAK_SIGNATURE
+    assert reason(Store([root]).check(alice, [], now(), Purpose.USER)) is Reason.WEAK_SIGNATURE
     legacy = Store([root], legacy_sha1=True)
-    assert legacy.check(alice, [], NOW + 60, Purpose.USER) is None
+    assert legacy.check(alice, [], now(), Purpose.USER) is None
     md5 = issue(folder, SAN, "-md5")
-    assert reason(legacy.check(md5, [], NOW + 60, Purpose.USER)) is Reason.WEAK_SIGNATURE
+    assert reason(legacy.check(md5, [], now(), Purpose.USER)) is Reason.WEAK_SIGNATURE
 
 
 def test_other_purposes(folder: Path) -> None:
     """CERT-7, STI-30: certificates for a domain, for a web server and for PASSporTs."""
     store = Store([make_root(folder, None)])
     web = issue(folder, "subjectAltName=DNS:example.com\nextendedKeyUsage=serverAuth,clientAuth\n")
-    assert reason(store.check(web, [], NOW + 60, Purpose.DOMAIN)) is Reason.WRONG_KEY_USAGE
+    assert reason(store.check(web, [], now(), Purpose.DOMAIN)) is Reason.WRONG_KEY_USAGE
     sip = issue(folder, "subjectAltName=URI:sip:example.com\nextendedKeyUsage=1.3.6.1.5.5.7.3.20\n")
-    assert store.check(sip, [], NOW + 60, Purpose.DOMAIN) is None
+    assert store.check(sip, [], now(), Purpose.DOMAIN) is None
     openssl(folder, "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", "stir.key")
     request(folder, "stir", "/CN=SHAKEN 1234")
     extensions = (
@@ -180,7 +185,7 @@ def test_other_purposes(folder: Path) -> None:
     )
     words = ("-CA", "root.pem", "-CAkey", "root.key", "-CAcreateserial", "-days", "800")
     stir = sign(folder, "stir", extensions, *words)
-    assert store.check(stir, [], NOW + 60, Purpose.STIR) is None
+    assert store.check(stir, [], now(), Purpose.STIR) is None
     assert stir.tn_auth_list == bytes.fromhex("3008a006160431323334")
 
 
@@ -191,14 +196,14 @@ def test_openssl_ca_issues_and_revokes(folder: Path) -> None:
     signing = ("-config", "openssl.cnf", "-cert", "root.pem", "-keyfile", "root.key")
     openssl(folder, "ca", "-batch", "-notext", *signing, "-in", "alice.csr", "-out", "ca.pem")
     alice = read_certificate(read_pem((folder / "ca.pem").read_bytes())[0])
-    assert Store([root]).check(alice, [], NOW + 60, Purpose.USER) is None
+    assert Store([root]).check(alice, [], now(), Purpose.USER) is None
     openssl(folder, "ca", *signing, "-gencrl", "-out", "before.crl")
     openssl(folder, "ca", *signing, "-revoke", "ca.pem")
     openssl(folder, "ca", *signing, "-gencrl", "-out", "after.crl")
     for name, expected in (("before", None), ("after", Reason.CERTIFICATE_REVOKED)):
         crls = read_crls((folder / f"{name}.crl").read_bytes())
         store = Store([root], crls=crls, hard_revocation=True)
-        assert reason(store.check(alice, [], NOW + 60, Purpose.USER)) is expected
+        assert reason(store.check(alice, [], now(), Purpose.USER)) is expected
 
 
 def reason(finding: Finding | None) -> Reason | None:
