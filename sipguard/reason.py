@@ -167,6 +167,70 @@ class Reason(Enum):
     RENEGOTIATED = "renegotiated", "PIN-8", _N, 0, "A new offer and answer replaced the stream."
     FORGOTTEN = "forgotten", "GEN-3", _N, 0, "The call table was full; the oldest entry went."
 
+    # --- media: SDES, and what goes on in a call
+    SDES_SAME_KEY = "sdes-same-key", "SDE-7", _N, 488, "A new media address or port with the key of the old one."
+    SDES_FORKED = "sdes-forked", "SDE-10", _N, 0, "Several ends have the offer's SRTP key: the call forked."
+    KEY_MIXED = "key-mixed", "KEY-2", _N, 488, "The answer takes more than one keying method."
+    MEDIA_DOWNGRADE = "media-downgrade", "PIN-7", _N, 488, "A running call's media is renegotiated with less protection or another method."
+    BAD_BUNDLE = "bad-bundle", "PIN-12", _N, 0, "A BUNDLE group that cannot be used."
+    ENDS_AT_RELAY = "ends-at-relay", "PIN-16", _N, 0, "The key ends at a media relay, not at the other telephone."
+
+    # --- media: ICE
+    BAD_CANDIDATE = "bad-candidate", "PIN-13", _N, 0, "An ICE candidate that cannot be used."
+    ICE_INTEGRITY = "ice-integrity", "PIN-13", _N, 0, "A connectivity check whose integrity is missing or wrong."
+    ICE_UNCHECKED = "ice-unchecked", "PIN-13", _N, 0, "Media on a pair of addresses before a connectivity check passed both ways."
+    ICE_MISMATCH = "ice-mismatch", "PIN-17", _N, 0, "The answer says that the offer's addresses are not among its candidates."
+
+    # --- media: the packets themselves
+    UNPROVEN = "unproven", "PIN-18", _N, 0, "The stream proved nothing in time."
+    OTHER_SOURCE = "other-source", "PIN-14", _N, 0, "Media from another port than the one that proved itself."
+    UNKNOWN_MEDIA = "unknown-media", "DTL-7", _N, 0, "A packet in a media stream that is none of RTP, RTCP, STUN, DTLS and ZRTP."
+    PLAIN_RTP = "plain-rtp", "SRT-3", _N, 0, "Clear RTP in a stream whose encryption was negotiated."
+    BAD_RTP = "bad-rtp", "SRT-1", _N, 0, "An RTP packet that is not well formed or was not negotiated."
+    BAD_RTCP = "bad-rtcp", "SRT-2", _N, 0, "An RTCP packet that is not well formed."
+    SSRC_CHANGES = "ssrc-changes", "SRT-4", _N, 0, "A stream changes its SSRC more often than telephones do."
+    SRTP_REPLAY = "srtp-replay", "SRT-5", _N, 0, "An SRTP packet that was seen before."
+    SRTP_TAG = "srtp-tag", "SRT-7", _N, 0, "An SRTP packet that was not made with the negotiated key."
+    MEDIA_TOO_EARLY = "media-too-early", "SRT-10", _N, 0, "Media before its key exchange was over."
+
+    # --- media: DTLS-SRTP
+    BAD_DTLS = "bad-dtls", "DTL-6", _N, 0, "A DTLS packet that is not well formed."
+    DTLS_FINGERPRINT = "dtls-fingerprint", "DTL-4", _N, 0, "The DTLS certificate is not the one that signalling names."
+    DTLS_NO_CERTIFICATE = "dtls-no-certificate", "DTL-4", _N, 0, "One side of the DTLS handshake shows no certificate."
+    DTLS_HIDDEN = "dtls-hidden", "DTL-4", _N, 0, "DTLS 1.3 hides the certificates, so that nobody here can compare them."
+    DTLS_NO_SRTP = "dtls-no-srtp", "DTL-5", _N, 0, "The DTLS handshake agrees on no SRTP protection."
+    DTLS_ROLE = "dtls-role", "DTL-8", _N, 0, "The DTLS handshake comes from the wrong side."
+
+    # --- media: ZRTP
+    ZRTP_CRC = "zrtp-crc", "ZRT-1", _N, 0, "A ZRTP packet with a wrong checksum."
+    BAD_ZRTP = "bad-zrtp", "ZRT-2", _N, 0, "A ZRTP packet that is not well formed."
+    ZRTP_CHAIN = "zrtp-chain", "ZRT-3", _N, 0, "A ZRTP message that does not belong to the sender of the Hello."
+    ZRTP_MAC = "zrtp-mac", "ZRT-4", _N, 0, "A ZRTP message that was changed after it was sent."
+    ZRTP_HASH = "zrtp-hash", "ZRT-5", _N, 0, "The ZRTP Hello is not the one that signalling names."
+    ZRTP_HVI = "zrtp-hvi", "ZRT-6", _N, 0, "The ZRTP key value is not the one that was committed to."
+    ZRTP_ORDER = "zrtp-order", "ZRT-7", _N, 0, "A ZRTP message out of order."
+    ZRTP_FLOOD = "zrtp-flood", "ZRT-8", _N, 0, "More ZRTP messages than its timers send."
+    ZRTP_CLEAR = "zrtp-clear", "ZRT-9", _N, 0, "ZRTP asks to go on in clear."
+    ZRTP_ODD = "zrtp-odd", "ZRT-10", _N, 0, "The ZRTP exchange is unusual: another version, a weak algorithm, a middle man's flag."
+    ZRTP_ERROR = "zrtp-error", "ZRT-11", _N, 0, "One side of the ZRTP exchange reports an error."
+
+    # --- media: MIKEY
+    BAD_MIKEY = "bad-mikey", "MIK-1", _N, 488, "A MIKEY message that is not well formed."
+    MIKEY_TIME = "mikey-time", "MIK-2", _N, 488, "A MIKEY message that was made too long ago, or in the future."
+    MIKEY_REPLAY = "mikey-replay", "MIK-3", _N, 488, "The MIKEY message of another call, used again."
+    MIKEY_MAC = "mikey-mac", "MIK-4", _N, 488, "The MIKEY message's authentication code or signature is wrong."
+    MIKEY_SIGNER = "mikey-signer", "MIK-6", _N, 488, "The signer of the MIKEY message is not the caller in From."
+    MIKEY_UNCHECKED = "mikey-unchecked", "MIK-7", _N, 0, "Nobody here has the key or certificate to check the MIKEY message with."
+    MIKEY_CLEAR = "mikey-clear", "MIK-8", _N, 488, "The MIKEY message carries its keys in clear, or no authentication code."
+    MIKEY_BIDDING = "mikey-bidding", "MIK-9", _N, 488, "The list of key management protocols is not the one that was authenticated."
+    MIKEY_ANSWER = "mikey-answer", "MIK-10", _N, 488, "The MIKEY response is missing, reports an error or does not fit."
+    MIKEY_RSA_R = "mikey-rsa-r", "MIK-11", _N, 488, "The RSA-R exchange breaks a rule of RFC 4738."
+    MIKEY_DH = "mikey-dh", "MIK-12", _N, 488, "The Diffie-Hellman exchange was changed, or is too weak."
+    MIKEY_POLICY = "mikey-policy", "MIK-13", _N, 488, "The MIKEY security policy turns protection off."
+    MIKEY_IDENTITY = "mikey-identity", "MIK-14", _N, 0, "The MIKEY message names no responder, or another one than To."
+    MIKEY_LEGACY = "mikey-legacy", "MIK-15", _N, 0, "The MIKEY message uses an algorithm that is out of date."
+    KEY_MGMT_FAILED = "key-mgmt-failed", "MIK-16", _N, 488, "One key management attribute failed, and so does the whole session."
+
     # --- identity/smime
     BAD_SIGNED_BODY = "bad-signed-body", "SMI-2", _N, 400, "A signed body whose parts are not what S/MIME wants."
     BAD_CMS = "bad-cms", "SMI-20", _N, 400, "The signature is no well-formed CMS SignedData."
