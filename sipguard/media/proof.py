@@ -1,0 +1,80 @@
+"""What one packet through a pinhole says about its stream: the words between gate and provers.
+
+A negotiated key opens a pinhole; only packets show that it is used. Each keying method has
+a prover, which is shown every packet of a stream, both ways, until it is content.
+Provers read no clock and keep no packet longer than they must.
+"""
+
+from enum import Enum
+from typing import Final, NamedTuple, final
+
+from sipguard.reason import Finding
+
+
+class Word(Enum):
+    """What becomes of a packet, and of those that follow it from the same source."""
+
+    PASS = "pass"  # noqa: S105 - goes on, and proves nothing yet: STUN, a handshake
+    PROVEN = "proven"  # goes on, and what follows is forwarded by the kernel alone
+    QUIET = "quiet"  # dropped without a word: honest telephones leak it before they are secure
+    REFUSE = "refuse"  # dropped, and told
+
+
+class Sight(NamedTuple):
+    """A prover's answer; a finding may come with any word, and always comes with ``REFUSE``."""
+
+    word: Word
+    finding: Finding | None = None
+
+
+PASSES: Final = Sight(Word.PASS)
+PROVES: Final = Sight(Word.PROVEN)
+IS_QUIET: Final = Sight(Word.QUIET)
+
+
+@final
+class Flight:
+    """One datagram on its way through a pinhole.
+
+    ``by_caller`` tells the direction, ``is_rtcp`` whether it goes to a port that is for
+    RTCP alone (False for both kinds where they share one), ``now_s`` is monotonic.
+    """
+
+    __slots__ = ("by_caller", "is_rtcp", "now_s", "payload", "source_port")
+
+    def __init__(
+        self, by_caller: bool, is_rtcp: bool, source_port: int, payload: bytes, now_s: float
+    ) -> None:
+        self.by_caller = by_caller
+        self.is_rtcp = is_rtcp
+        self.source_port = source_port
+        self.payload = payload
+        self.now_s = now_s
+
+
+class Prover:
+    """Watches the packets of one stream, RTP and RTCP, both ways, until each is proven.
+
+    Subclasses are total: whatever the octets, ``see`` and ``sample`` return.
+    """
+
+    method: str = ""
+
+    def see(self, flight: Flight) -> Sight:
+        """Judge a packet that waits for its verdict."""
+        raise NotImplementedError
+
+    def sample(self, flight: Flight) -> Sight:
+        """Judge the copy of a packet that the kernel has forwarded already, some time later.
+
+        ``REFUSE`` takes the proof of this direction back. Packets between two samples were
+        not seen, so counters may have moved on.
+        """
+        raise NotImplementedError
+
+    def told(self, by_caller: bool) -> str:
+        """Say in words how this direction was proven, or why it is not, for the record."""
+        raise NotImplementedError
+
+    def wipe(self) -> None:
+        """Forget the keys; the stream has ended (SRT-10)."""
