@@ -119,6 +119,55 @@ class ClosePinhole:
         return self.hole, self.key_method, self.reason, self.call_id
 
 
+@final
+class ProvePinhole:
+    """Let the kernel alone forward what this source port sends into a pinhole: it proved itself."""
+
+    __slots__ = ("call_id", "hole", "source_port")
+
+    def __init__(self, hole: Hole, source_port: int, call_id: bytes) -> None:
+        self.hole = hole
+        self.source_port = source_port
+        self.call_id = call_id
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ProvePinhole) and self._values() == other._values()
+
+    def __hash__(self) -> int:
+        return hash(self._values())
+
+    def __repr__(self) -> str:
+        return f"ProvePinhole{self._values()!r}"
+
+    def _values(self) -> tuple[Hole, int, bytes]:
+        return self.hole, self.source_port, self.call_id
+
+
+@final
+class DoubtPinhole:
+    """Take the proof of one source port back: each of its packets is judged again."""
+
+    __slots__ = ("call_id", "hole", "reason", "source_port")
+
+    def __init__(self, hole: Hole, source_port: int, reason: Reason, call_id: bytes) -> None:
+        self.hole = hole
+        self.source_port = source_port
+        self.reason = reason
+        self.call_id = call_id
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, DoubtPinhole) and self._values() == other._values()
+
+    def __hash__(self) -> int:
+        return hash(self._values())
+
+    def __repr__(self) -> str:
+        return f"DoubtPinhole{self._values()!r}"
+
+    def _values(self) -> tuple[Hole, int, Reason, bytes]:
+        return self.hole, self.source_port, self.reason, self.call_id
+
+
 class Reply(NamedTuple):
     """A response of our own, sent from the address the request was meant for (RSP-5)."""
 
@@ -127,7 +176,7 @@ class Reply(NamedTuple):
     destination: Endpoint
 
 
-Effect = OpenPinhole | ClosePinhole | Reply
+Effect = OpenPinhole | ClosePinhole | ProvePinhole | DoubtPinhole | Reply
 
 
 @final

@@ -318,7 +318,7 @@ class World:
             elif isinstance(effect, ClosePinhole):
                 assert effect.hole in self.open, "closed while not open"
                 self.open.remove(effect.hole)
-            else:
+            elif isinstance(effect, Reply):
                 self.replies.append(effect)
 
     def passes(self, raw: bytes, source: str = ALICE, destination: str = BOB) -> bool:

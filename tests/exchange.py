@@ -13,7 +13,17 @@ from sipguard.journal.observation import Observation
 from sipguard.moment import Moment
 from sipguard.policy import load_policy
 from sipguard.policy.rules import Policy
-from sipguard.verdict import Action, ClosePinhole, Decision, Effect, Hole, OpenPinhole, Reply
+from sipguard.verdict import (
+    Action,
+    ClosePinhole,
+    Decision,
+    DoubtPinhole,
+    Effect,
+    Hole,
+    OpenPinhole,
+    ProvePinhole,
+    Reply,
+)
 from sipguard.wire.packet import Packet, parse_address
 from sipguard.wire.sip import parse_message
 
@@ -85,6 +95,7 @@ class Exchange:
         chosen = policy or policy_of("strict.policy")
         self.guard = Guard(chosen, b"secret" * 8, record=self.records.append)
         self.holes: set[Hole] = set()
+        self.proven: set[tuple[Hole, int]] = set()
         self.replies: list[bytes] = []
         self.decision: Decision | None = None
         self._numbers = 0
@@ -129,6 +140,10 @@ class Exchange:
                     self.holes.add(hole)
                 case ClosePinhole(hole=hole):
                     self.holes.discard(hole)
+                case ProvePinhole(hole=hole, source_port=port):
+                    self.proven.add((hole, port))
+                case DoubtPinhole(hole=hole, source_port=port):
+                    self.proven.discard((hole, port))
                 case Reply(answer):
                     self.replies.append(answer)
 
