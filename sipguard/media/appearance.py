@@ -25,7 +25,6 @@ _TYPES: Final = 128
 _MAX_WORD_OCTETS: Final = 64
 _MAX_CACHED_WORDS: Final = 64
 _PADDING: Final = 0x20
-_MAX_STEP_TICKS: Final = 11_520  # 120 ms at 96 kHz; what takes longer is a pause
 _ENCRYPTED: Final = 0x80  # the E bit before the SRTCP index
 
 
@@ -160,7 +159,7 @@ class Appearance:
             return _CLEAR
         code = self.types[header.payload_type]
         # How long padding is SRTP hides (RFC 3711 section 3.1).
-        if code < 2 or payload[0] & _PADDING or size > MAX_SIZE:
+        if code < 2 or payload[0] & _PADDING:
             return _UNKNOWN
         sizes = _SHAPES[code - 2].sizes
         is_clear = size in sizes
@@ -189,7 +188,6 @@ class Appearance:
             or header.payload_type != before.payload_type
             or (header.sequence - before.sequence) & 0xFFFF != 1
             or size != before.octets - before.header_octets
-            or not 0 < step <= _MAX_STEP_TICKS
         ):
             return self.look(payload, header, extra_octets)
         for octets, ticks in _SHAPES[code - 2].frames:

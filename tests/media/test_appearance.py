@@ -196,7 +196,7 @@ def test_a_type_with_two_meanings_shows_nothing() -> None:
     """Which of them counts depends on who reads; the type itself was negotiated."""
     for seen in (
         joined(of(b"96", b"96 PCMU/8000"), of(b"96", b"96 GSM/8000")),
-        of(b"96", b"96 PCMU/8000", b"96 GSM/8000"),
+        of(b"96", b"96 GSM/8000", b"96 PCMU/8000"),
         of(b"0", b"0 opus/48000/2"),
     ):
         payload_type = 0 if seen.fits(packet(0, 1)[1]) else 96
@@ -237,16 +237,32 @@ def test_encrypted_rtcp() -> None:
         SRTCP[:8],
         SRTCP[:8] + bytes(14),
         SRTCP + bytes(9),
+        SRTCP[:8] + bytes(1) + b"\x80\0\0\1" + bytes(10),
         SRTCP[:8] + b"\x80\0\0\1" + bytes(9),
         SRTCP[:-4] + b"\x7f\xff\xff\xff" + bytes(10),
         SRTCP[:3] + b"\x10" + SRTCP[4:] + bytes(10),
         b"\x80\xcc\x00\x03ssrcPINGPONG",
     ],
-    ids=["clear", "E not set", "no whole words", "too short", "E", "length", "baresip's leak"],
+    ids=[
+        "clear",
+        "E not set",
+        "no whole words",
+        "odd",
+        "too short",
+        "E",
+        "length",
+        "baresip's leak",
+    ],
 )
 def test_what_is_no_encrypted_rtcp(octets: bytes) -> None:
     """Clear reports, and what cannot be SRTCP."""
     assert not looks_encrypted_rtcp(octets, 10)
+
+
+def test_a_clear_compound_is_clear_wherever_its_headers_stand() -> None:
+    """The second header looks like an index with the E bit, were there a tag behind it."""
+    compound = SRTCP[:8] + b"\x80\xcc\x00\x04ssrcname" + bytes(8)
+    assert not looks_encrypted_rtcp(compound, 16)
 
 
 @given(st.binary(max_size=96), st.integers(0, 20), st.integers(0, 128), st.booleans())
