@@ -1,7 +1,7 @@
 """What the guard decides, and the effects the edge carries out."""
 
 from enum import Enum
-from typing import NamedTuple, final
+from typing import Final, NamedTuple, final
 
 from sipguard.reason import Finding, Reason
 
@@ -95,16 +95,43 @@ class OpenPinhole:
 
 
 @final
+class Ended:
+    """What is told of one direction of a stream when it ends.
+
+    ``kind`` is audio, video and so on; ``told`` says in words how the direction was proven,
+    or why not.
+    """
+
+    __slots__ = ("kind", "suite", "told")
+
+    def __init__(self, kind: bytes, suite: bytes, told: str) -> None:
+        self.kind = kind
+        self.suite = suite
+        self.told = told
+
+
+NOTHING_TOLD: Final = Ended(b"", b"", "")
+
+
+@final
 class ClosePinhole:
     """Stop one direction of a stream at once."""
 
-    __slots__ = ("call_id", "hole", "key_method", "reason")
+    __slots__ = ("call_id", "ended", "hole", "key_method", "reason")
 
-    def __init__(self, hole: Hole, key_method: str, reason: Reason, call_id: bytes) -> None:
+    def __init__(
+        self,
+        hole: Hole,
+        key_method: str,
+        reason: Reason,
+        call_id: bytes,
+        ended: Ended = NOTHING_TOLD,
+    ) -> None:
         self.hole = hole
         self.key_method = key_method
         self.reason = reason
         self.call_id = call_id
+        self.ended = ended
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, ClosePinhole) and self._values() == other._values()

@@ -68,14 +68,26 @@ class Proven:
         return self._prove("digest")
 
 
+class Keying(NamedTuple):
+    """How a stream was keyed, with everything a policy may read."""
+
+    method: bytes = b"sdes"
+    suite: bytes = b"AES_CM_128_HMAC_SHA1_80"
+    bits: int = 128
+    hashed: bool = False
+    fingerprint: bytes = b""
+    mode: bytes = b""
+    state: bytes = b"absent"
+
+
 class Stream(NamedTuple):
     """A media stream with everything a policy may read."""
 
     kind: bytes = b"audio"
     proto: bytes = b"RTP/SAVP"
     keyed: bool = True
-    method: bytes = b"sdes"
-    suite: bytes = b"AES_CM_128_HMAC_SHA1_80"
+    keying: Keying = Keying()
+    downgraded: bool = False
     cleartext: bool = False
     caller: Endpoint = Endpoint(octets(PHONE), 40000)
     callee: Endpoint = Endpoint(octets(OTHER_PHONE), 30000)

@@ -5,6 +5,7 @@ from typing import Final, NamedTuple
 from sipguard.errors import HostileInput
 from sipguard.evidence import Awaited
 from sipguard.guard.conclude import Conclusion, judgement_of_findings
+from sipguard.guard.media_gate import MediaDecision, MediaGate
 from sipguard.guard.requests import Requests
 from sipguard.guard.responses import Responses
 from sipguard.guard.rooms import Recorder, Rooms
@@ -62,6 +63,7 @@ class Guard:
         self._conclusion = Conclusion(self._rooms)
         self._requests = Requests(self._rooms, self._conclusion)
         self._responses = Responses(self._rooms, self._conclusion)
+        self._media = MediaGate(self._rooms)
         self._held: set[bytes] = set()  # source and payload; whoever holds them sets the bound
 
     @property
@@ -157,6 +159,14 @@ class Guard:
         self._held.add(packet.src + packet.payload)
         return Decision(Action.HOLD, _WAITING, wants=awaited.urls)
 
+    def inspect_media(self, octets: bytes, interface: str, now: Moment) -> MediaDecision:
+        """Judge one IP packet through a pinhole whose stream has proven nothing yet."""
+        return self._media.inspect(octets, interface, now)
+
+    def sample_media(self, octets: bytes, now: Moment) -> tuple[Effect, ...]:
+        """Judge the copy of an IP packet of a proven stream, which the kernel has forwarded."""
+        return self._media.sample(octets, now)
+
     def tick(self, now: Moment) -> tuple[Effect, ...]:
         """Let time pass: forget what is over, and close its pinholes."""
         rooms = self._rooms
@@ -165,7 +175,8 @@ class Guard:
         rooms.memory.expire(now)
         rooms.digests.expire(now)
         rooms.remembered.expire(now)
-        return rooms.negotiator.close(ended, now) + rooms.negotiator.sessions.expire(now)
+        effects = rooms.negotiator.close(ended, now) + rooms.negotiator.sessions.expire(now)
+        return effects + self._media.tick(now)
 
     def open_holes(self) -> list[Hole]:
         """Return every pinhole that is open now, for a kernel that lost them."""

@@ -80,10 +80,12 @@ class Negotiator:
             packet.src, packet.dst, sdp, packet.transport,
         )  # fmt: skip
 
-    def refusal_of_offer(self, policy: Policy, step: Step, subject: Subject) -> Refusal | None:
+    def refusal_of_offer(
+        self, policy: Policy, streams: list[Stream], subject: Subject
+    ) -> Refusal | None:
         """Say whether the policy refuses every stream that a request offers."""
         refused: Refusal | None = None
-        for stream in self.sessions.streams_of_offer(step):
+        for stream in streams:
             subject.stream = stream
             ruling = policy.judge("media", subject)
             if ruling is None or ruling.action == "open":

@@ -34,6 +34,7 @@ _REPLAYS: Final = frozenset(
 )
 _SPENT: Final = Judgement(_DROP, Reason.SIGNATURE_BUDGET, "signature-budget")
 _UNKNOWN: Final = Finding(Reason.UNKNOWN_DIALOG)
+_DOWNGRADE: Final = Finding(Reason.MEDIA_DOWNGRADE, "an offer in a running call")
 
 
 class Requests:
@@ -223,7 +224,12 @@ class Requests:
 
     def _judge_offer(self, case: Case, step: Step) -> Decision | None:
         rooms = self._rooms
-        refusal = rooms.negotiator.refusal_of_offer(rooms.policy, step, case.subject)
+        streams = rooms.negotiator.sessions.streams_of_offer(step)
+        for stream in streams:
+            if stream.downgraded:
+                case.add(_DOWNGRADE)
+                break
+        refusal = rooms.negotiator.refusal_of_offer(rooms.policy, streams, case.subject)
         if refusal is None:
             return None
         ruling, stream = refusal.ruling, refusal.stream

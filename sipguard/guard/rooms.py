@@ -11,6 +11,7 @@ from sipguard.guard.verifiers import Remembered, Verifiers, digest_settings
 from sipguard.identity.digest import Digests
 from sipguard.identity.downgrade import Downgrades
 from sipguard.journal.observation import Observation
+from sipguard.media.keys import ProofTerms
 from sipguard.media.sessions import Outcome, Sessions, Step
 from sipguard.moment import Moment
 from sipguard.policy.rules import Policy, Ruling
@@ -55,8 +56,14 @@ class Rooms:
             session_limit_s=policy.session_limit_s,
         )
         self.negotiator = Negotiator(
-            Sessions(max_calls=policy.max_dialogs, max_holes=policy.max_pinholes)
+            Sessions(
+                max_calls=policy.max_dialogs,
+                max_holes=policy.max_pinholes,
+                max_holes_per_call=policy.max_pinholes_per_call,
+                max_holes_per_peer=policy.max_pinholes_per_peer,
+            )
         )
+        self.negotiator.sessions.gate.terms = proof_terms(policy)
         self.remembered = Remembered()
         self.verifiers = Verifiers(policy, self.remembered)
         self.digests.configure(digest_settings(policy))
@@ -66,6 +73,7 @@ class Rooms:
         """Judge by another policy; everything that was seen and proven outlives it."""
         self.verifiers = Verifiers(policy, self.remembered)
         self.digests.configure(digest_settings(policy))
+        self.negotiator.sessions.gate.terms = proof_terms(policy)
         self.policy = policy
 
     def set_time(self, now: Moment) -> None:
@@ -111,6 +119,12 @@ class Rooms:
     def learns_responses(self, now: Moment) -> bool:
         """Whether a response may answer a request from before the start; no longer than timer B."""
         return self.learns(now) and now.monotonic_s - self.started_at_s <= LINGER_S
+
+
+def proof_terms(policy: Policy) -> ProofTerms:
+    """Return what a policy says of proofs by media packets."""
+    within_s = policy.proof_within_s
+    return ProofTerms(float(within_s), policy.hidden_dtls_ok, float(policy.zrtp_grace_s))
 
 
 class Case:

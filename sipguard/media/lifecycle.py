@@ -3,10 +3,14 @@
 from collections import deque
 from typing import Final
 
-from sipguard.media.agreement import Settling, close, close_lines, replaced
+from sipguard.media.agreement import close, close_lines, let_go, replaced
 from sipguard.media.branches import Call
+from sipguard.media.gate import Gate
+from sipguard.media.holebook import HoleBook
+from sipguard.media.keys import ProofTerms
+from sipguard.media.line import Line
 from sipguard.media.offer_answer import PREVIEWED, Event, Offer, Retired, Talk, digest, next_state
-from sipguard.media.pinhole import HoleBook, Line
+from sipguard.media.settling import Settling
 from sipguard.media.terms import Judge, Report, Step
 from sipguard.reason import Reason
 from sipguard.verdict import Hole
@@ -22,10 +26,11 @@ _NO_HOLES: Final[frozenset[Hole]] = frozenset()
 class LifeCycle:
     """Carries out the steps of the offer/answer machine on the book of holes."""
 
-    __slots__ = ("_max_holes_per_call", "_overlaps", "book")
+    __slots__ = ("_max_holes_per_call", "_overlaps", "book", "gate")
 
-    def __init__(self, max_holes: int, max_holes_per_call: int) -> None:
-        self.book = HoleBook(max_holes)
+    def __init__(self, max_holes: int, max_holes_per_call: int, max_holes_per_peer: int) -> None:
+        self.book = HoleBook(max_holes, max_holes_per_peer)
+        self.gate = Gate(self.book, ProofTerms())
         self._max_holes_per_call = max_holes_per_call
         self._overlaps: deque[tuple[float, bytes, Talk]] = deque()
 
@@ -60,11 +65,13 @@ class LifeCycle:
         used = call.holes() if talk.past is not None or len(call.talks) > 1 else _NO_HOLES
         settling = Settling(
             self.book,
+            self.gate,
             used,
             self._max_holes_per_call - len(used),
             call,
             step.transport,
             judge,
+            now_s,
             report,
         )
         offer.lines = settling.settle(offer.sdp, sdp, offer.sender, talk.lines)
@@ -110,7 +117,7 @@ class LifeCycle:
                 close_lines(self.book, talk.offer.lines, reason, report)
                 talk.offer = None
             for retired in talk.retired:
-                close(self.book, retired.holes, reason, report)
+                self._end_retired(retired, reason, report)
             talk.retired = ()
             talk.state = next_state(talk.state, Event.END) or talk.state
         if len(talks) == len(call.talks):
@@ -151,5 +158,10 @@ class LifeCycle:
     def _close_retired(self, talk: Talk, until_s: float, report: Report) -> None:
         over = [retired for retired in talk.retired if retired.until_s <= until_s]
         for retired in over:
-            close(self.book, retired.holes, Reason.RENEGOTIATED, report)
+            self._end_retired(retired, Reason.RENEGOTIATED, report)
         talk.retired = talk.retired[len(over) :]
+
+    def _end_retired(self, retired: Retired, reason: Reason, report: Report) -> None:
+        close(self.book, retired.holes, reason, report)
+        for _, line in retired.holes:  # a line that is let go twice stays gone
+            let_go(line)

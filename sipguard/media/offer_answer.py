@@ -9,7 +9,7 @@ media relay that rewrites the SDP between the two is followed on both sides.
 from enum import StrEnum
 from typing import Final, NamedTuple, final
 
-from sipguard.media.pinhole import Line
+from sipguard.media.line import Line
 from sipguard.media.terms import Party, Step, cseq_of, is_of_invite
 from sipguard.native import mypyc_attr
 from sipguard.reason import Finding, Reason
@@ -125,7 +125,7 @@ class Retired(NamedTuple):
     """Holes that a renegotiation replaced, open until the new ones are surely in use (PIN-8)."""
 
     until_s: float
-    holes: tuple[tuple[Hole, str], ...]
+    holes: tuple[tuple[Hole, Line], ...]
 
 
 @final

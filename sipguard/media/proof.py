@@ -38,18 +38,33 @@ class Flight:
 
     ``by_caller`` tells the direction, ``is_rtcp`` whether it goes to a port that is for
     RTCP alone (False for both kinds where they share one), ``now_s`` is monotonic.
+    ``source``, ``destination`` and ``port``, the hole's, tell ICE pairs apart.
     """
 
-    __slots__ = ("by_caller", "is_rtcp", "now_s", "payload", "source_port")
+    __slots__ = (
+        *("by_caller", "destination", "is_rtcp", "now_s"),
+        *("payload", "port", "source", "source_port"),
+    )
 
     def __init__(
-        self, by_caller: bool, is_rtcp: bool, source_port: int, payload: bytes, now_s: float
+        self,
+        by_caller: bool,
+        is_rtcp: bool,
+        source_port: int,
+        payload: bytes,
+        now_s: float,
+        source: bytes = b"",
+        destination: bytes = b"",
+        port: int = 0,
     ) -> None:
         self.by_caller = by_caller
         self.is_rtcp = is_rtcp
         self.source_port = source_port
         self.payload = payload
         self.now_s = now_s
+        self.source = source
+        self.destination = destination
+        self.port = port
 
 
 class Prover:
@@ -58,7 +73,12 @@ class Prover:
     Subclasses are total: whatever the octets, ``see`` and ``sample`` return.
     """
 
-    method: str = ""
+    def authenticates(self) -> bool:
+        """Report whether a packet that proves itself was made with the key, by whoever has it.
+
+        False where a packet only looks right: any host that knows the addresses can do that.
+        """
+        return False
 
     def see(self, flight: Flight) -> Sight:
         """Judge a packet that waits for its verdict."""

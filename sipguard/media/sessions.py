@@ -5,11 +5,11 @@ effects for the kernel and findings for the record, never an exception.
 """
 
 from collections import OrderedDict, deque
-from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-from sipguard.media.agreement import NOBODY, offered_streams
+from sipguard.media.agreement import NOBODY, Vouched, compare_offer, offered_streams
 from sipguard.media.branches import MAX_PATHS, MAX_TAGS, MAX_TALKS, Call, Root, can_matter
+from sipguard.media.gate import Gate
 from sipguard.media.lifecycle import LifeCycle
 from sipguard.media.offer_answer import (
     PREVIEWED,
@@ -79,10 +79,11 @@ class Sessions:
         *,
         max_calls: int = 100_000,
         max_holes: int = 400_000,
-        max_holes_per_call: int = 32,
+        max_holes_per_call: int = 64,
+        max_holes_per_peer: int = 0,
     ) -> None:
         self._max_calls = max_calls
-        self._life = LifeCycle(max_holes, max_holes_per_call)
+        self._life = LifeCycle(max_holes, max_holes_per_call, max_holes_per_peer)
         self._calls: dict[CallKey, Call] = {}
         self._ringing: OrderedDict[CallKey, Call] = OrderedDict()
         self._answered: deque[Call] = deque()
@@ -94,9 +95,14 @@ class Sessions:
         sdp = step.sdp
         if sdp is None or not step.is_request or step.method not in _CARRIERS:
             return []
-        known = self._calls.get(step.call, NOBODY)
+        call = self._calls.get(step.call)
+        known: Vouched = NOBODY if call is None else call
         vouched = known.caller if step.sender is _CALLER else known.callee
-        return offered_streams(sdp, step.sender, vouched, step.source, step.transport)
+        streams = offered_streams(sdp, step.sender, vouched, step.source, step.transport)
+        talk = call.talk(step.to_tag, step.path) if call is not None and step.to_tag else None
+        if talk is not None:
+            compare_offer(streams, sdp, talk.lines, step.sender is _CALLER)
+        return streams
 
     def concerns(self, call: CallKey, is_request: bool, method: bytes, status: int) -> bool:
         """Report whether a message without SDP can change anything; most cannot."""
@@ -137,21 +143,6 @@ class Sessions:
             self._forget(known, reason, report)
         return report.effects
 
-    def failed(
-        self, call: CallKey, now: Moment, keep_to_tags: Iterable[bytes] = ()
-    ) -> tuple[Effect, ...]:
-        """Close everything early of a call whose initial INVITE failed; confirmed dialogs stay."""
-        known = self._calls.get(call)
-        if known is None:
-            return ()
-        report = Report(call[0])
-        kept = set(keep_to_tags)
-        early = [talk for talk in known.early() if talk.to_tag not in kept]
-        self._life.end(known, early, Reason.CALL_FAILED, report)
-        if not known.talks:
-            self._forget(known, Reason.CALL_FAILED, report)
-        return report.effects
-
     def expire(self, now: Moment) -> tuple[Effect, ...]:
         """Close early forks after the first 2xx and replaced holes whose time is over."""
         report = Report(b"")
@@ -170,6 +161,11 @@ class Sessions:
     def open_holes(self) -> int:
         """How many holes are open now."""
         return self._life.book.count
+
+    @property
+    def gate(self) -> Gate:
+        """What judges the packets of streams that have proven nothing yet."""
+        return self._life.gate
 
     def statistics(self) -> Statistics:
         """Return the counters for status."""

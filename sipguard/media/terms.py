@@ -5,7 +5,7 @@ from enum import Enum
 from typing import Final, final
 
 from sipguard.media.keying import Keying
-from sipguard.reason import Finding
+from sipguard.reason import Finding, Reason
 from sipguard.verdict import Effect, Endpoint, OpenPinhole
 from sipguard.wire.sdp import Media, Sdp
 
@@ -107,19 +107,8 @@ class Stream:
     """
 
     __slots__ = (
-        "callee",
-        "callee_vouched",
-        "caller",
-        "caller_vouched",
-        "cleartext",
-        "detail",
-        "index",
-        "keyed",
-        "kind",
-        "method",
-        "proto",
-        "reason",
-        "suite",
+        *("callee", "callee_vouched", "caller", "caller_vouched"),
+        *("cleartext", "downgraded", "index", "keying", "kind", "proto"),
     )
 
     def __init__(
@@ -136,16 +125,38 @@ class Stream:
         self.index = index
         self.kind = media.kind
         self.proto = media.proto
-        self.keyed = keying.keyed
-        self.method = keying.method
-        self.suite = keying.suite
+        self.keying = keying
         self.cleartext = cleartext
-        self.reason = keying.reason
         self.caller = caller
         self.callee = callee
         self.caller_vouched = caller_vouched
         self.callee_vouched = callee_vouched
-        self.detail = keying.detail
+        self.downgraded = False  # a running stream would lose its key, or change its method
+
+    @property
+    def keyed(self) -> bool:
+        """Whether a key for SRTP was negotiated."""
+        return self.keying.keyed
+
+    @property
+    def method(self) -> bytes:
+        """How; empty without a key."""
+        return self.keying.method
+
+    @property
+    def suite(self) -> bytes:
+        """The crypto suite, where signalling names it."""
+        return self.keying.suite
+
+    @property
+    def reason(self) -> Reason:
+        """``KEYED``, or why there is no key."""
+        return self.keying.reason
+
+    @property
+    def detail(self) -> str:
+        """The same in words."""
+        return self.keying.detail
 
 
 class Opening(Enum):

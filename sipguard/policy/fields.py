@@ -78,6 +78,11 @@ def _port(subject: Subject, pick: Callable[[int, int], int]) -> int:
     return pick(caller, callee) if caller and callee else caller or callee
 
 
+def _keying_text(name: str) -> Callable[[Subject], bytes]:
+    read: Callable[[object], bytes] = attrgetter(name)
+    return lambda s: b"" if s.stream is None else read(s.stream.keying).lower()
+
+
 def _stream_text(name: str) -> Callable[[Subject], bytes]:
     read: Callable[[object], bytes] = attrgetter(name)
     return lambda s: b"" if s.stream is None else read(s.stream).lower()
@@ -156,9 +161,16 @@ _SDP: Final[tuple[Field, ...]] = (
     AddressField("media.address.callee", "Media address the callee named.", lambda s: s.stream.callee.address if s.stream else b"", _MEDIA),
     PeerField("peer", "Both media addresses: each is in one of the sets, or `signalling`: its side's signalling comes from it."),
     FlagField("keyed", "A key for SRTP was negotiated.", lambda s: s.stream is not None and s.stream.keyed, _MEDIA),
-    TextField("key.method", "How the key was negotiated.", lambda s: (s.stream.method if s.stream else b"") or b"none", _MEDIA, words=("sdes", "dtls", "none")),
-    TextField("key.suite", "Crypto suite (SDES) or fingerprint hash (DTLS).", _stream_text("suite"), _MEDIA, _FOLDED),
+    TextField("key.method", "How the key was negotiated.", lambda s: (s.stream.keying.method if s.stream else b"") or b"none", _MEDIA, words=("sdes", "dtls", "zrtp", "mikey", "none")),
+    TextField("key.suite", "Crypto suite, where signalling names it (SDES, MIKEY).", _keying_text("suite"), _MEDIA, _FOLDED),
+    NumberField("key.bits", "Length of the encryption key; 0 where only a handshake will tell (DTLS, ZRTP).", lambda s: s.stream.keying.bits if s.stream else 0, _MEDIA),
     FlagField("key.cleartext", "The SRTP key itself crossed the wire in clear.", lambda s: s.stream is not None and s.stream.cleartext, _MEDIA),
+    FlagField("media.downgraded", "A running stream would lose its key, or get it another way.", lambda s: s.stream is not None and s.stream.downgraded, _MEDIA),
+    TextField("mikey.mode", "How MIKEY makes the key.", lambda s: (s.stream.keying.mode if s.stream else b"") or b"none", _MEDIA, words=("psk", "rsa", "rsa-r", "dh", "dhhmac", "ticket", "none")),
+    FlagField("mikey.valid", "The MIKEY message is authentic: its code, or its certificate's signature, holds.", lambda s: s.stream is not None and s.stream.keying.state == b"valid", _MEDIA),
+    TextField("mikey.state", "Whether the MIKEY message is authentic; unknown where nobody here has the key or certificate.", lambda s: (s.stream.keying.state if s.stream else b"") or b"absent", _MEDIA, words=("valid", "failed", "unknown", "absent")),
+    FlagField("zrtp.hash", "Both sides signalled the hash of their ZRTP Hello.", lambda s: s.stream is not None and s.stream.keying.hashed, _MEDIA),
+    TextField("dtls.fingerprint", "Hash function of the fingerprints of DTLS certificates; equal to nothing without any.", _keying_text("fingerprint"), _MEDIA, words=("sha-1", "sha-224", "sha-256", "sha-384", "sha-512")),
     FlagField("sdes.cleartext", "The same as key.cleartext.", lambda s: s.stream is not None and s.stream.cleartext, _MEDIA),
 )
 

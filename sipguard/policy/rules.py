@@ -254,10 +254,16 @@ class Policy:
     record: str = "blocked"
     max_dialogs: int = 100_000
     max_pinholes: int = 400_000
+    max_pinholes_per_call: int = 64
+    max_pinholes_per_peer: int = 0  # 0: no limit of its own
     replay_window_s: int = 3600
     reply_rate: Rate = DEFAULT_RATE
     session_limit_s: int = 12 * 3600
     media_idle_s: int = 60
+    proof_within_s: int = 10  # 0: media is not held against its keys
+    recheck_s: int = 5  # 0: never again
+    hidden_dtls_ok: bool = False  # DTLS 1.3
+    zrtp_grace_s: int = 0
     signature_budget: Rate = DEFAULT_BUDGET
     signature_budget_action: str = "unknown"  # or drop
     aib: AibTrust | None = None

@@ -15,8 +15,10 @@ from sipguard.verdict import Action
 STATUSES: Final = range(300, 700)
 PORTS: Final = range(1, 65536)
 MAX_PORTS: Final = 64
+MAX_CALL: Final = 1024  # pinholes of one call
 MAX_TABLE: Final = 10_000_000  # entries; a dialog costs some kilobytes
 DAY_S: Final = 86400
+HOUR_S: Final = 3600
 
 
 class Values:
@@ -77,6 +79,13 @@ class Values:
             raise Wrong(word.at, f"{word.text} is not between 1s and {longest_s}s")
         return seconds
 
+    def duration_or(self, word: str, longest_s: int) -> int:
+        """Return the next word as seconds, 0 where it is *word*."""
+        if self._left and isinstance(self._left[0], Word) and self._left[0].text == word:
+            self.take(word)
+            return 0
+        return self.duration(longest_s)
+
     def rate(self) -> Rate:
         """Return the next word as a rate."""
         word = self.take("a rate")
@@ -127,6 +136,26 @@ def _on_unknown_dialog(policy: Policy, values: Values) -> Policy:
         values.choice("for")
         duration_s = values.duration(7 * DAY_S)
     return replace(policy, on_unknown_dialog=UnknownDialog(action, duration_s))
+
+
+def _media_proof(policy: Policy, values: Values) -> Policy:
+    within_s = 0
+    if values.choice("within", "off") == "within":
+        within_s = values.duration(HOUR_S)
+    return replace(policy, proof_within_s=within_s)
+
+
+def _recheck(policy: Policy, values: Values) -> Policy:
+    every_s = 0
+    if values.choice("every", "never") == "every":
+        every_s = values.duration(HOUR_S)
+    return replace(policy, recheck_s=every_s)
+
+
+def _pinholes_per_peer(policy: Policy, values: Values) -> Policy:
+    word = values.take("a number or unlimited")
+    most = 0 if word.text == "unlimited" else _checked(word, range(1, MAX_TABLE + 1), "")
+    return replace(policy, max_pinholes_per_peer=most)
 
 
 def _signature_budget(policy: Policy, values: Values) -> Policy:
@@ -184,6 +213,12 @@ SETTINGS: Final[dict[str, Known]] = {
     "max-pinholes": Known("NUMBER", "400000",
         "Pinholes that are open at a time; beyond it no more are opened.",
         lambda p, v: replace(p, max_pinholes=v.number(range(1, MAX_TABLE + 1)))),
+    "max-pinholes-per-call": Known("NUMBER", "64",
+        "Pinholes of one call; a line takes four, one with ICE up to 24.",
+        lambda p, v: replace(p, max_pinholes_per_call=v.number(range(1, MAX_CALL + 1)))),
+    "max-pinholes-per-peer": Known("NUMBER|unlimited", "unlimited",
+        "Pinholes that lead from or to one media address.",
+        _pinholes_per_peer),
     "replay-window": Known("DURATION", "1h",
         "How long a request is remembered to know its replay by.",
         lambda p, v: replace(p, replay_window_s=v.duration(7 * DAY_S))),
@@ -199,6 +234,18 @@ SETTINGS: Final[dict[str, Known]] = {
     "media-idle": Known("DURATION", "60s",
         "How long a pinhole stays open without packets, unless its rule says otherwise.",
         lambda p, v: replace(p, media_idle_s=v.duration(DAY_S))),
+    "media-proof": Known("within DURATION|off", "within 10s",
+        "The first packets of each stream are held against its keys, and a stream that proves nothing in time is closed; off trusts signalling alone.",
+        _media_proof),
+    "recheck": Known("every DURATION|never", "every 5s",
+        "How often a proven stream shows a packet again.",
+        _recheck),
+    "dtls13": Known("accept|refuse", "refuse",
+        "DTLS 1.3 hides the certificates, so nobody here can compare them with the fingerprints: whether its streams pass all the same.",
+        lambda p, v: replace(p, hidden_dtls_ok=v.choice("accept", "refuse") == "accept")),
+    "zrtp-grace": Known("DURATION|none", "none",
+        "How long a stream that announces ZRTP may run in clear before its keys are agreed.",
+        lambda p, v: replace(p, zrtp_grace_s=v.duration_or("none", HOUR_S))),
 }
 # fmt: on
 

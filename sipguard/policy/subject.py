@@ -43,6 +43,38 @@ class NoRates:
         return 0
 
 
+class KeyingView(Protocol):
+    """How a stream was keyed, as the media chain sees it; ``media`` has the values."""
+
+    @property
+    def method(self) -> bytes:
+        """``sdes``, ``dtls``, ``zrtp``, ``mikey`` or empty."""
+
+    @property
+    def suite(self) -> bytes:
+        """The crypto suite, where signalling names it."""
+
+    @property
+    def bits(self) -> int:
+        """The encryption key's length, 0 where only a handshake will tell."""
+
+    @property
+    def hashed(self) -> bool:
+        """Whether both sides signalled the hash of their ZRTP Hello."""
+
+    @property
+    def fingerprint(self) -> bytes:
+        """The hash function of the DTLS certificates' fingerprints."""
+
+    @property
+    def mode(self) -> bytes:
+        """How MIKEY makes its key."""
+
+    @property
+    def state(self) -> bytes:
+        """Whether the MIKEY message holds: valid, failed, unknown or absent."""
+
+
 class StreamView(Protocol):
     """One media stream as the media chain sees it; ``media`` has the values."""
 
@@ -59,12 +91,12 @@ class StreamView(Protocol):
         """Whether a key for SRTP was negotiated (in an offer: is offered)."""
 
     @property
-    def method(self) -> bytes:
-        """``sdes``, ``dtls`` or empty."""
+    def keying(self) -> "KeyingView":
+        """How the key was negotiated, or why there is none."""
 
     @property
-    def suite(self) -> bytes:
-        """The crypto suite or the fingerprint's hash."""
+    def downgraded(self) -> bool:
+        """Whether a running stream would lose its key, or get it another way."""
 
     @property
     def cleartext(self) -> bool:

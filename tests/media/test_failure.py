@@ -41,16 +41,6 @@ def test_busy_fork_does_not_close_the_others() -> None:
     assert script.open == both_ways(ALICE, 30000, CAROL, 50000)
 
 
-def test_failed_closes_early_dialogs_only() -> None:
-    """The guard's own word that the INVITE failed (timeout) spares confirmed dialogs."""
-    script = Script()
-    script.invite()
-    script.response(200, ANSWER, tag=b"bob")
-    script.response(183, sdp(CAROL, audio(50000, CRYPTO_B2)), tag=b"carol")
-    script.apply(script.sessions.failed(script.call, script.now))
-    assert script.open == CALL_HOLES
-
-
 def test_late_answer_after_the_end_opens_nothing() -> None:
     """A 200 that is retransmitted after BYE does not bring the call back."""
     script = Script()

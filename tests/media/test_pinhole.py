@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from phones import ALICE, BOB, CAROL, hole, octets
 
-from sipguard.media.pinhole import HoleBook, Line, Use, is_forbidden_address, is_forbidden_port
+from sipguard.media.holebook import HoleBook, Use
+from sipguard.media.line import Line
+from sipguard.media.pinhole import is_forbidden_address, is_forbidden_port
 from sipguard.verdict import Hole
 
 HERE = hole(ALICE, BOB, 40000)
@@ -88,9 +90,10 @@ def test_line_of_several_uses_closes_with_the_last() -> None:
     """Two crossings of one call share all holes; one hole that ends early is told alone."""
     book = HoleBook(10)
     whole = line(ALICE, BOB, pair(30000), pair(40000))
-    assert not book.share(whole)
+    assert book.share(whole) is None
     assert book.claim(whole, 4) == 4
-    assert [book.share(whole), book.share(line(ALICE, BOB, pair(30000), pair(40000)))] == [True] * 2
+    assert book.share(whole) is whole
+    assert book.share(line(ALICE, BOB, pair(30000), pair(40000))) is whole
     assert book.release_line(whole) == []
     assert not book.release(whole.holes()[0])
     assert book.release(whole.holes()[0])

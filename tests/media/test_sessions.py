@@ -176,15 +176,6 @@ def test_old_holes_are_bounded_in_number() -> None:
     }
 
 
-def test_learned_call_is_not_early() -> None:
-    """A call from before the start counts as answered."""
-    script = Script()
-    script.request("UPDATE", OFFER, cseq=5)
-    script.response(200, ANSWER, method="UPDATE", cseq=5)
-    script.apply(script.sessions.failed(script.call, script.now))
-    assert script.open == CALL_HOLES
-
-
 def test_vouching_needs_the_packet_and_the_sdp_to_agree() -> None:
     """An address is not vouched for because some packet came from it with other SDP."""
     script = Script()

@@ -155,11 +155,6 @@ class Conversation(RuleBasedStateMachine):
     def end(self, call: bytes, tag: bytes, whole: bool) -> None:
         self.scripts[call].end(b"" if whole else tag)
 
-    @rule(call=calls, kept=st.lists(tags))
-    def fail(self, call: bytes, kept: list[bytes]) -> None:
-        script = self.scripts[call]
-        script.apply(self.sessions.failed(script.call, script.now, kept))
-
     @rule(seconds=st.sampled_from([1, 33, 61, 901]))
     def wait(self, seconds: int) -> None:
         for script in self.scripts.values():

@@ -1,11 +1,12 @@
 """What each field reads, and how its values compare."""
 
 import pytest
-from subjects import OTHER_PHONE, PHONE, STRANGER, Stream, holds, octets, request, response
+from subjects import OTHER_PHONE, PHONE, STRANGER, Keying, Stream, holds, octets, request, response
 from subjects import subject as made
 
 from sipguard.moment import Moment
 from sipguard.policy import Subject
+from sipguard.policy.field import Scope
 from sipguard.policy.fields import FIELDS
 from sipguard.reason import Finding, Reason
 from sipguard.verdict import Endpoint
@@ -127,6 +128,11 @@ STREAM_TRUE = [
     "keyed",
     "key.method == sdes",
     "key.suite == aes_cm_128_hmac_sha1_80",
+    "key.bits == 128",
+    "not media.downgraded",
+    "mikey.mode == none and not mikey.valid and mikey.state == absent",
+    "not zrtp.hash",
+    "dtls.fingerprint != sha-256",
     "not key.cleartext",
     "not sdes.cleartext",
     "method == INVITE",
@@ -140,6 +146,29 @@ def test_media_fields_read_the_stream(condition: str) -> None:
     subject = made(FULL, stream=Stream())
     assert holds(condition, subject, "media")
     assert not holds(f"not ({condition})", subject, "media")
+
+
+KEYINGS = [
+    (Keying(b"dtls", b"", 0, fingerprint=b"sha-256"), "dtls.fingerprint == sha-256"),
+    (Keying(b"dtls", b"", 0), "key.method == dtls and key.bits == 0 and key.bits < 128"),
+    (Keying(b"zrtp", b"", 0, hashed=True), "zrtp.hash and key.method == zrtp"),
+    (Keying(b"mikey", mode=b"rsa-r", state=b"valid"), "mikey.valid and mikey.mode == rsa-r"),
+    (Keying(b"mikey", mode=b"psk", state=b"unknown"), "mikey.state == unknown and not mikey.valid"),
+    (Keying(suite=b"AEAD_AES_256_GCM", bits=256), "key.bits > 255"),
+]
+
+
+@pytest.mark.parametrize(("keying", "condition"), KEYINGS)
+def test_keying_fields_read_the_method(keying: Keying, condition: str) -> None:
+    """What only one method has is true of that method's streams alone."""
+    assert holds(condition, made(FULL, stream=Stream(keying=keying)), "media")
+    assert not holds(condition, made(FULL, stream=Stream()), "media")
+    assert not holds(condition, made(FULL), "media")
+
+
+def test_a_downgrade_can_be_asked_for() -> None:
+    """PIN-7: a rule may refuse it; without one, what was good stays."""
+    assert holds("media.downgraded", made(FULL, stream=Stream(downgraded=True)), "media")
 
 
 def test_every_field_is_tried() -> None:
@@ -220,7 +249,7 @@ def test_absent_values_read_as_documented() -> None:
 )
 def test_fields_of_broken_messages_have_values(field: str, raw: bytes) -> None:
     """A rule never raises, whatever is missing from the message."""
-    chain = "media" if field.startswith(("media.", "key", "peer", "sdes.")) else "request"
+    chain = "media" if FIELDS[field].scope is Scope.MEDIA else "request"
     kind = FIELDS[field].kind
     condition = {
         "flag": field,
@@ -386,5 +415,5 @@ def test_the_guard_may_vouch_for_more() -> None:
 
 def test_an_unkeyed_stream_has_method_none() -> None:
     """``key.method == none`` is what ``not keyed`` looks like in an offer."""
-    stream = Stream(keyed=False, method=b"", suite=b"")
+    stream = Stream(keyed=False, keying=Keying(b"", b"", 0))
     assert holds("key.method == none and not keyed", made(stream=stream), "media")

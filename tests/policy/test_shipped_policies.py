@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from subjects import STRANGER, Counts, Stream, octets, request, response
+from subjects import STRANGER, Counts, Keying, Stream, octets, request, response
 from subjects import subject as made
 
 from sipguard.edge.policy_file import Files
@@ -167,7 +167,7 @@ def test_strict_opens_for_sealed_media_alone() -> None:
     policy = _load("strict.policy")
     cases = [
         (Stream(), "sealed open"),
-        (Stream(keyed=False, method=b""), "plain reject"),
+        (Stream(keyed=False, keying=Keying(b"", b"", 0)), "plain reject"),
         (Stream(callee_vouched=False), "none"),
         (Stream(callee=Endpoint(b"", 0), callee_vouched=False), "none"),
         (Stream(callee=Endpoint(octets("198.51.100.40"), 9), callee_vouched=False), "sealed open"),

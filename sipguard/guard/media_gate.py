@@ -1,0 +1,127 @@
+"""Media packets on their way: from the gate's word to a verdict, effects and a record."""
+
+from typing import Final, final
+
+from sipguard.errors import HostileInput
+from sipguard.guard.rooms import Rooms
+from sipguard.journal.observation import MediaNote, Observation
+from sipguard.media.gate import Answer, closing
+from sipguard.media.keys import Keys
+from sipguard.moment import Moment
+from sipguard.reason import Finding, Reason
+from sipguard.verdict import Action, Effect, Endpoint
+from sipguard.wire.packet import Packet, parse_packet
+
+RULE: Final = "media-proof"
+
+
+@final
+class MediaDecision:
+    """What becomes of one media packet, and of those that follow it."""
+
+    __slots__ = ("accept", "effects")
+
+    def __init__(self, accept: bool, effects: tuple[Effect, ...] = ()) -> None:
+        self.accept = accept
+        self.effects = effects
+
+
+_ACCEPT: Final = MediaDecision(True)
+_DROP: Final = MediaDecision(False)
+
+
+class MediaGate:
+    """Asks the gate about packets, and tells the journal of streams that are not what they said."""
+
+    __slots__ = ("_rooms",)
+
+    def __init__(self, rooms: Rooms) -> None:
+        self._rooms = rooms
+
+    def inspect(self, octets: bytes, interface: str, now: Moment) -> MediaDecision:
+        """Judge a packet of a stream that has proven nothing yet."""
+        try:
+            packet = parse_packet(octets, interface)
+        except HostileInput:
+            return self._verdict(False, ())
+        answer = self._rooms.negotiator.sessions.gate.inspect(packet, now.monotonic_s)
+        self._tell(answer, packet, now)
+        return self._verdict(answer.accept, answer.effects)
+
+    def sample(self, octets: bytes, now: Moment) -> tuple[Effect, ...]:
+        """Judge the copy of a packet that the kernel forwarded for a proven stream."""
+        try:
+            packet = parse_packet(octets, "")
+        except HostileInput:
+            return ()
+        answer = self._rooms.negotiator.sessions.gate.sample(packet, now.monotonic_s)
+        self._tell(answer, packet, now)
+        return answer.effects
+
+    def tick(self, now: Moment) -> tuple[Effect, ...]:
+        """Close the streams that had their time and proved nothing."""
+        effects: tuple[Effect, ...] = ()
+        for overdue in self._rooms.negotiator.sessions.gate.tick(now.monotonic_s):
+            effects += (closing(overdue),)
+            hole = overdue.hole
+            packet = Packet(hole.source, hole.destination, 0, hole.port, b"", "udp", "")
+            self._tell(Answer(False, overdue.line, (), overdue.finding), packet, now)
+        return effects
+
+    def _verdict(self, accept: bool, effects: tuple[Effect, ...]) -> MediaDecision:
+        if not accept and self._rooms.policy.mode == "shadow":
+            accept = True
+        if effects:
+            return MediaDecision(accept, effects)
+        return _ACCEPT if accept else _DROP
+
+    def _tell(self, answer: Answer, packet: Packet, now: Moment) -> None:
+        rooms, finding, line = self._rooms, answer.finding, answer.line
+        if finding is None or rooms.record is None or line is None or line.keys is None:
+            return
+        shadow = rooms.policy.mode == "shadow"
+        judged = Action.ACCEPT if answer.accept else Action.DROP
+        keys = line.keys
+        rooms.record(
+            Observation(
+                utc_s=now.utc_s,
+                action=Action.ACCEPT if shadow else judged,
+                judged=judged,
+                reason=finding.reason,
+                src=packet.src,
+                dst=packet.dst,
+                sport=packet.sport,
+                dport=packet.dport,
+                mode=rooms.policy.mode,
+                rule=RULE,
+                place=rooms.policy.file,
+                detail=finding.detail,
+                octets=finding.octets,
+                findings=(finding,),
+                transport=packet.transport,
+                interface=packet.interface,
+                method=_label(keys),
+                call_id=line.call_id,
+                media=(_note(keys, finding, packet),),
+                log=True,
+            )
+        )
+
+
+def _label(keys: Keys) -> bytes:
+    """Return what stands where a SIP message has its method."""
+    return b"media " + keys.kind if keys.kind else b"media"
+
+
+def _note(keys: Keys, finding: Finding, packet: Packet) -> MediaNote:
+    return MediaNote(
+        keys.kind,
+        b"",
+        keys.method,
+        keys.suite,
+        finding.reason is not Reason.PLAIN_RTP,
+        finding.reason,
+        Endpoint(packet.src, packet.sport),
+        Endpoint(packet.dst, packet.dport),
+        finding.detail,
+    )
