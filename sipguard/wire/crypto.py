@@ -50,10 +50,12 @@ _BASE64: Final = re.compile(rb"[A-Za-z0-9+/]{1,128}={0,2}")
 class Crypto:
     """One ``a=crypto`` line; usable only where ``problem`` is ``None``.
 
-    ``keys`` are decoded master key || salt and must never be logged.
+    ``keys`` are decoded master key || salt and must never be logged. ``mkis`` has the
+    octets that packets name each of them by, or is empty where they do not; ``rate`` is
+    the exponent of the key derivation rate, -1 without one.
     """
 
-    __slots__ = ("keys", "params", "problem", "suite", "tag")
+    __slots__ = ("keys", "mkis", "params", "problem", "rate", "suite", "tag")
 
     def __init__(
         self,
@@ -62,6 +64,8 @@ class Crypto:
         keys: tuple[bytes, ...],
         params: tuple[bytes, ...],
         problem: Reason | None,
+        mkis: tuple[bytes, ...] = (),
+        rate: int = -1,
     ) -> None:
         """Keep what the line says."""
         self.tag: Final = tag
@@ -69,6 +73,8 @@ class Crypto:
         self.keys: Final = keys
         self.params: Final = params
         self.problem: Final = problem
+        self.mkis: Final = mkis
+        self.rate: Final = rate
 
     def spoiled(self) -> "Crypto":
         """Return the same line as one that cannot be used."""
@@ -92,29 +98,33 @@ def parse_crypto(value: bytes) -> Crypto:
     if suite.startswith(b"NULL_"):
         return Crypto(tag, suite, (), params, Reason.WEAK_CRYPTO)
     octets = KEY_OCTETS.get(suite)
-    keys = _keys(words[2], octets) if octets else ()
-    return Crypto(tag, suite, keys, params, _problem(params) if keys else Reason.BAD_CRYPTO)
+    keys, mkis = _keys(words[2], octets) if octets else ((), ())
+    if not keys:
+        return Crypto(tag, suite, (), params, Reason.BAD_CRYPTO)
+    return Crypto(tag, suite, keys, params, _problem(params), mkis, _rate(params))
 
 
-def _keys(text: bytes, octets: int) -> tuple[bytes, ...]:
-    """Return the decoded keys of one key-params field, or none if any of them is wrong."""
+def _keys(text: bytes, octets: int) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
+    """Return decoded keys and MKIs of one key-params field, or nothing if any is wrong."""
     infos = text.split(b";", MAX_KEYS)
     if len(infos) > MAX_KEYS:
-        return ()
-    keys, mki_lengths = [], set()
+        return (), ()
+    keys, mkis = [], []
     for info in infos:
         method, _, rest = info.partition(b":")
         key_text, *details = rest.split(b"|")
         key = _decode(key_text)
-        mki_octets = _mki_octets(details)
-        if method.lower() != b"inline" or len(key) != octets or mki_octets is None:
-            return ()
+        mki = _mki(details)
+        if method.lower() != b"inline" or len(key) != octets or mki is None:
+            return (), ()
         keys.append(key)
-        mki_lengths.add(mki_octets)
+        mkis.append(mki)
+    if mkis == [b""]:
+        return tuple(keys), ()
     # With several keys each packet must say which one it uses (SDE-2).
-    if len(keys) > 1 and (len(mki_lengths) > 1 or 0 in mki_lengths):
-        return ()
-    return tuple(keys)
+    if b"" in mkis or len({len(mki) for mki in mkis}) > 1 or len(set(mkis)) < len(mkis):
+        return (), ()
+    return tuple(keys), tuple(mkis)
 
 
 def _decode(text: bytes) -> bytes:
@@ -131,8 +141,12 @@ def _decode(text: bytes) -> bytes:
         return b""
 
 
-def _mki_octets(details: list[bytes]) -> int | None:
-    """Return the MKI's length after ``[|lifetime][|MKI:length]``, 0 without one, None if wrong."""
+def _mki(details: list[bytes]) -> bytes | None:
+    """Return the MKI after ``[|lifetime][|MKI:length]``, empty without one, None if wrong.
+
+    A decimal number there, it goes into packets with the most significant octet first
+    (RFC 4568 section 6.1).
+    """
     if len(details) > 2:
         return None
     if details and b":" not in details[0]:
@@ -140,13 +154,16 @@ def _mki_octets(details: list[bytes]) -> int | None:
             return None
         details = details[1:]
     if not details:
-        return 0
+        return b""
     if len(details) > 1:
         return None
-    mki, _, length = details[0].partition(b":")
-    if not (mki.isdigit() and len(mki) <= MAX_MKI_DIGITS and _NUMBER.fullmatch(length)):
+    digits, _, length = details[0].partition(b":")
+    if not (digits.isdigit() and len(digits) <= MAX_MKI_DIGITS and _NUMBER.fullmatch(length)):
         return None
-    return int(length) if int(length) <= MAX_MKI_OCTETS else None
+    mki, octets = int(digits), int(length)
+    if octets > MAX_MKI_OCTETS or mki.bit_length() > 8 * octets:
+        return None
+    return mki.to_bytes(octets, "big")
 
 
 def _is_lifetime(text: bytes) -> bool:
@@ -158,6 +175,7 @@ def _is_lifetime(text: bytes) -> bool:
 
 def _problem(params: tuple[bytes, ...]) -> Reason | None:
     """Return what is wrong with the session parameters (SDE-3), or ``None``."""
+    rates = 0
     for param in params:
         name, _, value = param.partition(b"=")
         name = name.upper()
@@ -165,7 +183,21 @@ def _problem(params: tuple[bytes, ...]) -> Reason | None:
             return Reason.WEAK_CRYPTO
         if not (name.startswith(b"-") or _is_harmless(name, value)):
             return Reason.BAD_CRYPTO
-    return None
+        rates += name == b"KDR"
+    return Reason.BAD_CRYPTO if rates > 1 else None
+
+
+def _rate(params: tuple[bytes, ...]) -> int:
+    """Return the exponent of the key derivation rate, -1 without one (RFC 4568 section 6.3.1).
+
+    The text begins with 1, only the grammar has 0: whoever writes that means none.
+    """
+    rate = 0
+    for param in params:
+        name, _, value = param.partition(b"=")
+        if name.upper() == b"KDR" and _is_harmless(b"KDR", value):
+            rate = int(value)
+    return rate or -1
 
 
 def _is_harmless(name: bytes, value: bytes) -> bool:

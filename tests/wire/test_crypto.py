@@ -77,8 +77,12 @@ def test_usable_lines(line: bytes) -> None:
         LINE + b"|2^20|1:4|x",
         LINE + b";inline:" + KEY,
         LINE + b"|1:4;inline:" + KEY + b"|2:8",
+        LINE + b"|1:4;inline:" + KEY + b"|1:4",
+        LINE + b"|1:4;inline:" + KEY + b"|01:4",
+        LINE + b"|256:1",
         LINE + b"|1:4;" * 20,
         LINE + b" KDR=25",
+        LINE + b" KDR=2 KDR=3",
         LINE + b" WSH=63",
         LINE + b" FEC_ORDER=x",
         LINE + b" FEC_KEY=x",
@@ -115,6 +119,39 @@ def test_every_suite_demands_its_key_length(suite: bytes, padded: bool) -> None:
         assert (crypto.problem is None) is (octets == KEY_OCTETS[suite])
 
 
+@pytest.mark.parametrize(
+    ("line", "mkis"),
+    [
+        (LINE, ()),
+        (LINE + b"|2^20", ()),
+        (LINE + b"|1:4", (b"\0\0\0\1",)),
+        (LINE + b"|255:1", (b"\xff",)),
+        (LINE + b"|2^20|66051:3;inline:" + KEY + b"|0:3", (b"\1\2\3", b"\0\0\0")),
+        (LINE + b"|1:128", (bytes(127) + b"\1",)),
+    ],
+)
+def test_the_mki_of_each_key(line: bytes, mkis: tuple[bytes, ...]) -> None:
+    """SDE-2: a decimal number there, octets in network order in packets (RFC 4568 section 6.1)."""
+    assert parse_crypto(line).mkis == mkis
+
+
+@pytest.mark.parametrize(
+    ("line", "rate"),
+    [
+        (LINE, -1),
+        (LINE + b" WSH=64", -1),
+        (LINE + b" -x=KDR=7", -1),
+        (LINE + b" KDR=0", -1),
+        (LINE + b" KDR=1", 1),
+        (LINE + b" WSH=64 kdr=24 -x-unknown=1", 24),
+    ],
+)
+def test_the_key_derivation_rate(line: bytes, rate: int) -> None:
+    """SDE-3: an exponent of two; no rate at all is usual."""
+    crypto = parse_crypto(line)
+    assert (crypto.problem, crypto.rate) == (None, rate)
+
+
 PIECES = st.sampled_from(
     [LINE, KEY, b"1", b" ", b"|", b":", b";", b"inline:", b"2^20", b"KDR=1", b"=", b"NULL_", b"99"]
 ) | st.binary(max_size=8)
@@ -127,3 +164,6 @@ def test_parse_crypto_is_total(value: bytes) -> None:
     if crypto.problem is None:
         assert crypto.keys
         assert {len(key) for key in crypto.keys} == {KEY_OCTETS[crypto.suite]}
+        assert len(crypto.mkis) in (0, len(crypto.keys))
+        assert crypto.mkis or len(crypto.keys) == 1
+        assert -1 <= crypto.rate <= 24
