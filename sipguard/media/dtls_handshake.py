@@ -1,0 +1,324 @@
+"""Handshakes of DTLS-SRTP between two ends, followed from beside (RFC 5763, 5764; DTL-4 to DTL-8).
+
+Up to DTLS 1.2 both certificates pass in clear. Each must be the one whose fingerprint
+signalling names; the packet that completes another one is refused, so that no end ever
+sees it whole and the handshake cannot finish.
+
+A handshake is followed by another only when both sides say so: the client by a hello with
+another random, the server by answering it. A liar on one side of the gateway speaks for
+that side alone, and cannot make us forget what it has sent.
+"""
+
+from typing import Final, final
+
+from sipguard.errors import HostileInput
+from sipguard.media.dtls_side import Association, Side
+from sipguard.media.proof import IS_QUIET, PASSES, Sight, Word
+from sipguard.native import mypyc_attr
+from sipguard.reason import Finding, Reason
+from sipguard.wire.dtls import (
+    ACK,
+    ALERT,
+    APPLICATION_DATA,
+    CHANGE_CIPHER_SPEC,
+    CIPHERTEXT_1_3,
+    HANDSHAKE,
+    Piece,
+    Reassembly,
+    Record,
+    parse_pieces,
+    parse_records,
+)
+from sipguard.wire.dtls_hello import (
+    CERTIFICATE_REQUEST,
+    CERTIFICATE_STATUS,
+    CERTIFICATE_VERIFY,
+    CLIENT_HELLO,
+    CLIENT_KEY_EXCHANGE,
+    HELLO_REQUEST,
+    HELLO_VERIFY_REQUEST,
+    NEW_SESSION_TICKET,
+    SERVER_HELLO,
+    SERVER_HELLO_DONE,
+    SERVER_KEY_EXCHANGE,
+    ClientHello,
+    ServerHello,
+    encrypts,
+    parse_client_hello,
+    parse_server_hello,
+)
+from sipguard.wire.sdp import Fingerprint
+
+_REFUSE: Final = Word.REFUSE
+_PASS: Final = Word.PASS
+_BAD: Final = Reason.BAD_DTLS
+_ONLY_CLIENTS_SEND: Final = frozenset((CLIENT_HELLO, CERTIFICATE_VERIFY, CLIENT_KEY_EXCHANGE))
+_ONLY_SERVERS_SEND: Final = frozenset(
+    (
+        *(HELLO_REQUEST, SERVER_HELLO, HELLO_VERIFY_REQUEST, NEW_SESSION_TICKET),
+        *(SERVER_KEY_EXCHANGE, CERTIFICATE_REQUEST, SERVER_HELLO_DONE, CERTIFICATE_STATUS),
+    )
+)
+_IN_1_3: Final = "DTLS 1.3 encrypts the certificates"
+_RESUMED: Final = "a resumed session shows no certificates"
+_AGAIN: Final = "a handshake inside the encryption of another hides its certificates"
+_CHANGE_CIPHER_SPEC: Final = (CHANGE_CIPHER_SPEC, b"\x01")
+
+
+@final
+@mypyc_attr(acyclic=True)
+class _Hellos:
+    """Puts one side's hellos together, which may be fragmented; the newest counts."""
+
+    __slots__ = ("judged", "pieces", "sequence")
+
+    def __init__(self) -> None:
+        self.pieces: Reassembly | None = None
+        self.sequence = -1
+        self.judged: Sight | None = None  # once it was whole
+
+    def put(self, piece: Piece) -> Reassembly:
+        pieces = self.pieces
+        if pieces is not None and self._is_part_of(pieces, piece):
+            return pieces
+        pieces = Reassembly(piece.length)
+        pieces.add(piece.offset, piece.octets)
+        self.pieces, self.sequence, self.judged = pieces, piece.sequence, None
+        return pieces
+
+    def _is_part_of(self, pieces: Reassembly, piece: Piece) -> bool:
+        if pieces.length != piece.length or self.sequence != piece.sequence:
+            return False
+        try:
+            pieces.add(piece.offset, piece.octets)
+        except HostileInput:  # another hello, which is no contradiction
+            return False
+        return True
+
+
+@final
+@mypyc_attr(acyclic=True)
+class Handshakes:
+    """Follows what passes between one pair of ports: a handshake, its repetitions, the next one.
+
+    ``secured`` is the last one that came to its end, and is valid until the next one does:
+    no stray hello ends a running association (RFC 6347 section 4.2.8).
+    """
+
+    __slots__ = (
+        *("_accepts_hidden", "_asked", "_asked_sequence", "_client_hellos", "_client_prints"),
+        *("_server_hellos", "_server_prints", "current", "secured"),
+    )
+
+    def __init__(
+        self,
+        client_prints: tuple[Fingerprint, ...],
+        server_prints: tuple[Fingerprint, ...],
+        accepts_hidden: bool,
+    ) -> None:
+        """Expect certificates with these fingerprints, the active side being the client."""
+        self._client_prints: Final = client_prints
+        self._server_prints: Final = server_prints
+        self._accepts_hidden: Final = accepts_hidden
+        self._client_hellos = _Hellos()
+        self._server_hellos = _Hellos()
+        self._asked: ClientHello | None = None  # the newest offer
+        self._asked_sequence = 0
+        self.current = Association(client_prints, server_prints)
+        self.secured: Association | None = None
+
+    def hear(self, payload: bytes, by_client: bool, port: int) -> Sight:
+        """Judge one datagram with DTLS in it."""
+        said = PASSES
+        try:
+            records = parse_records(payload, self._connection_id_octets(by_client))
+            pieces = [
+                parse_pieces(record.octets) if _is_clear_handshake(record) else []
+                for record in records
+            ]
+            for at, record in enumerate(records):
+                sight = self._hear(record, pieces[at], by_client, port)
+                if sight.word is _REFUSE:
+                    return sight
+                # Dropping one record drops them all.
+                if sight.word is not _PASS or sight.finding is not None:
+                    said = sight if said.word is _PASS else said
+        except HostileInput as error:
+            return Sight(_REFUSE, error.finding())
+        if self.current.is_secured:
+            self.secured = self.current
+        return said
+
+    def forget(self) -> None:
+        """Give memory back when both directions are proven."""
+        self._client_hellos = _Hellos()
+        self._server_hellos = _Hellos()
+        self.current.client.forget()
+        self.current.server.forget()
+
+    def _connection_id_octets(self, by_client: bool) -> int:
+        client_hello, server_hello = self.current.client_hello, self.current.server_hello
+        if client_hello is None or server_hello is None:
+            return 0
+        to_client = client_hello.extensions.connection_id_octets
+        to_server = server_hello.extensions.connection_id_octets
+        if to_client < 0 or to_server < 0:
+            return 0
+        return to_server if by_client else to_client
+
+    def _hear(self, record: Record, pieces: list[Piece], by_client: bool, port: int) -> Sight:
+        content = record.content
+        if content == CIPHERTEXT_1_3:
+            return self._hear_1_3(by_client, port)
+        if content == APPLICATION_DATA:
+            raise HostileInput(_BAD, "application data where SRTP alone was negotiated")
+        if content in (ALERT, ACK):  # in clear they bind nobody, and others cannot be read
+            return PASSES
+        if not pieces:
+            return self._hear_sealed(record, by_client, port)
+        for piece in pieces:
+            sight = self._hear_piece(piece, by_client, port)
+            if sight.word is not _PASS or sight.finding is not None:
+                return sight
+        return PASSES
+
+    def _hear_1_3(self, by_client: bool, port: int) -> Sight:
+        """An encrypted record of DTLS 1.3: whatever it is, nobody here can read it."""
+        if not self._accepts_hidden:
+            return Sight(_REFUSE, Finding(Reason.DTLS_HIDDEN, _IN_1_3))
+        association = self.current
+        hello = association.server_hello
+        if hello is None:
+            return PASSES
+        if not hello.hides_certificates:
+            raise HostileInput(_BAD, "a record of DTLS 1.3 under an older version")
+        self._seal(association.client if by_client else association.server, port)
+        return PASSES
+
+    def _hear_sealed(self, record: Record, by_client: bool, port: int) -> Sight:
+        """ChangeCipherSpec, or what follows it."""
+        association = self.current
+        side = association.client if by_client else association.server
+        if not record.epoch and (record.content, record.octets) != _CHANGE_CIPHER_SPEC:
+            raise HostileInput(_BAD, "a record in clear that belongs behind encryption")
+        if side.refusal is not None:
+            return Sight(_REFUSE, side.refusal)
+        said = PASSES
+        if record.epoch > 1:
+            said = self._hide(_AGAIN)
+        elif not (side.is_matched or association.hidden or association.server_hello is None):
+            if by_client:
+                # Perhaps its certificate is still on its way. Without one it must not finish.
+                return IS_QUIET
+            # A server that has asked for nothing more is done only where a session goes on.
+            said = self._hide(_RESUMED)
+        if said.word is _PASS and record.epoch and record.content != CHANGE_CIPHER_SPEC:
+            self._seal(side, port)
+        return said
+
+    def _seal(self, side: Side, port: int) -> None:
+        side.is_sealed = True
+        if self.current.hidden:
+            side.show(port)
+
+    def _hide(self, why: str) -> Sight:
+        """Certificates that cannot be compared are neither right nor wrong: policy decides."""
+        finding = Finding(Reason.DTLS_HIDDEN, why)
+        if not self._accepts_hidden:
+            self.current.doubt = finding
+            return Sight(_REFUSE, finding)
+        if self.current.hidden:
+            return PASSES
+        self.current.hidden = why
+        return Sight(_PASS, finding)
+
+    def _hear_piece(self, piece: Piece, by_client: bool, port: int) -> Sight:
+        kind = piece.kind
+        if kind in (_ONLY_SERVERS_SEND if by_client else _ONLY_CLIENTS_SEND):
+            who = "active" if by_client else "passive"
+            detail = f"the {who} side sends handshake messages of the other"
+            return Sight(_REFUSE, Finding(Reason.DTLS_ROLE, detail))
+        if kind == CLIENT_HELLO:
+            return self._hear_hello(self._client_hellos, piece)
+        if kind == SERVER_HELLO:
+            return self._hear_hello(self._server_hellos, piece)
+        if kind in (HELLO_REQUEST, HELLO_VERIFY_REQUEST):
+            # They stand outside the numbers of a handshake, so no fragment may pass as one.
+            if not piece.is_whole:
+                raise HostileInput(_BAD, "a fragmented HelloVerifyRequest")
+            return PASSES
+        side = self.current.client if by_client else self.current.server
+        refusal = side.hear(piece, port)
+        return PASSES if refusal is None else Sight(_REFUSE, refusal)
+
+    def _hear_hello(self, hellos: _Hellos, piece: Piece) -> Sight:
+        is_client = piece.kind == CLIENT_HELLO
+        if not self.current.is_secured:
+            (self.current.client if is_client else self.current.server).note_hello(piece)
+        pieces = hellos.put(piece)
+        if not pieces.is_whole:
+            return PASSES
+        if hellos.judged is not None:
+            refusal = None if is_client else self.current.server.refusal
+            return hellos.judged if refusal is None else Sight(_REFUSE, refusal)
+        try:
+            if is_client:
+                said = self._take_offer(parse_client_hello(pieces.message()), piece)
+            else:
+                said = self._take_answer(parse_server_hello(pieces.message()), piece)
+        except HostileInput as error:
+            said = Sight(_REFUSE, error.finding())
+        # Read once: a datagram could hold a hundred empty fragments of one long hello.
+        hellos.judged = PASSES if said.word is _PASS else said
+        return said
+
+    def _take_offer(self, hello: ClientHello, piece: Piece) -> Sight:
+        """A ClientHello that would not lead to SRTP goes nowhere (DTL-5)."""
+        profiles = hello.extensions.profiles
+        if not any(map(encrypts, profiles)):
+            detail = "the ClientHello offers no SRTP profile that encrypts"
+            return Sight(_REFUSE, Finding(Reason.DTLS_NO_SRTP, detail))
+        self._asked, self._asked_sequence = hello, piece.sequence
+        association = self.current
+        known = association.client_hello
+        if association.server_hello is None and (
+            known.random == hello.random
+            if known is not None
+            else not (association.client.has_messages or association.server.has_messages)
+        ):
+            association.client_hello = hello
+            association.client.end_hello(piece.sequence)
+        return PASSES
+
+    def _take_answer(self, hello: ServerHello, piece: Piece) -> Sight:
+        """A ServerHello says which handshake it is, and what became of the offer."""
+        association = self._association_of(hello, piece)
+        association.server.end_hello(piece.sequence)
+        refusal = association.choose(hello)
+        if refusal is not None:
+            return Sight(_REFUSE, refusal)
+        return self._hide(_IN_1_3) if hello.hides_certificates else PASSES
+
+    def _association_of(self, hello: ServerHello, piece: Piece) -> Association:
+        association, asked = self.current, self._asked
+        known, offer = association.server_hello, association.client_hello
+        is_new = asked is not None and (offer is None or asked.random != offer.random)
+        if known is None and not is_new:
+            return association
+        if known is not None and (
+            known.random == hello.random
+            or (known.hides_certificates and hello.hides_certificates and not is_new)
+        ):
+            return association
+        if not is_new or asked is None:
+            raise HostileInput(_BAD, "another ServerHello to the same ClientHello")
+        association = Association(self._client_prints, self._server_prints)
+        association.client_hello = asked
+        association.client.end_hello(self._asked_sequence)
+        association.server.note_hello(piece)
+        self.current = association
+        return association
+
+
+def _is_clear_handshake(record: Record) -> bool:
+    return record.content == HANDSHAKE and not record.epoch
