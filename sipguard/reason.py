@@ -177,6 +177,7 @@ class Reason(Enum):
 
     # --- media: ICE
     BAD_CANDIDATE = "bad-candidate", "PIN-13", _N, 0, "An ICE candidate that cannot be used."
+    BAD_STUN = "bad-stun", "PIN-13", _N, 0, "A STUN message that is not well formed, or has no business in a media stream."
     ICE_INTEGRITY = "ice-integrity", "PIN-13", _N, 0, "A connectivity check whose integrity is missing or wrong."
     ICE_UNCHECKED = "ice-unchecked", "PIN-13", _N, 0, "Media on a pair of addresses before a connectivity check passed both ways."
     ICE_MISMATCH = "ice-mismatch", "PIN-17", _N, 0, "The answer says that the offer's addresses are not among its candidates."

@@ -38,7 +38,8 @@ class Flight:
 
     ``by_caller`` tells the direction, ``is_rtcp`` whether it goes to a port that is for
     RTCP alone (False for both kinds where they share one), ``now_s`` is monotonic.
-    ``source``, ``destination`` and ``port``, the hole's, tell ICE pairs apart.
+    ``source`` and ``destination`` are 4 or 16 octets, ``port`` is the destination's:
+    only ICE, which has several pairs of addresses for one stream, asks for them.
     """
 
     __slots__ = (
