@@ -1,23 +1,26 @@
 """Connectivity checks before media: ICE as the gateway sees it (RFC 8445, 8839, 7675; PIN-13).
 
 Signalling shows the credentials of both sides, so each check can be verified here: it goes
-under the name and password of the side that is asked. Until the checks of a pair of
-addresses have passed, STUN alone may use it; then the keying method's prover judges.
+under the name and password of the side that is asked. Until checks have passed, STUN alone
+may use a pair of addresses; then the keying method's prover judges.
 
-Three decisions:
+A side's check has passed with its verified request and the verified success response to it.
+What may go from one end to another then:
 
-* A direction has passed with a verified request and the verified success response to it.
-  Media waits for both directions, as RFC 8445 section 7.3.1.4 has each request answered by
-  a check of the other side; that costs an honest caller no more than its first packets.
-* DTLS and ZRTP may begin when one direction has passed. The side whose check succeeded has
-  a valid pair and may send on it at once (section 12.1; RFC 8842 section 6 puts the
-  handshake right behind the checks), and its peer, which has agreed to that by a response
-  only it could make, has to be able to answer before its own check is through. Nothing is
-  proven by it: the handshake's own prover judges each of these packets.
-* A lite peer only answers, so the other side's check is all there will be (section 2.5);
-  between two lite peers there are none (section 8.2), and signalling is all that is known.
+* Media, once the sender's check of this way has passed, and the other side's check of the
+  sender's end. RFC 8445 section 7.3.1.4 has every request answered by a check of the other
+  side, so that costs an honest caller no more than its first packets.
+* DTLS and ZRTP, once one of the two has passed. The side whose check succeeded may send at
+  once (section 12.1; RFC 8842 section 6 puts the handshake right behind the checks), and
+  its peer, which has agreed by a response that only it could make, has to answer before
+  its own check is through. It proves nothing: the inner prover judges each packet.
+* A lite peer only answers, so the other side's check is all there will be (section 2.5).
+  Between two lite peers there are none (section 8.2), and signalling is all we know.
 
-Which pair is nominated does not matter here: data may use every valid one (section 12.1).
+A response is known by its transaction, not by the address it comes from: baresip on a host
+with two addresses answers from the other one. RFC 8445 section 7.2.5.2.1 lets the asker
+give up on that; here it is enough that the one who was asked could answer.
+Which pair is nominated does not matter: data may use every valid one (section 12.1).
 """
 
 from enum import Enum
@@ -25,6 +28,7 @@ from typing import Final, final
 
 from sipguard.errors import HostileInput
 from sipguard.media.proof import IS_QUIET, PASSES, Flight, Prover, Sight, Word
+from sipguard.native import mypyc_attr
 from sipguard.reason import Finding, Reason
 from sipguard.wire.candidate import Ice
 from sipguard.wire.rtp import Kind, kind_of
@@ -37,8 +41,8 @@ from sipguard.wire.stun import (
     parse_stun,
 )
 
-MAX_PAIRS: Final = 64  # only who knows the credentials makes any
-MAX_ASKED: Final = 8  # transactions of one direction that wait; a peer has one or two
+MAX_ASKED: Final = 64  # requests of one side that wait for their responses
+MAX_PASSED: Final = 64  # ways of one side; only who knows the credentials makes any
 MAX_CHECK_OCTETS: Final = 1280  # what RFC 8489 section 6.1 allows where the path is not known
 EARLY_PACKETS: Final = 100  # two seconds of audio: more is no race with the checks
 RESTART_S: Final = 30.0  # consent to the old pair lasts so long (RFC 7675 section 5.1)
@@ -68,7 +72,7 @@ _UNCHECKED: Final = _refused(Reason.ICE_UNCHECKED, "no check has passed between 
 
 
 class _Standing(Enum):
-    """How far the checks of a pair have come."""
+    """How far the checks have come."""
 
     UNCHECKED = "no check has passed yet"
     ONE_WAY = "a check has passed one way"
@@ -81,39 +85,52 @@ _CHECKED: Final = _Standing.CHECKED
 
 
 @final
-class _Pair:
-    """Two transport addresses between which checks run: who has asked, and who has passed."""
+@mypyc_attr(acyclic=True)
+class _Side:
+    """One side's checks, those that wait and those that have passed, and what they go under.
 
-    __slots__ = ("asked_by_callee", "asked_by_caller", "callee_passed", "caller_passed")
+    An *end* is address and port; a *way* is two of them, from where to where.
+    """
 
-    def __init__(self) -> None:
-        self.asked_by_caller: list[bytes] = []  # transactions without a response yet
-        self.asked_by_callee: list[bytes] = []
-        self.caller_passed = False
-        self.callee_passed = False
+    __slots__ = ("asked", "early", "is_lite", "pwd", "reached", "username", "ways")
 
-    def asked(self, by_caller: bool) -> list[bytes]:
-        return self.asked_by_caller if by_caller else self.asked_by_callee
+    def __init__(self, own: Ice, other: Ice) -> None:
+        self.username = other.ufrag + b":" + own.ufrag  # what this side's requests say
+        self.pwd = own.pwd  # what this side's responses are made with
+        self.is_lite = own.is_lite
+        self.asked: dict[bytes, tuple[bytes, bytes]] = {}  # ends by transaction
+        self.ways: dict[bytes, bytes] = {}  # passed, with the end that each has reached
+        self.reached: set[bytes] = set()
+        self.early = 0  # packets before any check
 
-    def ask(self, by_caller: bool, transaction: bytes) -> None:
-        waiting = self.asked(by_caller)
-        if transaction not in waiting:
-            waiting.append(transaction)
-            del waiting[:-MAX_ASKED]
+    def ask(self, transaction: bytes, source: bytes, destination: bytes) -> None:
+        """Remember a verified request until its response."""
+        self.asked[transaction] = (source, destination)
+        if len(self.asked) > MAX_ASKED:
+            del self.asked[next(iter(self.asked))]
 
-    def passed(self, by_caller: bool) -> None:
-        if by_caller:
-            self.caller_passed = True
-        else:
-            self.callee_passed = True
+    def passed(self, source: bytes, destination: bytes) -> None:
+        """Note that a check went through; the oldest way makes room."""
+        self.ways[source + destination] = destination
+        self.reached.add(destination)
+        if len(self.ways) > MAX_PASSED:
+            del self.ways[next(iter(self.ways))]
+            self.reached = set(self.ways.values())
+
+    def forget(self) -> None:
+        """Forget the password and all ends."""
+        self.pwd = b""
+        self.asked = {}
+        self.ways = {}
+        self.reached = set()
 
 
 @final
 class IceProver(Prover):
     """Lets checks through, and what they have cleared the way for on to the *inner* prover.
 
-    Between a restart and its first checks data goes on over the pairs of *before*, the
-    prover that this one replaces (RFC 8445 section 9).
+    Between a restart and its first checks data goes on over the ways of *before*, the
+    prover that this one replaces (RFC 8445 section 9); what that one wraps is not used.
     """
 
     def __init__(
@@ -122,15 +139,8 @@ class IceProver(Prover):
         """Begin with the credentials of both sides; *inner* knows the keys."""
         self.method = inner.method
         self.inner: Final = inner
-        self._to_callee = callee.ufrag + b":" + caller.ufrag
-        self._to_caller = caller.ufrag + b":" + callee.ufrag
-        self._callee_pwd = callee.pwd
-        self._caller_pwd = caller.pwd
-        self._caller_is_lite: Final = caller.is_lite
-        self._callee_is_lite: Final = callee.is_lite
-        self._pairs: dict[bytes, _Pair] = {}
-        self._early_by_caller = 0
-        self._early_by_callee = 0
+        self._caller = _Side(caller, callee)
+        self._callee = _Side(callee, caller)
         self._before = before
         self._before_until_s = 0.0  # 0 while no check under the new credentials has passed
         if before is not None:
@@ -139,7 +149,7 @@ class IceProver(Prover):
     # --- what the gate asks
 
     def see(self, flight: Flight) -> Sight:
-        """Judge a packet: checks here, all else by the inner prover once its pair is checked."""
+        """Judge a packet: checks here, all else by the inner prover once its way is checked."""
         kind = kind_of(flight.payload)
         if kind is _STUN:
             return self._stun(flight)
@@ -148,9 +158,12 @@ class IceProver(Prover):
             return self.inner.see(flight)
         if standing is _ONE_WAY and kind in _HANDSHAKES:
             sight = self.inner.see(flight)
-            # Not before the pair is checked may the kernel forward by itself.
+            # Not before both have checked may the kernel forward by itself.
             return Sight(Word.PASS, sight.finding) if sight.word is _PROVEN else sight
-        return self._too_early(flight.by_caller)
+        side = self._caller if flight.by_caller else self._callee
+        side.early += 1
+        # At first without a word: honest media may race the checks, and Linphone's does.
+        return IS_QUIET if side.early <= EARLY_PACKETS else _UNCHECKED
 
     def sample(self, flight: Flight) -> Sight:
         """Judge the copy of a forwarded packet, which may be a check for consent (RFC 7675)."""
@@ -162,10 +175,17 @@ class IceProver(Prover):
 
     def told(self, by_caller: bool) -> str:
         """Say how far the checks have come, and what the inner prover says."""
-        return f"ICE: {self._best().value}; {self.inner.told(by_caller)}"
+        passed = (
+            bool(self._caller.ways or self._caller.is_lite),
+            bool(self._callee.ways or self._callee.is_lite),
+        )
+        standing = _CHECKED if all(passed) else _ONE_WAY if any(passed) else _NOT_YET
+        if not (self._caller.ways or self._callee.ways):
+            standing = _NOT_YET
+        return f"ICE: {standing.value}; {self.inner.told(by_caller)}"
 
     def wipe(self) -> None:
-        """Forget passwords, pairs and keys; what *before* wrapped is not ours to wipe."""
+        """Forget passwords, ways and keys; what *before* wraps is not ours to wipe."""
         if self._before is not None:
             self._before._forget()
             self._before = None
@@ -173,8 +193,8 @@ class IceProver(Prover):
         self.inner.wipe()
 
     def _forget(self) -> None:
-        self._caller_pwd = self._callee_pwd = b""
-        self._pairs.clear()
+        self._caller.forget()
+        self._callee.forget()
 
     def is_valid_check(self, payload: bytes, by_caller: bool) -> bool:
         """Tell whether this is a verified check of that side, wherever it comes from.
@@ -188,11 +208,9 @@ class IceProver(Prover):
             stun = parse_stun(payload)
         except HostileInput:
             return False
-        return (
-            stun.method == BINDING
-            and stun.kind is _REQUEST
-            and self._is_check(payload, stun, by_caller)
-        )
+        if stun.method != BINDING or stun.kind is not _REQUEST:
+            return False
+        return self._is_check(payload, stun, by_caller)
 
     # --- checks
 
@@ -217,23 +235,23 @@ class IceProver(Prover):
         return sight
 
     def _judge(self, flight: Flight, stun: Stun) -> Sight:
-        if stun.kind is _REQUEST:
-            return self._request(flight, stun)
-        return self._response(flight, stun)
+        return (
+            self._request(flight, stun) if stun.kind is _REQUEST else self._response(flight, stun)
+        )
 
     def _request(self, flight: Flight, stun: Stun) -> Sight:
         if not self._is_check(flight.payload, stun, flight.by_caller):
             return _FOREIGN
-        self._pair(_key(flight)).ask(flight.by_caller, stun.transaction)
+        side = self._caller if flight.by_caller else self._callee
+        side.ask(stun.transaction, _source(flight), _destination(flight))
         return PASSES
 
     def _is_check(self, payload: bytes, stun: Stun, by_caller: bool) -> bool:
         """Verify a request: named and keyed by the side that is asked (RFC 8445 7.2.2)."""
-        if by_caller:
-            return stun.username == self._to_callee and has_integrity(
-                payload, stun, self._callee_pwd
-            )
-        return stun.username == self._to_caller and has_integrity(payload, stun, self._caller_pwd)
+        asks, asked = self._caller, self._callee
+        if not by_caller:
+            asks, asked = asked, asks
+        return stun.username == asks.username and has_integrity(payload, stun, asked.pwd)
 
     def _response(self, flight: Flight, stun: Stun) -> Sight:
         """Judge an answer, which is made with the password of the side that sends it.
@@ -241,86 +259,62 @@ class IceProver(Prover):
         One to no request that was seen passes and shows nothing: the kernel forwards what a
         proven source asks, and a peer may answer twice.
         """
-        asked_by_caller = not flight.by_caller
-        pair = self._pairs.get(_key(flight))
-        waiting = [] if pair is None else pair.asked(asked_by_caller)
-        was_asked = stun.transaction in waiting
-        password = self._caller_pwd if flight.by_caller else self._callee_pwd
-        if not has_integrity(flight.payload, stun, password):
+        asked, answers = self._callee, self._caller
+        if not flight.by_caller:
+            asked, answers = answers, asked
+        ends = asked.asked.get(stun.transaction)
+        was_asked = ends is not None and ends[0] == _destination(flight)
+        if not has_integrity(flight.payload, stun, answers.pwd):
             is_bare = not stun.integrity_at and stun.error in _UNAUTHENTICATED
             return PASSES if was_asked and is_bare and stun.kind is _ERROR else _FORGED
-        if was_asked and pair is not None:
-            waiting.remove(stun.transaction)
+        if ends is not None and was_asked:
+            del asked.asked[stun.transaction]
             if stun.kind is _SUCCESS:
-                self._passed(pair, asked_by_caller, flight.now_s)
+                asked.passed(ends[0], ends[1])
+                self._caller.early = self._callee.early = 0
+                if self._before is not None and not self._before_until_s:
+                    self._before_until_s = flight.now_s + RESTART_S
         return PASSES
 
-    def _passed(self, pair: _Pair, by_caller: bool, now_s: float) -> None:
-        pair.passed(by_caller)
-        self._early_by_caller = self._early_by_callee = 0
-        if self._before is not None and not self._before_until_s:
-            self._before_until_s = now_s + RESTART_S
-
-    # --- pairs
-
-    def _pair(self, key: bytes) -> _Pair:
-        """Return the pair, made if it is new; the oldest that leads nowhere makes room."""
-        pair = self._pairs.get(key)
-        if pair is None:
-            if len(self._pairs) >= MAX_PAIRS:
-                oldest = next(iter(self._pairs))
-                for other, known in self._pairs.items():
-                    if self._how_far(known) is not _CHECKED:
-                        oldest = other
-                        break
-                del self._pairs[oldest]
-            pair = self._pairs[key] = _Pair()
-        return pair
+    # --- standing
 
     def _standing(self, flight: Flight) -> _Standing:
-        pair = self._pairs.get(_key(flight))
-        standing = self._how_far(pair)
-        if standing is not _CHECKED:
-            before = self._earlier(flight.now_s)
-            if before is not None and before._standing(flight) is _CHECKED:
-                return _CHECKED
+        standing = self._stands(flight)
+        if standing is _CHECKED:
+            return standing
+        before = self._earlier(flight.now_s)
+        if before is not None and before._stands(flight) is _CHECKED:
+            return _CHECKED
         return standing
 
-    def _how_far(self, pair: _Pair | None) -> _Standing:
-        if pair is None:
-            return _CHECKED if self._caller_is_lite and self._callee_is_lite else _NOT_YET
-        caller_done = pair.caller_passed or self._caller_is_lite
-        callee_done = pair.callee_passed or self._callee_is_lite
-        if caller_done and callee_done:
+    def _stands(self, flight: Flight) -> _Standing:
+        sends, receives = self._caller, self._callee
+        if not flight.by_caller:
+            sends, receives = receives, sends
+        if sends.is_lite and receives.is_lite:
             return _CHECKED
-        return _ONE_WAY if pair.caller_passed or pair.callee_passed else _NOT_YET
-
-    def _best(self) -> _Standing:
-        found = [self._how_far(pair) for pair in self._pairs.values()]
-        for standing in (_CHECKED, _ONE_WAY):
-            if standing in found:
-                return standing
-        return self._how_far(None)
+        source, destination = _source(flight), _destination(flight)
+        if sends.is_lite:
+            return _CHECKED if destination + source in receives.ways else _NOT_YET
+        has_checked = source + destination in sends.ways
+        if receives.is_lite:
+            return _CHECKED if has_checked else _NOT_YET
+        is_checked = source in receives.reached
+        if has_checked and is_checked:
+            return _CHECKED
+        return _ONE_WAY if has_checked or is_checked else _NOT_YET
 
     def _earlier(self, now_s: float) -> "IceProver | None":
-        """Return the prover from before a restart, while its pairs still count."""
-        if self._before_until_s and now_s > self._before_until_s:
+        """Return the prover from before a restart, while its ways still count."""
+        if self._before is not None and 0 < self._before_until_s < now_s:
+            self._before._forget()
             self._before = None
         return self._before
 
-    def _too_early(self, by_caller: bool) -> Sight:
-        """Drop what comes before the checks: at first without a word, since it may race them."""
-        if by_caller:
-            self._early_by_caller += 1
-            early = self._early_by_caller
-        else:
-            self._early_by_callee += 1
-            early = self._early_by_callee
-        return IS_QUIET if early <= EARLY_PACKETS else _UNCHECKED
+
+def _source(flight: Flight) -> bytes:
+    return flight.source + flight.source_port.to_bytes(2, "big")
 
 
-def _key(flight: Flight) -> bytes:
-    """Return what names the two ends, the caller's first, whichever of them sends."""
-    sends = flight.source + flight.source_port.to_bytes(2, "big")
-    receives = flight.destination + flight.port.to_bytes(2, "big")
-    return sends + receives if flight.by_caller else receives + sends
+def _destination(flight: Flight) -> bytes:
+    return flight.destination + flight.port.to_bytes(2, "big")
