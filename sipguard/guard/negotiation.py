@@ -6,6 +6,7 @@ from sipguard.calls.book import Ended
 from sipguard.calls.dialog import Dialog
 from sipguard.calls.standing import Stand
 from sipguard.errors import HostileInput
+from sipguard.media.key_mgmt import SIGN
 from sipguard.media.sessions import Opened, Opening, Outcome, Party, Sessions, Step, Stream
 from sipguard.moment import Moment
 from sipguard.policy.rules import Policy, Ruling
@@ -15,6 +16,7 @@ from sipguard.verdict import Effect
 from sipguard.wire.packet import Packet
 from sipguard.wire.sdp import Sdp, parse_sdp
 from sipguard.wire.sip import Ids, Message
+from sipguard.wire.uri import Uri, parse_uri
 
 CARRIERS: Final = frozenset({b"INVITE", b"ACK", b"PRACK", b"UPDATE"})
 OFFER_REQUESTS: Final = frozenset({b"INVITE", b"UPDATE"})
@@ -56,10 +58,13 @@ class Negotiator:
             sender = _CALLER if dialog.is_from_caller(ids.from_tag) else _CALLEE
         if sdp is None and not self.sessions.concerns(call, True, method, 0):
             return None
-        return Step(
+        step = Step(
             call, to_tag, sender, True, method, 0, False, ids.cseq,
             packet.src, packet.dst, sdp, packet.transport,
         )  # fmt: skip
+        if sdp is not None and SIGN in sdp.raw:
+            step.parties = _parties(ids, message)
+        return step
 
     def response_step(
         self, message: Message, ids: Ids, packet: Packet, stand: Stand, sdp: Sdp | None
@@ -75,10 +80,13 @@ class Negotiator:
             return None
         sender = _CALLEE if stand.from_caller else _CALLER
         reliable = status < 200 and message.rseq is not None and b"100rel" in message.require
-        return Step(
+        step = Step(
             call, to_tag, sender, False, ids.method, status, reliable, ids.cseq,
             packet.src, packet.dst, sdp, packet.transport,
         )  # fmt: skip
+        if sdp is not None and SIGN in sdp.raw:
+            step.parties = ids.to.uri, (ids.from_.uri,)
+        return step
 
     def refusal_of_offer(
         self, policy: Policy, streams: list[Stream], subject: Subject
@@ -118,6 +126,15 @@ class Negotiator:
         for call, to_tag, reason in ended:
             effects += self.sessions.ended(call, to_tag, reason, now)
         return effects
+
+
+def _parties(ids: Ids, message: Message) -> tuple[Uri, tuple[Uri, ...]]:
+    """Return who sends a request, and to whom, for the names in its MIKEY messages (MIK-14)."""
+    try:
+        receivers = (ids.to.uri, parse_uri(message.uri))
+    except HostileInput:
+        receivers = (ids.to.uri, ids.to.uri)
+    return ids.from_.uri, receivers
 
 
 def sdp_of(message: Message) -> tuple[Sdp | None, Finding | None]:

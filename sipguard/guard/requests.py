@@ -224,7 +224,10 @@ class Requests:
 
     def _judge_offer(self, case: Case, step: Step) -> Decision | None:
         rooms = self._rooms
-        streams = rooms.negotiator.sessions.streams_of_offer(step)
+        streams = rooms.negotiator.sessions.streams_of_offer(step, case.now)
+        if step.offered is not None:
+            for finding in step.offered.findings:
+                case.add(finding)
         for stream in streams:
             if stream.downgraded:
                 case.add(_DOWNGRADE)

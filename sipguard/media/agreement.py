@@ -5,9 +5,10 @@ from functools import lru_cache
 from typing import Final
 
 from sipguard.media.holebook import HoleBook
+from sipguard.media.key_mgmt import OfferedKeys
 from sipguard.media.keying import offered_key, without
 from sipguard.media.line import BY_CALLER, OFF, Line
-from sipguard.media.terms import Party, Report, Stream
+from sipguard.media.terms import Party, Report, Step, Stream
 from sipguard.native import mypyc_attr
 from sipguard.reason import Reason
 from sipguard.verdict import NOTHING_TOLD, ClosePinhole, Ended, Endpoint, Hole
@@ -59,19 +60,21 @@ NOBODY: Final = Vouched()
 
 
 def offered_streams(
-    sdp: Sdp, sender: Party, vouched: tuple[bytes, ...], source: bytes, transport: str
+    step: Step, sdp: Sdp, vouched: tuple[bytes, ...], offered: OfferedKeys | None
 ) -> list[Stream]:
     """Return the streams of an offer that is not answered yet; lines with port 0 are none.
 
-    *source*, where the offer comes from, is vouched for by its packet.
+    Where the offer comes from is vouched for by its packet. *offered* are its MIKEY messages.
     """
+    source = step.source
     streams = []
-    is_caller = sender is _CALLER
-    is_sound, is_open = sdp.is_sound, transport not in SEALED
+    is_caller = step.sender is _CALLER
+    is_sound, is_open = sdp.is_sound, step.transport not in SEALED
     for index, media in enumerate(sdp.media):
         if not media.port:
             continue
-        keying = offered_key(media) if is_sound else UNSOUND
+        mikey = None if offered is None else offered.keying(index)
+        keying = offered_key(media, mikey) if is_sound else UNSOUND
         address = media.address
         end = Endpoint(address, media.port)
         known = address == source or address in vouched
@@ -122,10 +125,13 @@ def close_lines(book: HoleBook, lines: tuple[Line, ...], reason: Reason, report:
 
 def let_go(line: Line) -> None:
     """Forget the keys of a line that has ended (SRT-10)."""
-    watch = line.watch
+    watch, keys = line.watch, line.keys
     if watch is not None:
         line.watch = None
         watch.release()
+    if keys is not None:
+        line.keys = None
+        keys.release()
 
 
 def _closed(hole: Hole, line: Line, reason: Reason) -> ClosePinhole:

@@ -20,7 +20,7 @@ MAX_TAGS: Final = 16  # To tags remembered as answered or as gone
 class Root:
     """The dialog-forming INVITE as seen on one path; every fork starts from its offer."""
 
-    __slots__ = ("cseq", "path", "raw", "sdp", "since_s")
+    __slots__ = ("cseq", "mikey", "path", "raw", "sdp", "since_s")
 
     def __init__(self, step: Step, now_s: float) -> None:
         self.path = _shared(step.path)
@@ -28,6 +28,7 @@ class Root:
         self.sdp = step.sdp
         self.raw = b"" if step.sdp is None else step.sdp.raw
         self.since_s = now_s
+        self.mikey = step.offered
 
     def offer(self) -> Sdp | None:
         """Return the offer; once the call is answered only its octets are kept."""
@@ -41,7 +42,7 @@ class Root:
         if offer is None:
             talk.blank = stamp
         else:
-            talk.offer = Offer(offer, Party.CALLER, stamp, False, self.since_s)
+            talk.offer = Offer(offer, Party.CALLER, stamp, False, self.since_s, self.mikey)
             talk.state = State.OFFERED
         return talk
 

@@ -8,9 +8,10 @@ from collections import deque
 from typing import Final, NamedTuple, final
 
 from sipguard.media.holebook import HoleBook
-from sipguard.media.keys import ProofTerms
+from sipguard.media.ice import IceProver
+from sipguard.media.keys import Keys, ProofTerms
 from sipguard.media.line import BY_CALLER, NO_LANE, RTCP, Line
-from sipguard.media.proof import Flight, Sight, Word
+from sipguard.media.proof import Flight, Prover, Sight, Word
 from sipguard.media.watch import Lane, Watch
 from sipguard.reason import Finding, Reason
 from sipguard.verdict import ClosePinhole, DoubtPinhole, Effect, Hole, ProvePinhole
@@ -137,11 +138,11 @@ class Gate:
         watch, keys = before.watch, line.keys
         if watch is None or keys is None or before.keys is None or line.watch is not None:
             return ()
-        if keys.same_as(before.keys):
+        if keys.same_as(before.keys) and keys.same_ice(before.keys):
             line.watch = watch
             watch.users += 1
             return ()
-        line.watch = Watch(keys.prover(self.terms), line.call_id)
+        line.watch = Watch(self._prover(keys, watch.prover), line.call_id)
         line.watch.follow(watch, now_s + OVERLAP_S)
         doubts: tuple[Effect, ...] = ()
         for hole in line.holes():
@@ -172,8 +173,16 @@ class Gate:
         if watch is None:
             keys = line.keys
             assert keys is not None  # noqa: S101 - asked by both callers
-            watch = line.watch = Watch(keys.prover(self.terms), line.call_id)
+            watch = line.watch = Watch(self._prover(keys, None), line.call_id)
         return watch
+
+    def _prover(self, keys: Keys, before: Prover | None) -> Prover:
+        """Return what judges packets under *keys*; ways that were checked *before* go on."""
+        prover = keys.prover(self.terms)
+        if keys.ice is None:
+            return prover
+        caller, callee = keys.ice
+        return IceProver(prover, caller, callee, before if isinstance(before, IceProver) else None)
 
     def _see(self, watch: Watch, flight: Flight) -> Sight:
         sight = watch.prover.see(flight)

@@ -137,7 +137,6 @@ class IceProver(Prover):
         self, inner: Prover, caller: Ice, callee: Ice, before: "IceProver | None" = None
     ) -> None:
         """Begin with the credentials of both sides; *inner* knows the keys."""
-        self.method = inner.method
         self.inner: Final = inner
         self._caller = _Side(caller, callee)
         self._callee = _Side(callee, caller)

@@ -8,14 +8,10 @@ carry suites, methods and NULL ciphers that nobody takes.
 from functools import lru_cache
 from typing import Final, final
 
+from sipguard.media.methods import DTLS, SDES, ZRTP
 from sipguard.media.suites import SUITES
 from sipguard.reason import Reason
 from sipguard.wire.sdp import Crypto, Media
-
-SDES: Final = b"sdes"
-DTLS: Final = b"dtls"
-ZRTP: Final = b"zrtp"
-MIKEY: Final = b"mikey"
 
 _SRTP: Final = frozenset((b"RTP/SAVP", b"RTP/SAVPF"))
 _DTLS_SRTP: Final = frozenset((b"UDP/TLS/RTP/SAVP", b"UDP/TLS/RTP/SAVPF"))
@@ -74,8 +70,11 @@ class Keying:
         self.bits = bits
 
 
-def offered_key(offer: Media) -> Keying:
-    """Return what the offer alone could lead to; ``keyed`` means an answer can still secure it."""
+def offered_key(offer: Media, mikey: Keying | None = None) -> Keying:
+    """Return what the offer alone could lead to; ``keyed`` means an answer can still secure it.
+
+    *mikey* is what its MIKEY message is worth, if it has one.
+    """
     if offer.proto in _DTLS_SRTP:
         return _offered_dtls(offer)
     if offer.proto not in _SRTP and offer.proto not in _RTP:
@@ -85,13 +84,18 @@ def offered_key(offer: Media) -> Keying:
             return _keyed_by_sdes(crypto.suite)
     if offer.fingerprints:
         return _offered_dtls(offer)
+    if mikey is not None:
+        return mikey
     if announces_zrtp(offer):
         return _keyed_by_zrtp(False)
     return _why_not(offer.cryptos)
 
 
-def agreed_key(offer: Media, answer: Media) -> Keying:
-    """Return what offer and answer of one ``m=`` line negotiated together (PIN-18)."""
+def agreed_key(offer: Media, answer: Media, mikey: Keying | None = None) -> Keying:
+    """Return what offer and answer of one ``m=`` line negotiated together (PIN-18).
+
+    *mikey* is what the MIKEY messages of both came to, if the offer has one.
+    """
     if answer.proto != offer.proto:
         return without(Reason.PROFILE_DOWNGRADE, "the answer has another transport profile")
     if offer.proto in _DTLS_SRTP:
@@ -105,8 +109,12 @@ def agreed_key(offer: Media, answer: Media) -> Keying:
         return _agreed_sdes(offer.cryptos, answer.cryptos)
     if answer.fingerprints:
         return _agreed_dtls(offer, answer)
+    if mikey is not None and (mikey.keyed or has_key_mgmt(answer)):
+        return mikey
     if announces_zrtp(answer):
         return _agreed_zrtp(offer)
+    if mikey is not None:
+        return mikey
     return without(Reason.NOT_KEYED, "the answer carries no key")
 
 
@@ -197,6 +205,11 @@ def _agreed_zrtp(offer: Media) -> Keying:
     if not announces_zrtp(offer):
         return without(Reason.NOT_KEYED, "one side alone announces ZRTP")
     return _keyed_by_zrtp(True)
+
+
+def has_key_mgmt(media: Media) -> bool:
+    """Report whether a line has key management of its own (RFC 4567)."""
+    return any(name == b"key-mgmt" for name, _ in media.attributes)
 
 
 def announces_zrtp(media: Media) -> bool:

@@ -9,7 +9,9 @@ from sipguard.media.gate import Gate
 from sipguard.media.holebook import HoleBook
 from sipguard.media.keys import ProofTerms
 from sipguard.media.line import Line
+from sipguard.media.mikey import MikeyChecks
 from sipguard.media.offer_answer import PREVIEWED, Event, Offer, Retired, Talk, digest, next_state
+from sipguard.media.room import Room
 from sipguard.media.settling import Settling
 from sipguard.media.terms import Judge, Report, Step
 from sipguard.reason import Reason
@@ -26,11 +28,12 @@ _NO_HOLES: Final[frozenset[Hole]] = frozenset()
 class LifeCycle:
     """Carries out the steps of the offer/answer machine on the book of holes."""
 
-    __slots__ = ("_max_holes_per_call", "_overlaps", "book", "gate")
+    __slots__ = ("_max_holes_per_call", "_overlaps", "book", "checks", "gate")
 
     def __init__(self, max_holes: int, max_holes_per_call: int, max_holes_per_peer: int) -> None:
         self.book = HoleBook(max_holes, max_holes_per_peer)
         self.gate = Gate(self.book, ProofTerms())
+        self.checks = MikeyChecks()
         self._max_holes_per_call = max_holes_per_call
         self._overlaps: deque[tuple[float, bytes, Talk]] = deque()
 
@@ -63,9 +66,10 @@ class LifeCycle:
             return
         # Before the first agreement there is nothing to look through.
         used = call.holes() if talk.past is not None or len(call.talks) > 1 else _NO_HOLES
-        settling = Settling(
+        room = Room(
             self.book,
             self.gate,
+            self.checks,
             used,
             self._max_holes_per_call - len(used),
             call,
@@ -74,7 +78,8 @@ class LifeCycle:
             now_s,
             report,
         )
-        offer.lines = settling.settle(offer.sdp, sdp, offer.sender, talk.lines)
+        context = None if offer.mikey is None else step.context()
+        offer.lines = Settling(room, offer, sdp, context).settle(talk.lines)
         offer.preview_digest = digest(sdp)
         if event is Event.PREVIEW:
             talk.state = next_state(talk.state, event) or talk.state

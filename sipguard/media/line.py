@@ -74,6 +74,8 @@ class Line:
         line.watch = self.watch
         if line.watch is not None:
             line.watch.users += 1
+        if line.keys is not None:
+            line.keys.users += 1
         return line
 
     def holes(self) -> list[Hole]:

@@ -9,6 +9,7 @@ media relay that rewrites the SDP between the two is followed on both sides.
 from enum import StrEnum
 from typing import Final, NamedTuple, final
 
+from sipguard.media.key_mgmt import OfferedKeys
 from sipguard.media.line import Line
 from sipguard.media.terms import Party, Step, cseq_of, is_of_invite
 from sipguard.native import mypyc_attr
@@ -133,16 +134,26 @@ class Retired(NamedTuple):
 class Offer:
     """An offer that waits for its answer, and what an unreliable 1xx has previewed of that."""
 
-    __slots__ = ("in_response", "lines", "preview_digest", "sdp", "sender", "since_s", "stamp")
+    __slots__ = (
+        *("in_response", "lines", "mikey", "preview_digest"),
+        *("sdp", "sender", "since_s", "stamp"),
+    )
 
     def __init__(
-        self, sdp: Sdp, sender: Party, stamp: int, in_response: bool, since_s: float
+        self,
+        sdp: Sdp,
+        sender: Party,
+        stamp: int,
+        in_response: bool,
+        since_s: float,
+        mikey: OfferedKeys | None = None,
     ) -> None:
         self.sdp = sdp
         self.sender = sender
         self.stamp = stamp
         self.in_response = in_response
         self.since_s = since_s
+        self.mikey = mikey
         self.lines: tuple[Line, ...] = ()
         self.preview_digest = 0
 

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 from sipguard.media.agreement import NOBODY, Vouched, compare_offer, offered_streams
 from sipguard.media.branches import MAX_PATHS, MAX_TAGS, MAX_TALKS, Call, Root, can_matter
 from sipguard.media.gate import Gate
+from sipguard.media.key_exchange import judge_keys, remember_keys
 from sipguard.media.lifecycle import LifeCycle
 from sipguard.media.offer_answer import (
     PREVIEWED,
@@ -90,15 +91,20 @@ class Sessions:
         self._forgotten = 0
         self._turned_away = 0
 
-    def streams_of_offer(self, step: Step) -> list[Stream]:
-        """Return the streams a request offers, before it is accepted; changes nothing."""
+    def streams_of_offer(self, step: Step, now: Moment) -> list[Stream]:
+        """Return the streams a request offers, before it is accepted; changes nothing.
+
+        What its MIKEY messages are worth stands in ``step.offered`` after that.
+        """
         sdp = step.sdp
         if sdp is None or not step.is_request or step.method not in _CARRIERS:
             return []
+        step.now = now
+        judge_keys(step, sdp, self._life.checks)
         call = self._calls.get(step.call)
         known: Vouched = NOBODY if call is None else call
         vouched = known.caller if step.sender is _CALLER else known.callee
-        streams = offered_streams(sdp, step.sender, vouched, step.source, step.transport)
+        streams = offered_streams(step, sdp, vouched, step.offered)
         talk = call.talk(step.to_tag, step.path) if call is not None and step.to_tag else None
         if talk is not None:
             compare_offer(streams, sdp, talk.lines, step.sender is _CALLER)
@@ -112,6 +118,7 @@ class Sessions:
         """Advance the call by one accepted message; return the holes to open and close."""
         if step.method not in _CARRIERS:
             return NOTHING
+        step.now = now
         call, method = self._calls.get(step.call), step.method
         if step.sdp is None and not can_matter(call, step.is_request, method, step.status):
             return NOTHING
@@ -209,7 +216,8 @@ class Sessions:
             if finding is not None:
                 report.find(finding)
             if event is _OFFER:
-                offer = Offer(sdp, step.sender, step.stamp, False, now_s)
+                remember_keys(step, sdp, self._life.checks, report)
+                offer = Offer(sdp, step.sender, step.stamp, False, now_s, step.offered)
                 self._life.offer(talk, offer, report)
             elif event is Event.ANSWER:
                 self._life.answer(call, talk, event, step, sdp, judge, now_s, report)
@@ -241,6 +249,8 @@ class Sessions:
                 if root.raw != (step.sdp.raw if step.sdp else b""):
                     report.find(_OTHER_INVITE)
                 return
+        if step.sdp is not None:
+            remember_keys(step, step.sdp, self._life.checks, report)
         call.roots = (*others, Root(step, now_s))[-MAX_PATHS:]
 
     def _without_description(self, call: Call, step: Step, report: Report) -> None:
@@ -300,7 +310,8 @@ class Sessions:
         if finding is not None:
             report.find(finding)
         if event is _OFFER:
-            offer = Offer(sdp, step.sender, step.stamp, True, now_s)
+            remember_keys(step, sdp, self._life.checks, report)
+            offer = Offer(sdp, step.sender, step.stamp, True, now_s, step.offered)
             self._life.offer(talk, offer, report)
         elif event is not None:
             self._life.answer(call, talk, event, step, sdp, judge, now_s, report)

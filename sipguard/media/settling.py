@@ -1,19 +1,28 @@
 """From an offer and its answer to open holes, line by line."""
 
-from collections.abc import Set
 from typing import Final, final
 
 from sipguard.errors import HostileInput
-from sipguard.media.agreement import SEALED, UNSOUND, Vouched
-from sipguard.media.gate import Gate
-from sipguard.media.holebook import HoleBook, Use
-from sipguard.media.keying import SDES, Keying, agreed_key, without
+from sipguard.media.agreement import SEALED, UNSOUND
+from sipguard.media.bundle import Bundles, bundle_of, with_transport_of
+from sipguard.media.ice_lines import checked_line, ice_of
+from sipguard.media.key_mgmt import agree
+from sipguard.media.keying import Keying, agreed_key, has_key_mgmt, without
+from sipguard.media.keys import Keys, MikeyKeys
 from sipguard.media.line import OFF, Line
 from sipguard.media.material import keys_of
+from sipguard.media.methods import MIKEY, SDES
+from sipguard.media.mikey import Context
+from sipguard.media.mikey_view import SideKeys
+from sipguard.media.offer_answer import Offer
+from sipguard.media.opening import open_line
 from sipguard.media.pinhole import plan
-from sipguard.media.terms import Judge, Opening, Party, Report, Stream
+from sipguard.media.prove_mikey import MikeyTerms
+from sipguard.media.room import Room
+from sipguard.media.terms import Opening, Party, Stream
 from sipguard.reason import Finding, Reason
-from sipguard.verdict import Endpoint, Hole, OpenPinhole
+from sipguard.verdict import Endpoint
+from sipguard.wire.candidate import Ice
 from sipguard.wire.sdp import Media, Sdp
 
 _CALLER: Final = Party.CALLER
@@ -24,174 +33,182 @@ _REFUSED: Final = Finding(Reason.HOLE_REFUSED, "the policy's media chain opens n
 _LOST: Final = Finding(Reason.MEDIA_DOWNGRADE, "a running stream loses its key")
 _CHANGED: Final = Finding(Reason.MEDIA_DOWNGRADE, "a running stream gets its key another way")
 _SAME_KEY: Final = Finding(Reason.SDES_SAME_KEY, "the key stays where address or port changes")
-_FAILURES: Final = {
-    Use.COLLISION: Finding(Reason.HOLE_COLLISION, "another call's peer already sends there"),
-    Use.FULL: Finding(Reason.HOLE_LIMIT, "too many pinholes"),
-}
+_NO_GROUP: Final = Bundles()
 
 
 @final
 class Settling:
-    """One offer with its answer on the way to holes: the parts that every line shares."""
+    """One offer with its answer on the way to holes."""
 
-    __slots__ = ("book", "gate", "judge", "now_s", "report", "room", "transport", "used", "vouched")
+    __slots__ = ("_answer", "_bundles", "_by_caller", "_context", "_offer", "_room")
 
-    def __init__(
-        self,
-        book: HoleBook,
-        gate: Gate,
-        used: Set[Hole],
-        room: int,
-        vouched: Vouched,
-        transport: str,
-        judge: Judge,
-        now_s: float,
-        report: Report,
-    ) -> None:
-        self.book = book
-        self.gate = gate
-        self.used = used  # holes this call has already
-        self.room = room  # holes this call may still open
-        self.vouched = vouched
-        self.transport = transport
-        self.judge = judge
-        self.now_s = now_s
-        self.report = report
+    def __init__(self, room: Room, offer: Offer, answer: Sdp, context: Context | None) -> None:
+        """*context* is that of the answer's MIKEY messages, where the offer has some."""
+        self._room = room
+        self._offer = offer
+        self._answer = answer
+        self._by_caller = offer.sender is _CALLER
+        self._context = context
+        self._bundles = _NO_GROUP
 
-    def settle(
-        self, offer: Sdp, answer: Sdp, offerer: Party, before: tuple[Line, ...]
-    ) -> tuple[Line, ...]:
+    def settle(self, before: tuple[Line, ...]) -> tuple[Line, ...]:
         """Open what offer and answer agree on; return the lines, ``OFF`` where nothing opens."""
+        offer, answer, report = self._offer.sdp, self._answer, self._room.report
         if len(offer.media) != len(answer.media):
             detail = "the answer has another number of m= lines"
-            self.report.find(Finding(Reason.ANSWER_MISMATCH, detail))
+            report.find(Finding(Reason.ANSWER_MISMATCH, detail))
             return ()
-        sound = offer.is_sound and answer.is_sound
+        if b"BUNDLE" in answer.raw:
+            self._bundles = bundle_of(offer, answer)
+            for finding in self._bundles.findings:
+                report.find(finding)
         lines = []
-        for index, offered in enumerate(offer.media):
-            answered = answer.media[index]
-            line = OFF
-            if offered.port and answered.port:
-                keying = _keying(offered, answered) if sound else UNSOUND
-                old = before[index] if index < len(before) else OFF
-                line = self._line(index, offered, answered, offerer is _CALLER, keying, old)
-            lines.append(line)
+        for index in range(len(offer.media)):
+            old = before[index] if index < len(before) else OFF
+            lines.append(self._line(index, old))
         return tuple(lines)
 
-    def _line(
-        self,
-        index: int,
-        offered: Media,
-        answered: Media,
-        by_caller: bool,
-        keying: Keying,
-        old: Line,
-    ) -> Line:
-        caller, callee = (offered, answered) if by_caller else (answered, offered)
-        stream = self._stream(index, caller, callee, keying)
-        self.report.streams = (*self.report.streams, stream)
+    def _line(self, index: int, old: Line) -> Line:
+        offered, answered = self._offer.sdp.media[index], self._answer.media[index]
+        if self._bundles.is_off(index, offered, answered):
+            return OFF
+        carrier = self._bundles.carrier(index)
+        if carrier != index:
+            offered = with_transport_of(offered, self._offer.sdp.media[carrier])
+            answered = with_transport_of(answered, self._answer.media[carrier])
+        keying, side_keys = self._keying(carrier, offered, answered)
+        stream = self._stream(index, offered, answered, keying)
+        room = self._room
+        room.report.streams = (*room.report.streams, stream)
         if not keying.keyed:
-            self.report.find(Finding(keying.reason, keying.detail))
+            room.report.find(Finding(keying.reason, keying.detail))
             return self._downgraded(stream, old)
         if stream.cleartext:
-            self.report.find(_CLEARTEXT)
+            room.report.find(_CLEARTEXT)
+        if carrier != index:
+            room.judge(stream)  # its rule counts; what it runs through is the carrier's
+            return OFF
         try:
-            line = plan(caller, callee, old, _METHODS[keying.method])
+            keys = self._keys(index, keying, side_keys, offered, answered)
+            line, idle_s = self._plan(index, stream, offered, answered, keys, old)
         except HostileInput as refused:
-            self.report.find(refused.finding())
+            room.report.find(refused.finding())
             return OFF
-        line.call_id = self.report.call_id
-        line.keys = keys_of(keying, offered, answered, by_caller)
+        if line is OFF:
+            room.report.find(_REFUSED)
+            return OFF
+        return line if open_line(room, line, idle_s) else OFF
+
+    def _keying(
+        self, index: int, offered: Media, answered: Media
+    ) -> tuple[Keying, SideKeys | None]:
+        """Return how a line was keyed; with what MIKEY tells of its keys."""
+        if not (self._offer.sdp.is_sound and self._answer.is_sound):
+            return UNSOUND, None
+        if offered.kind != answered.kind:
+            detail = "the answer has another media type"
+            return without(Reason.ANSWER_MISMATCH, detail), None
+        mikey = self._offer.mikey
+        if mikey is None or self._context is None:
+            return agreed_key(offered, answered), None
+        keying, side_keys, findings = agree(
+            mikey, index, self._answer, self._context, self._room.checks
+        )
+        has_answer = has_key_mgmt(answered)
+        agreed = agreed_key(offered, answered, keying if keying.keyed or has_answer else None)
+        if agreed is keying or not agreed.keyed:
+            for finding in findings:
+                self._room.report.find(finding)
+        return agreed, side_keys
+
+    def _keys(
+        self,
+        index: int,
+        keying: Keying,
+        side_keys: SideKeys | None,
+        offered: Media,
+        answered: Media,
+    ) -> Keys | None:
+        also: tuple[Media, ...] = ()
+        for other, carrier in self._bundles.tagged.items():
+            if carrier == index and other != index:
+                also += (self._offer.sdp.media[other], self._answer.media[other])
+        if keying.method == MIKEY and side_keys is not None:
+            terms = MikeyTerms(side_keys, keying.suite, offered, answered, self._by_caller)
+            return MikeyKeys(offered.kind, keying.suite, terms)
+        return keys_of(keying.method, offered, answered, self._by_caller, also)
+
+    def _plan(
+        self,
+        index: int,
+        stream: Stream,
+        offered: Media,
+        answered: Media,
+        keys: Keys | None,
+        old: Line,
+    ) -> tuple[Line, int]:
+        """Return the line that the policy lets open, and how long it may be silent."""
+        caller, callee = (offered, answered) if self._by_caller else (answered, offered)
+        method = _METHODS[stream.method]
+        ice = self._ice(index)
+        if ice is not None:
+            line, idle_s = checked_line(self._room, stream, caller, callee, ice, method)
+            line.caller = line.caller or old.caller
+        else:
+            line = plan(caller, callee, old, method)
+            opened = self._room.judge(stream)
+            if opened.verdict is not _OPEN:
+                return OFF, 0
+            idle_s = opened.idle_s
+        line.call_id = self._room.report.call_id
+        line.keys = keys
+        if keys is not None:
+            keys.ice = ice
         self._compare(stream, line, old)
-        opened = self.judge(stream)
-        if opened.verdict is not _OPEN:
-            self.report.find(_REFUSED)
-            return OFF
-        return line if self._open(line, opened.idle_s) else OFF
+        return line, idle_s
+
+    def _ice(self, index: int) -> tuple[Ice, Ice] | None:
+        """Return the caller's and the callee's ICE, where the line uses it (PIN-13)."""
+        offer, answer = self._offer.sdp, self._answer
+        ice, findings = ice_of(offer, answer, index)
+        for finding in findings:
+            self._room.report.find(finding)
+        return ice if ice is None or self._by_caller else (ice[1], ice[0])
 
     def _downgraded(self, stream: Stream, old: Line) -> Line:
         """A running stream loses its key: told, and what was good stays as it was (PIN-7)."""
         if old.keys is None or not old.holes():
             return OFF
         stream.downgraded = True
-        self.report.find(_LOST)
+        self._room.report.find(_LOST)
         line = old.again()
-        return line if self.book.share(line) is not None else OFF
+        if self._room.book.share(line) is not None:
+            return line
+        for hole in line.holes():
+            self._room.book.use(hole, self._room.used.__contains__, line)
+        return line
 
     def _compare(self, stream: Stream, line: Line, old: Line) -> None:
         """Tell of keys that change where they should not, and stay where they should not."""
         before, keys = old.keys, line.keys
         if before is None or keys is None:
             return
-        if before.method != keys.method or not keys.same_peer(before):
+        if before.method != keys.method or not keys.same_peers(before):
             stream.downgraded = True
-            self.report.find(_CHANGED)
+            self._room.report.find(_CHANGED)
         elif keys.method == SDES and not line.has_holes_of(old) and keys.same_as(before):
-            self.report.find(_SAME_KEY)
+            self._room.report.find(_SAME_KEY)
 
-    def _stream(self, index: int, caller: Media, callee: Media, keying: Keying) -> Stream:
-        vouched = self.vouched
+    def _stream(self, index: int, offered: Media, answered: Media, keying: Keying) -> Stream:
+        room, vouched = self._room, self._room.vouched
+        caller, callee = (offered, answered) if self._by_caller else (answered, offered)
         return Stream(
             index,
             caller,
             keying,
-            keying.clear and self.transport not in SEALED,
+            keying.clear and room.transport not in SEALED,
             Endpoint(caller.address, caller.port),
             Endpoint(callee.address, callee.port),
             caller.address in vouched.caller,
             callee.address in vouched.callee,
         )
-
-    def _open(self, line: Line, idle_s: int) -> bool:
-        """Use every hole of *line* or none of them."""
-        report, book = self.report, self.book
-        opened = book.claim(line, self.room)
-        if opened:
-            self.room -= opened
-            report.effects += _openings(line.holes(), line, idle_s)
-            return True
-        before = book.share(line)
-        if before is not None:
-            report.effects += self.gate.succeed(line, before, self.now_s)
-            report.renewed += _openings(line.holes(), line, idle_s)
-            return True
-        return self._open_one_by_one(line, idle_s)
-
-    def _open_one_by_one(self, line: Line, idle_s: int) -> bool:
-        report, book = self.report, self.book
-        opens: list[Hole] = []
-        renewed: list[Hole] = []
-        before: Line | None = None
-        for hole in line.holes():
-            held = book.line_at(hole.source, hole.destination, hole.port)
-            use = book.use(hole, self.used.__contains__, line)
-            if use is Use.OPENED and len(opens) >= self.room:
-                book.release(hole, line)
-                use = Use.FULL
-            if use in _FAILURES:
-                for mine in (*opens, *renewed):
-                    book.release(mine, line)
-                report.find(_FAILURES[use])
-                return False
-            if use is Use.OPENED:
-                opens.append(hole)
-            else:
-                renewed.append(hole)
-                before = before or held
-        if before is not None and before.has_holes_of(line):
-            report.effects += self.gate.succeed(line, before, self.now_s)
-        self.room -= len(opens)
-        report.effects += _openings(opens, line, idle_s)
-        report.renewed += _openings(renewed, line, idle_s)
-        return True
-
-
-def _openings(holes: list[Hole], line: Line, idle_s: int) -> tuple[OpenPinhole, ...]:
-    method, call_id = line.method, line.call_id
-    return tuple([OpenPinhole(hole, method, idle_s, call_id) for hole in holes])
-
-
-def _keying(offered: Media, answered: Media) -> Keying:
-    if offered.kind != answered.kind:
-        return without(Reason.ANSWER_MISMATCH, "the answer has another media type")
-    return agreed_key(offered, answered)

@@ -4,10 +4,14 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Final, final
 
+from sipguard.media.key_mgmt import OfferedKeys
 from sipguard.media.keying import Keying
+from sipguard.media.mikey_view import Context
+from sipguard.moment import Moment
 from sipguard.reason import Finding, Reason
 from sipguard.verdict import Effect, Endpoint, OpenPinhole
 from sipguard.wire.sdp import Media, Sdp
+from sipguard.wire.uri import Uri
 
 CallKey = tuple[bytes, bytes]
 
@@ -33,6 +37,9 @@ class Step:
         "cseq",
         "is_request",
         "method",
+        "now",
+        "offered",
+        "parties",
         "path",
         "reliable",
         "sdp",
@@ -70,9 +77,22 @@ class Step:
         self.source = source
         self.sdp = sdp
         self.transport = transport
+        # Of a description with MIKEY: who sends it, and to whom.
+        self.parties: tuple[Uri | None, tuple[Uri, ...]] | None = None
+        self.offered: OfferedKeys | None = None  # what its MIKEY messages are worth, once asked
+        self.now: Moment | None = None  # set by the media room
         # The two neighbors between which it crossed, the same either way round.
         self.path = source + destination if source < destination else destination + source
         self.stamp = stamp_of(method, cseq, is_request == (sender is _CALLER))
+
+    def context(self) -> Context:
+        """Return what MIKEY's judgement needs to know of the message."""
+        source, half = self.source, len(self.path) // 2
+        # The path is both neighbors in order, whichever of them sends.
+        destination = self.path[half:] if self.path[:half] == source else self.path[:half]
+        sender, receivers = self.parties or (None, ())
+        now = self.now or Moment(0.0, 0.0)
+        return Context(self.call[0], (), now, sender, receivers, source, destination)
 
 
 _CALLER: Final = Party.CALLER
@@ -108,7 +128,7 @@ class Stream:
 
     __slots__ = (
         *("callee", "callee_vouched", "caller", "caller_vouched"),
-        *("cleartext", "downgraded", "index", "keying", "kind", "proto"),
+        *("cleartext", "downgraded", "index", "keying", "media"),
     )
 
     def __init__(
@@ -123,8 +143,7 @@ class Stream:
         callee_vouched: bool,
     ) -> None:
         self.index = index
-        self.kind = media.kind
-        self.proto = media.proto
+        self.media = media  # the line as either side wrote it
         self.keying = keying
         self.cleartext = cleartext
         self.caller = caller
@@ -132,6 +151,27 @@ class Stream:
         self.caller_vouched = caller_vouched
         self.callee_vouched = callee_vouched
         self.downgraded = False  # a running stream would lose its key, or change its method
+
+    def between(
+        self, caller: Endpoint, callee: Endpoint, caller_vouched: bool, callee_vouched: bool
+    ) -> "Stream":
+        """Return the same stream between two other ends, as ICE may choose."""
+        stream = Stream(
+            self.index, self.media, self.keying, self.cleartext,
+            caller, callee, caller_vouched, callee_vouched,
+        )  # fmt: skip
+        stream.downgraded = self.downgraded
+        return stream
+
+    @property
+    def kind(self) -> bytes:
+        """``audio``, ``video`` and so on."""
+        return self.media.kind
+
+    @property
+    def proto(self) -> bytes:
+        """The transport profile."""
+        return self.media.proto
 
     @property
     def keyed(self) -> bool:

@@ -1,0 +1,64 @@
+"""From a planned line to its holes in the book, all of them or none."""
+
+from typing import Final
+
+from sipguard.media.holebook import Use
+from sipguard.media.line import Line
+from sipguard.media.room import Room
+from sipguard.reason import Finding, Reason
+from sipguard.verdict import Hole, OpenPinhole
+
+_FAILURES: Final = {
+    Use.COLLISION: Finding(Reason.HOLE_COLLISION, "another call's peer already sends there"),
+    Use.FULL: Finding(Reason.HOLE_LIMIT, "too many pinholes"),
+}
+
+
+def open_line(room: Room, line: Line, idle_s: int) -> bool:
+    """Use every hole of *line* or none of them."""
+    report, book = room.report, room.book
+    opened = book.claim(line, room.left)
+    if opened:
+        room.left -= opened
+        report.effects += _openings(line.holes(), line, idle_s)
+        return True
+    before = book.share(line)
+    if before is not None:
+        report.effects += room.gate.succeed(line, before, room.now_s)
+        report.renewed += _openings(line.holes(), line, idle_s)
+        return True
+    return _open_one_by_one(room, line, idle_s)
+
+
+def _open_one_by_one(room: Room, line: Line, idle_s: int) -> bool:
+    report, book = room.report, room.book
+    opens: list[Hole] = []
+    renewed: list[Hole] = []
+    before: Line | None = None
+    for hole in line.holes():
+        held = book.line_at(hole.source, hole.destination, hole.port)
+        use = book.use(hole, room.used.__contains__, line)
+        if use is Use.OPENED and len(opens) >= room.left:
+            book.release(hole, line)
+            use = Use.FULL
+        if use in _FAILURES:
+            for mine in (*opens, *renewed):
+                book.release(mine, line)
+            report.find(_FAILURES[use])
+            return False
+        if use is Use.OPENED:
+            opens.append(hole)
+        else:
+            renewed.append(hole)
+            before = before or held
+    if before is not None:
+        report.effects += room.gate.succeed(line, before, room.now_s)
+    room.left -= len(opens)
+    report.effects += _openings(opens, line, idle_s)
+    report.renewed += _openings(renewed, line, idle_s)
+    return True
+
+
+def _openings(holes: list[Hole], line: Line, idle_s: int) -> tuple[OpenPinhole, ...]:
+    method, call_id = line.method, line.call_id
+    return tuple([OpenPinhole(hole, method, idle_s, call_id) for hole in holes])
