@@ -25,6 +25,7 @@ _TYPES: Final = 128
 _MAX_WORD_OCTETS: Final = 64
 _MAX_CACHED_WORDS: Final = 64
 _PADDING: Final = 0x20
+_COMFORT_NOISE: Final = 13
 _ENCRYPTED: Final = 0x80  # the E bit before the SRTCP index
 
 
@@ -149,8 +150,12 @@ class Appearance:
         self.types: Final = types
 
     def fits(self, header: Rtp) -> bool:
-        """Tell whether the packet's payload type was negotiated (SRT-1)."""
-        return self.types[header.payload_type] != _ABSENT
+        """Tell whether the packet's payload type was negotiated (SRT-1).
+
+        Comfort noise of the static type goes without saying: gateways send it unasked.
+        """
+        kind = header.payload_type
+        return self.types[kind] != _ABSENT or kind == _COMFORT_NOISE
 
     def look(self, payload: bytes, header: Rtp, extra_octets: int) -> Look:
         """Judge a packet by its size; *extra_octets* are those of tag and MKI (SRT-3)."""

@@ -62,12 +62,14 @@ _OPEN: Final = Tag.OPEN
 class _Session:
     """The session keys for RTP or for RTCP under one master key, while a rate's period lasts."""
 
-    __slots__ = ("cipher", "key", "period", "salt")
+    __slots__ = ("cipher", "key", "master", "period", "salt")
 
     def __init__(
-        self, suite: Suite, secret: bytearray, labels: int, period: int, is_padded: bool
+        self, suite: Suite, master: MasterKey, labels: int, period: int, is_padded: bool
     ) -> None:
+        self.master: Final = master
         self.period: Final = period
+        secret = master.secret
         prf_octets = _AES_256_OCTETS if is_padded else suite.key_octets
         key, salt = secret[:prf_octets], secret[prf_octets:]
         self.cipher: AESGCM | None = None
@@ -109,9 +111,10 @@ class _Session:
 class _Window:
     """The newest index of one SSRC, which of those before it were seen, and when."""
 
-    __slots__ = ("mask", "newest", "seen_s")
+    __slots__ = ("mask", "newest", "seen_s", "ssrc")
 
-    def __init__(self) -> None:
+    def __init__(self, ssrc: int) -> None:
+        self.ssrc: Final = ssrc
         self.newest = -1
         self.mask = 0
         self.seen_s = 0.0
@@ -152,11 +155,19 @@ def lost_rocs(silent_s: float) -> int:
     return min(int(packets / _SEQUENCES + 0.5), MAX_LOST_ROCS)
 
 
-def _admit(windows: dict[int, _Window], ssrc: int) -> _Window:
+def _window_of(windows: list[_Window], ssrc: int) -> _Window | None:
+    for window in windows:  # nearly always one
+        if window.ssrc == ssrc:
+            return window
+    return None
+
+
+def _admit(windows: list[_Window], ssrc: int) -> _Window:
     """Begin to follow an SSRC; where there are too many, the oldest goes."""
     if len(windows) >= MAX_SSRCS:
-        del windows[next(iter(windows))]
-    window = windows[ssrc] = _Window()
+        del windows[0]
+    window = _Window(ssrc)
+    windows.append(window)
     return window
 
 
@@ -169,7 +180,8 @@ class SrtpKeys:
     """
 
     __slots__ = (
-        *("_is_padded", "_masters", "_mki_octets", "_rate", "_rtcp", "_rtp", "_sessions"),
+        *("_is_padded", "_masters", "_mki_octets", "_rate"),
+        *("_rtcp", "_rtcp_session", "_rtp", "_rtp_session"),
         *("rtcp_extra_octets", "rtp_extra_octets", "ssrcs", "suite"),
     )
 
@@ -184,9 +196,10 @@ class SrtpKeys:
         self._mki_octets: Final = len(masters[0].mki) if masters else 0
         self._rate: Final = rate
         self._is_padded = False
-        self._sessions: Final[dict[int, _Session]] = {}
-        self._rtp: Final[dict[int, _Window]] = {}
-        self._rtcp: Final[dict[int, _Window]] = {}
+        self._rtp_session: _Session | None = None
+        self._rtcp_session: _Session | None = None
+        self._rtp: Final[list[_Window]] = []
+        self._rtcp: Final[list[_Window]] = []
         self.rtp_extra_octets: Final = suite.rtp_tag_octets + self._mki_octets
         self.rtcp_extra_octets: Final = suite.rtcp_tag_octets + self._mki_octets
         self.ssrcs = 0  # that authentic RTP came from, one after another
@@ -201,9 +214,9 @@ class SrtpKeys:
         if header.octets - self.rtp_extra_octets < header.header_octets:
             return _WRONG
         master = self._master(payload, self.suite.rtp_tag_octets)
-        if master < 0:
+        if master is None:
             return _WRONG
-        window = self._rtp.get(header.ssrc)
+        window = _window_of(self._rtp, header.ssrc)
         index = self._find(payload, header, master, window, now_s)
         if index < 0 and self._derives_otherwise():
             index = self._find(payload, header, master, window, now_s)
@@ -221,7 +234,7 @@ class SrtpKeys:
         if body < RTCP_HEADER_OCTETS:
             return _WRONG
         master = self._master(payload, self.suite.rtcp_tag_octets)
-        if master < 0:
+        if master is None:
             return _WRONG
         word_at = octets - self._mki_octets - SRTCP_INDEX_OCTETS if self.suite.is_aead else body
         word = int.from_bytes(payload[word_at : word_at + SRTCP_INDEX_OCTETS], "big")
@@ -234,7 +247,7 @@ class SrtpKeys:
             is_right = self._is_rtcp(payload, word_at, master, index, ssrc)
         if not is_right:
             return _WRONG
-        window = self._rtcp.get(ssrc)
+        window = _window_of(self._rtcp, ssrc)
         if window is None:
             window = _admit(self._rtcp, ssrc)
         return window.take(index, now_s)
@@ -248,18 +261,16 @@ class SrtpKeys:
         self._rtp.clear()
         self._rtcp.clear()
 
-    def _master(self, payload: bytes, tag_octets: int) -> int:
-        """Return which master key the packet names, -1 for none of them."""
+    def _master(self, payload: bytes, tag_octets: int) -> MasterKey | None:
+        """Return the master key that the packet names, if it is one of ours."""
         length = self._mki_octets
-        if not length:
-            return len(self._masters) - 1
         # RFC 3711 section 3.1: before the tag; RFC 7714 section 8.2: after it.
         end = len(payload) - (0 if self.suite.is_aead else tag_octets)
         mki = payload[end - length : end]
-        for at, master in enumerate(self._masters):
+        for master in self._masters:
             if master.mki == mki:
-                return at
-        return -1
+                return master
+        return None
 
     def _derives_otherwise(self) -> bool:
         """Turn to the other way of AES-192, until an authentic packet has shown which is meant.
@@ -275,23 +286,29 @@ class SrtpKeys:
         return True
 
     def _forget_sessions(self) -> None:
-        for session in self._sessions.values():
-            session.wipe()
-        self._sessions.clear()
+        for session in (self._rtp_session, self._rtcp_session):
+            if session is not None:
+                session.wipe()
+        self._rtp_session = self._rtcp_session = None
 
-    def _session(self, master: int, is_rtcp: bool, index: int) -> _Session:
+    def _rtp_keys(self, master: MasterKey, index: int) -> _Session:
         period = 0 if self._rate < 0 else index >> self._rate
-        slot = master << 1 | is_rtcp
-        session = self._sessions.get(slot)
-        if session is None or session.period != period:
-            labels = RTCP_LABELS if is_rtcp else 0
-            secret = self._masters[master].secret
-            session = _Session(self.suite, secret, labels, period, self._is_padded)
-            self._sessions[slot] = session
+        session = self._rtp_session
+        if session is None or session.period != period or session.master is not master:
+            session = _Session(self.suite, master, 0, period, self._is_padded)
+            self._rtp_session = session
+        return session
+
+    def _rtcp_keys(self, master: MasterKey, index: int) -> _Session:
+        period = 0 if self._rate < 0 else index >> self._rate
+        session = self._rtcp_session
+        if session is None or session.period != period or session.master is not master:
+            session = _Session(self.suite, master, RTCP_LABELS, period, self._is_padded)
+            self._rtcp_session = session
         return session
 
     def _find(
-        self, payload: bytes, header: Rtp, master: int, window: _Window | None, now_s: float
+        self, payload: bytes, header: Rtp, master: MasterKey, window: _Window | None, now_s: float
     ) -> int:
         """Return the index that the packet's tag is right for, -1 if there is none."""
         if window is None:
@@ -307,8 +324,8 @@ class SrtpKeys:
             index += _SEQUENCES
         return index
 
-    def _is_rtp(self, payload: bytes, header: Rtp, master: int, index: int) -> bool:
-        session = self._session(master, False, index)
+    def _is_rtp(self, payload: bytes, header: Rtp, master: MasterKey, index: int) -> bool:
+        session = self._rtp_keys(master, index)
         if self.suite.is_aead:
             start, end = header.header_octets, header.octets - self._mki_octets
             return session.is_sealed(index, header.ssrc, payload[start:end], payload[:start])
@@ -317,8 +334,10 @@ class SrtpKeys:
         tag_octets = self.suite.rtp_tag_octets
         return session.is_signed(signed, payload[header.octets - tag_octets :], tag_octets)
 
-    def _is_rtcp(self, payload: bytes, word_at: int, master: int, index: int, ssrc: int) -> bool:
-        session = self._session(master, True, index)
+    def _is_rtcp(
+        self, payload: bytes, word_at: int, master: MasterKey, index: int, ssrc: int
+    ) -> bool:
+        session = self._rtcp_keys(master, index)
         behind = word_at + SRTCP_INDEX_OCTETS
         if self.suite.is_aead:
             clear = payload[:RTCP_HEADER_OCTETS] + payload[word_at:behind]

@@ -187,7 +187,8 @@ def test_a_step_across_a_break_tells_nothing(changed: dict[str, int]) -> None:
 def test_payload_types_of_either_side_fit() -> None:
     """SRT-1: the list of the offer or of the answer."""
     both = joined(of(b"0 8"), of(b"8 101", b"101 telephone-event/8000"))
-    for payload_type, fits in ((0, True), (8, True), (101, True), (9, False), (96, False)):
+    fitting = ((0, True), (8, True), (101, True), (13, True), (9, False), (96, False), (19, False))
+    for payload_type, fits in fitting:
         assert both.fits(packet(payload_type, 1)[1]) is fits
     assert look(both, 101, 4, 10) is Look.CLEAR
 
@@ -207,7 +208,7 @@ def test_a_type_with_two_meanings_shows_nothing() -> None:
 def test_formats_that_are_no_payload_types_are_left_out() -> None:
     """128 does not exist, t38 is not RTP; a map without its format negotiates nothing."""
     seen = of(b"t38 128 0x1 \xb2 0", b"97 PCMU/8000", b"x PCMU/8000")
-    assert [kind for kind in range(128) if seen.fits(packet(kind, 1)[1])] == [0]
+    assert [kind for kind in range(128) if seen.fits(packet(kind, 1)[1])] == [0, 13]
 
 
 def test_calls_of_the_same_telephones_share_one() -> None:

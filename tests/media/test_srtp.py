@@ -1,6 +1,5 @@
 """media/srtp: keys, tags, replay and roll-over (SRT-5 to SRT-10, VEC-17 to VEC-19)."""
 
-import hmac
 import struct
 from collections.abc import Callable, Iterator
 
@@ -9,6 +8,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given
 from hypothesis import strategies as st
 from libsrtp import SETTERS, Protector, library
+from srtp_sender import SSRC, Sender, rtcp, rtp
 
 from sipguard.errors import HostileInput
 from sipguard.media.srtp import (
@@ -34,7 +34,6 @@ from sipguard.media.suites import (
 from sipguard.wire.crypto import KEY_OCTETS
 from sipguard.wire.rtp import parse_rtp
 
-SSRC = 0xCAFE_BABE
 AES_80 = b"AES_CM_128_HMAC_SHA1_80"
 AES_32 = b"AES_CM_128_HMAC_SHA1_32"
 GCM = b"AEAD_AES_128_GCM"
@@ -51,48 +50,8 @@ def keys_of(suite: bytes, *mkis: bytes, rate: int = -1) -> SrtpKeys:
     return SrtpKeys(SUITES[suite], masters, rate)
 
 
-def rtp(sequence: int, ssrc: int = SSRC, size: int = 160) -> bytes:
-    return struct.pack("!BBHLL", 0x80, 0, sequence & 0xFFFF, 160, ssrc) + b"\xd5" * size
-
-
-def rtcp(ssrc: int = SSRC) -> bytes:
-    return struct.pack("!BBHL", 0x81, 201, 7, ssrc) + bytes(24)
-
-
-class Sender:
-    """Makes SRTP after the text of the RFCs, apart from what is tested; any roll-over counter."""
-
-    def __init__(self, suite: bytes, seed: int = 0, rate: int = -1, prf_octets: int = 0) -> None:
-        self.suite, self.secret, self.rate = SUITES[suite], secret_of(suite, seed), rate
-        self.prf_octets = prf_octets or self.suite.key_octets
-
-    def _key(self, label: int, index: int, octets: int) -> bytes:
-        at = self.prf_octets
-        period = 0 if self.rate < 0 else index >> self.rate
-        return bytes(derive(self.secret[:at], self.secret[at:], label, period, octets))
-
-    def rtp(self, index: int, ssrc: int = SSRC, size: int = 160, mki: bytes = b"") -> bytes:
-        packet = rtp(index, ssrc, size)
-        if not self.suite.is_aead:
-            whole = hmac.digest(
-                self._key(1, index, 20), packet + struct.pack("!L", index >> 16), "sha1"
-            )
-            return packet + mki + whole[: self.suite.rtp_tag_octets]
-        salt = int.from_bytes(self._key(2, index, 12), "big")
-        nonce = (salt ^ (ssrc << 48 | index)).to_bytes(12, "big")
-        cipher = AESGCM(self._key(0, index, self.suite.key_octets))
-        return packet[:12] + cipher.encrypt(nonce, packet[12:], packet[:12]) + mki
-
-    def rtcp(self, index: int, ssrc: int = SSRC, mki: bytes = b"", e_bit: int = 1 << 31) -> bytes:
-        packet, word = rtcp(ssrc), struct.pack("!L", index | e_bit)
-        if not self.suite.is_aead:
-            whole = hmac.digest(self._key(4, index, 20), packet + word, "sha1")
-            return packet + word + mki + whole[: self.suite.rtcp_tag_octets]
-        salt = int.from_bytes(self._key(5, index, 12), "big")
-        nonce = (salt ^ (ssrc << 48 | index)).to_bytes(12, "big")
-        cipher = AESGCM(self._key(3, index, self.suite.key_octets))
-        sealed = cipher.encrypt(nonce, packet[8:], packet[:8] + word)
-        return packet[:8] + sealed + word + mki
+def sender_of(suite: bytes, seed: int = 0, rate: int = -1, prf_octets: int = 0) -> Sender:
+    return Sender(suite, secret_of(suite, seed), rate, prf_octets)
 
 
 def verify(keys: SrtpKeys, packet: bytes, now_s: float = 0.0) -> Tag:
@@ -245,9 +204,9 @@ def test_srtcp_that_is_only_authenticated_is_open() -> None:
 def _with_session_keys(key_octets: int) -> SrtpKeys:
     """Return keys whose session keys are those of RFC 7714, put in place of derived ones."""
     suite = SUITES[b"AEAD_AES_%d_GCM" % (key_octets * 8)]
-    keys = SrtpKeys(suite, [MasterKey(bytearray(suite.key_octets + suite.salt_octets))])
-    for is_rtcp in (False, True):
-        session = keys._session(0, is_rtcp, 0)
+    master = MasterKey(bytearray(suite.key_octets + suite.salt_octets))
+    keys = SrtpKeys(suite, [master])
+    for session in (keys._rtp_keys(master, 0), keys._rtcp_keys(master, 0)):
         session.cipher = AESGCM(bytes(range(key_octets)))
         session.salt = int.from_bytes(b"Quid pro quo", "big")
     return keys
@@ -308,7 +267,7 @@ def test_headers_with_sources_extension_and_padding(
 @pytest.mark.parametrize("suite", [b"AES_192_CM_HMAC_SHA1_80", b"AES_CM_192_HMAC_SHA1_32"])
 def test_the_first_packet_chooses_between_the_ways_of_aes_192(suite: bytes) -> None:
     """As RFC 6188 has it, or as libsrtp had it for years: both prove the key, one per stream."""
-    plain, padded = Sender(suite), Sender(suite, prf_octets=32)
+    plain, padded = sender_of(suite), sender_of(suite, prf_octets=32)
     for one, other in ((plain, padded), (padded, plain)):
         keys = keys_of(suite)
         assert verify(keys, rtp(1, size=170)) is Tag.WRONG
@@ -326,7 +285,7 @@ def test_the_first_packet_chooses_between_the_ways_of_aes_192(suite: bytes) -> N
 @given(st.data())
 def test_any_change_to_what_the_tag_covers_is_seen(suite: bytes, data: st.DataObject) -> None:
     """SRT-7: header, payload and tag of RTP; of RTCP the index as well."""
-    sender = Sender(suite)
+    sender = sender_of(suite)
     for packet in (sender.rtp(7), sender.rtcp(7)):
         at = data.draw(st.integers(0, len(packet) - 1))
         changed = bytearray(packet)
@@ -347,7 +306,7 @@ def _told(keys: SrtpKeys, packet: bytes, is_rtcp: bool | None = None) -> Tag:
 @pytest.mark.parametrize("suite", SUITES)
 def test_what_is_cut_is_wrong(suite: bytes) -> None:
     """Total: from nothing to the whole packet but one octet."""
-    sender = Sender(suite)
+    sender = sender_of(suite)
     for packet, header in ((sender.rtp(1), 12), (sender.rtcp(1), 8)):
         for octets in range(header, len(packet)):
             assert _told(keys_of(suite), packet[:octets]) in (Tag.WRONG, Tag.OPEN)
@@ -356,7 +315,7 @@ def test_what_is_cut_is_wrong(suite: bytes) -> None:
 @pytest.mark.parametrize("suite", [AES_80, AES_32, GCM])
 def test_empty_payloads_have_tags_too(suite: bytes) -> None:
     """What only keeps a path open (RFC 6263), and a report of one word."""
-    assert verify(keys_of(suite), Sender(suite).rtp(1, size=0)) is Tag.RIGHT
+    assert verify(keys_of(suite), sender_of(suite).rtp(1, size=0)) is Tag.RIGHT
 
 
 @given(st.binary(max_size=120), st.sampled_from(sorted(SUITES)), st.sampled_from([b"", b"\0\1"]))
@@ -375,25 +334,25 @@ def test_the_mki_chooses_the_key(suite: bytes) -> None:
     """RFC 3711 section 3.1: and an MKI that nobody negotiated has none."""
     keys = keys_of(suite, b"\0\1", b"\0\2")
     for index, (seed, mki) in enumerate([(0, b"\0\1"), (1, b"\0\2"), (0, b"\0\1")]):
-        assert verify(keys, Sender(suite, seed).rtp(index, mki=mki)) is Tag.RIGHT
-        assert keys.verify_rtcp(Sender(suite, seed).rtcp(index, mki=mki), 0.0) is Tag.RIGHT
-    assert verify(keys, Sender(suite, 1).rtp(9, mki=b"\0\1")) is Tag.WRONG
-    assert verify(keys, Sender(suite, 0).rtp(9, mki=b"\0\3")) is Tag.WRONG
-    assert verify(keys, Sender(suite, 0).rtp(9)) is Tag.WRONG
-    assert keys.verify_rtcp(Sender(suite, 0).rtcp(9, mki=b"\0\3"), 0.0) is Tag.WRONG
+        assert verify(keys, sender_of(suite, seed).rtp(index, mki=mki)) is Tag.RIGHT
+        assert keys.verify_rtcp(sender_of(suite, seed).rtcp(index, mki=mki), 0.0) is Tag.RIGHT
+    assert verify(keys, sender_of(suite, 1).rtp(9, mki=b"\0\1")) is Tag.WRONG
+    assert verify(keys, sender_of(suite, 0).rtp(9, mki=b"\0\3")) is Tag.WRONG
+    assert verify(keys, sender_of(suite, 0).rtp(9)) is Tag.WRONG
+    assert keys.verify_rtcp(sender_of(suite, 0).rtcp(9, mki=b"\0\3"), 0.0) is Tag.WRONG
 
 
 @pytest.mark.parametrize("rate", [0, 1, 4, 24])
 @pytest.mark.parametrize("suite", [AES_80, GCM])
 def test_session_keys_change_with_the_rate(suite: bytes, rate: int) -> None:
     """SRT-8: KDR=n derives anew every 2^n packets, and late packets need the old keys."""
-    keys, sender = keys_of(suite, rate=rate), Sender(suite, rate=rate)
+    keys, sender = keys_of(suite, rate=rate), sender_of(suite, rate=rate)
     for index in (0, 1, 2, 15, 17, 16, 65_535, 65_540):
         assert verify(keys, sender.rtp(index)) is Tag.RIGHT
         assert keys.verify_rtcp(sender.rtcp(index), 0.0) is Tag.RIGHT
     if rate < 24:
-        assert verify(keys, Sender(suite).rtp(65_541)) is Tag.WRONG
-        assert keys.verify_rtcp(Sender(suite).rtcp(65_541), 0.0) is Tag.WRONG
+        assert verify(keys, sender_of(suite).rtp(65_541)) is Tag.WRONG
+        assert keys.verify_rtcp(sender_of(suite).rtcp(65_541), 0.0) is Tag.WRONG
 
 
 # --- index, roll-over and replay
@@ -428,7 +387,7 @@ def test_the_guess_is_right_within_half_a_round(newest: int, ahead: int) -> None
 
 def test_replays_within_the_window_and_behind_it() -> None:
     """SRT-5: late packets pass once; what is older than the window never."""
-    keys, sender = keys_of(AES_80), Sender(AES_80)
+    keys, sender = keys_of(AES_80), sender_of(AES_80)
     assert verify(keys, sender.rtp(1000)) is Tag.RIGHT
     for index in (999, 1000 - WINDOW + 1, 1001):
         assert verify(keys, sender.rtp(index)) is Tag.RIGHT
@@ -443,7 +402,7 @@ def test_replays_within_the_window_and_behind_it() -> None:
 @given(st.lists(st.integers(0, 200), max_size=60))
 def test_no_packet_is_right_twice(indexes: list[int]) -> None:
     """SRT-5: and none is refused that is new and within the window."""
-    keys, sender = keys_of(AES_80), Sender(AES_80)
+    keys, sender = keys_of(AES_80), sender_of(AES_80)
     seen: set[int] = set()
     for index in indexes:
         told = verify(keys, sender.rtp(index, size=0))
@@ -454,7 +413,7 @@ def test_no_packet_is_right_twice(indexes: list[int]) -> None:
 
 def test_forged_packets_move_nothing() -> None:
     """SRT-5: index and window change after authentication only."""
-    keys, sender = keys_of(AES_80), Sender(AES_80)
+    keys, sender = keys_of(AES_80), sender_of(AES_80)
     assert verify(keys, sender.rtp(10)) is Tag.RIGHT
     for sequence in (40_000, 65_535, 11):
         assert verify(keys, rtp(sequence, size=170)) is Tag.WRONG
@@ -464,7 +423,7 @@ def test_forged_packets_move_nothing() -> None:
 
 def test_a_forged_copy_is_not_told_as_a_replay() -> None:
     """The record names what it was: the key is missing, whatever the sequence number."""
-    keys, sender = keys_of(AES_80), Sender(AES_80)
+    keys, sender = keys_of(AES_80), sender_of(AES_80)
     packet = sender.rtp(10)
     assert verify(keys, packet) is Tag.RIGHT
     assert verify(keys, packet[:-1] + bytes([packet[-1] ^ 1])) is Tag.WRONG
@@ -475,15 +434,15 @@ def test_a_first_packet_may_come_late(suite: bytes) -> None:
     """A call of hours is offered anew with its old key: its counter is not 0 then."""
     for roc in (0, 1, FIRST_ROCS):
         keys = keys_of(suite)
-        assert verify(keys, Sender(suite).rtp(roc << 16 | 60_000)) is Tag.RIGHT
-        assert verify(keys, Sender(suite).rtp(roc + 1 << 16 | 5)) is Tag.RIGHT
-    assert verify(keys_of(suite), Sender(suite).rtp(FIRST_ROCS + 1 << 16)) is Tag.WRONG
+        assert verify(keys, sender_of(suite).rtp(roc << 16 | 60_000)) is Tag.RIGHT
+        assert verify(keys, sender_of(suite).rtp(roc + 1 << 16 | 5)) is Tag.RIGHT
+    assert verify(keys_of(suite), sender_of(suite).rtp(FIRST_ROCS + 1 << 16)) is Tag.WRONG
 
 
 def test_packets_may_have_gone_unseen_for_the_time_they_took() -> None:
     """The kernel forwards alone: after an hour the counter is found, if it can be that high."""
     for silent_s, packets in ((10.0, 500), (1800.0, 90_000), (7200.0, 360_000), (60.0, 100_000)):
-        keys, sender = keys_of(AES_80), Sender(AES_80)
+        keys, sender = keys_of(AES_80), sender_of(AES_80)
         assert verify(keys, sender.rtp(7), 100.0) is Tag.RIGHT
         assert verify(keys, sender.rtp(7 + packets), 100.0 + silent_s) is Tag.RIGHT
         assert verify(keys, sender.rtp(8 + packets), 100.0 + silent_s) is Tag.RIGHT
@@ -491,7 +450,7 @@ def test_packets_may_have_gone_unseen_for_the_time_they_took() -> None:
 
 def test_nothing_runs_ahead_of_time() -> None:
     """Ten seconds are not enough for 100,000 packets: that counter was not this stream's."""
-    keys, sender = keys_of(AES_80), Sender(AES_80)
+    keys, sender = keys_of(AES_80), sender_of(AES_80)
     assert verify(keys, sender.rtp(7), 100.0) is Tag.RIGHT
     assert verify(keys, sender.rtp(100_007), 110.0) is Tag.WRONG
 
@@ -506,7 +465,7 @@ def test_the_search_for_a_counter_is_bounded() -> None:
 
 def test_each_ssrc_has_its_own_counter_up_to_a_bound() -> None:
     """SRT-6: contexts are per SSRC; the oldest goes where somebody with the key makes many."""
-    keys, sender = keys_of(AES_80), Sender(AES_80)
+    keys, sender = keys_of(AES_80), sender_of(AES_80)
     for ssrc in range(MAX_SSRCS):
         assert verify(keys, sender.rtp(ssrc, ssrc)) is Tag.RIGHT
         assert keys.verify_rtcp(sender.rtcp(1, ssrc), 0.0) is Tag.RIGHT
@@ -520,7 +479,7 @@ def test_each_ssrc_has_its_own_counter_up_to_a_bound() -> None:
 
 def test_rtcp_indexes_are_their_own() -> None:
     """SRT-2: a report of the index of an RTP packet is no replay of it."""
-    keys, sender = keys_of(AES_80), Sender(AES_80)
+    keys, sender = keys_of(AES_80), sender_of(AES_80)
     assert verify(keys, sender.rtp(5)) is Tag.RIGHT
     assert keys.verify_rtcp(sender.rtcp(5), 0.0) is Tag.RIGHT
     assert keys.verify_rtcp(sender.rtcp(0x7FFF_FFFF), 0.0) is Tag.RIGHT
@@ -532,8 +491,8 @@ def test_rtcp_of_the_short_suite_has_the_long_tag() -> None:
     """RFC 4568 section 6.2.2: 32 bits are for RTP alone."""
     keys = keys_of(AES_32)
     assert (keys.rtp_extra_octets, keys.rtcp_extra_octets) == (4, 10)
-    assert keys.verify_rtcp(Sender(AES_32).rtcp(1), 0.0) is Tag.RIGHT
-    assert keys.verify_rtcp(Sender(AES_32).rtcp(2)[:-6], 0.0) in (Tag.WRONG, Tag.OPEN)
+    assert keys.verify_rtcp(sender_of(AES_32).rtcp(1), 0.0) is Tag.RIGHT
+    assert keys.verify_rtcp(sender_of(AES_32).rtcp(2)[:-6], 0.0) in (Tag.WRONG, Tag.OPEN)
 
 
 # --- secrecy
@@ -544,23 +503,23 @@ def test_wiped_keys_are_gone(suite: bytes) -> None:
     """SRT-10: zeros are left, and nothing is right any more, not even under a key of zeros."""
     secret = bytearray(secret_of(suite))
     keys = SrtpKeys(SUITES[suite], [MasterKey(secret)])
-    assert verify(keys, Sender(suite).rtp(1)) is Tag.RIGHT
-    assert keys.verify_rtcp(Sender(suite).rtcp(1), 0.0) is Tag.RIGHT
-    sessions = list(keys._sessions.values())
-    keys.wipe()
+    assert verify(keys, sender_of(suite).rtp(1)) is Tag.RIGHT
+    assert keys.verify_rtcp(sender_of(suite).rtcp(1), 0.0) is Tag.RIGHT
+    sessions = [session for session in (keys._rtp_session, keys._rtcp_session) if session]
     assert len(sessions) == 2
+    keys.wipe()
     assert not any(secret)
     assert not any(any(session.key) or session.salt or session.cipher for session in sessions)
-    assert verify(keys, Sender(suite).rtp(2)) is Tag.WRONG
-    assert keys.verify_rtcp(Sender(suite).rtcp(2), 0.0) is Tag.WRONG
+    assert verify(keys, sender_of(suite).rtp(2)) is Tag.WRONG
+    assert keys.verify_rtcp(sender_of(suite).rtcp(2), 0.0) is Tag.WRONG
 
 
 def test_no_key_shows_when_printed() -> None:
     """SRT-10: a traceback or a log line with one of these values tells nothing."""
     keys = keys_of(AES_80)
-    verify(keys, Sender(AES_80).rtp(1))
+    verify(keys, sender_of(AES_80).rtp(1))
     secret = secret_of(AES_80)
-    for value in (keys, MasterKey(bytearray(secret)), *keys._sessions.values()):
+    for value in (keys, MasterKey(bytearray(secret)), keys._rtp_session):
         assert repr(value).startswith("<sipguard.media")
         assert secret[:4].hex() not in repr(value)
 
