@@ -19,7 +19,7 @@ from sipguard.wire.sdp import Media
 from sipguard.wire.stun import is_binding
 
 MAX_SSRCS: Final = 8  # of one side; telephones take a new one after a hold, or never
-MAX_LEAKS: Final = 2  # clear packets of one side before it knows that it has a key
+MAX_LEAKS: Final = 2  # clear packets of one side that are no attack
 MAX_FAILURES: Final = 3  # samples in a row that take a proof back
 MAX_KEEPALIVE_OCTETS: Final = 4  # nothing, CRLF or zeros keep a path open (RFC 6263 section 4)
 _SHOWN_OCTETS: Final = 12  # of a packet, for the record: its header
@@ -123,8 +123,8 @@ class _Side:
 class SdesProver(Prover):
     """Verifies each packet that it is shown; the first with a right tag proves its source.
 
-    Refused are wrong tags, replays, clear media and what is no media. A telephone may
-    leak a clear packet or two before it is secure: they are dropped without a word.
+    Refused are wrong tags, replays, clear media and what is no media. Honest telephones
+    leak a clear packet or two: they are dropped without a word.
     """
 
     method = "sdes"
@@ -252,8 +252,11 @@ def _prove(side: _Side) -> Sight:
 
 
 def _leak(side: _Side, what: str, payload: bytes) -> Sight:
-    """Drop clear media; the first packets of a side that is not proven yet without a word."""
-    if side.is_proven or side.leaks >= MAX_LEAKS:
+    """Drop clear media, a packet or two without a word.
+
+    Some come before a telephone is secure, and baresip says goodbye with a clear RTCP BYE.
+    """
+    if side.leaks >= MAX_LEAKS:
         return _refuse(Reason.PLAIN_RTP, what, payload)
     side.leaks += 1
     side.why = what

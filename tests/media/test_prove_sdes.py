@@ -195,11 +195,13 @@ def test_a_clear_packet_or_two_are_dropped_without_a_word() -> None:
         assert line.see(leaked, by_caller=False) == Sight(Word.QUIET)
 
 
-def test_clear_media_of_a_proven_side_is_refused_at_once() -> None:
-    """SRT-3: whoever has shown the key has no reason to send in clear."""
+def test_a_proven_side_may_leak_no_more_than_another() -> None:
+    """baresip says goodbye with a clear RTCP BYE; a stream of clear media is none (SRT-3)."""
     for own, is_rtcp in ((CALLER.rtp(7), False), (CALLER.rtcp(7), True)):
         line = Line()
         assert line.see(own, is_rtcp=is_rtcp).word is Word.PROVEN
+        for _ in range(MAX_LEAKS):
+            assert line.see(b"\x81\xcb\x00\x03ssrc\x04Adjo\0\0\0", is_rtcp=True).word is Word.QUIET
         assert is_refused(line.see(rtp(8)), Reason.PLAIN_RTP)
         assert is_refused(line.see(rtcp(), is_rtcp=True), Reason.PLAIN_RTP)
 
@@ -334,6 +336,8 @@ def proven() -> Line:
 def test_failures_in_a_row_take_a_proof_back(bad: Callable[[int], bytes], reason: Reason) -> None:
     """SRT-10: the stream is not what it was; the next right packet proves it anew."""
     line = proven()
+    for _ in range(MAX_LEAKS):
+        line.see(rtp(1))
     for at in range(1, MAX_FAILURES):
         assert line.sample(bad(at)) == Sight(Word.PASS)
     assert "verified" in line.prover.told(True)
@@ -366,7 +370,7 @@ def test_the_other_direction_keeps_its_proof() -> None:
     """Each direction is judged by its own packets."""
     line = proven()
     assert line.see(CALLEE.rtp(7), by_caller=False).word is Word.PROVEN
-    for _ in range(MAX_FAILURES):
+    for _ in range(MAX_LEAKS + MAX_FAILURES):
         line.sample(rtp(8))
     assert "verified" in line.prover.told(False)
     assert "verified" not in line.prover.told(True)
