@@ -24,6 +24,7 @@ _CALLER: Final = Party.CALLER
 _CALLEE: Final = Party.CALLEE
 _OPEN: Final = Opening.OPEN
 _REFUSE: Final = Opened(Opening.REFUSE, 0)
+_UNSAID: Final = Opened(Opening.UNSAID, 0)
 
 
 @final
@@ -114,7 +115,9 @@ class Negotiator:
             return _REFUSE
         subject.stream = stream
         ruling = policy.judge("media", subject)
-        if ruling is None or ruling.action != "open":
+        if ruling is None:
+            return _UNSAID
+        if ruling.action != "open":
             return _REFUSE
         return Opened(_OPEN, ruling.rule.idle_s or policy.media_idle_s)
 

@@ -105,6 +105,11 @@ def agreed_key(offer: Media, answer: Media, mikey: Keying | None = None) -> Keyi
             return without(Reason.NOT_KEYED, "a transport that sipguard knows no keying for")
         if _is_mixed(answer):
             return without(Reason.KEY_MIXED, "the answer takes more than one keying method")
+    return _agreed_rtp(offer, answer, mikey)
+
+
+def _agreed_rtp(offer: Media, answer: Media, mikey: Keying | None) -> Keying:
+    """Let the answer say which method it takes."""
     if answer.cryptos:
         return _agreed_sdes(offer.cryptos, answer.cryptos)
     if answer.fingerprints:

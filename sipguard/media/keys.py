@@ -10,7 +10,7 @@ from sipguard.media.appearance import Appearance
 from sipguard.media.methods import DTLS, MIKEY, SDES, ZRTP
 from sipguard.media.proof import Prover
 from sipguard.media.prove_dtls import DtlsProver
-from sipguard.media.prove_mikey import MikeyProver, MikeyTerms
+from sipguard.media.prove_mikey import MikeyProver, MikeySide
 from sipguard.media.prove_sdes import SdesProver, SdesTerms
 from sipguard.media.prove_zrtp import ZrtpProver
 from sipguard.media.suites import overwrite
@@ -206,25 +206,37 @@ class ZrtpKeys(Keys):
 
 @final
 class MikeyKeys(Keys):
-    """What MIKEY messages told of the keys: some of them, or SSRCs alone."""
+    """What MIKEY messages told of each side's packets: keys, or SSRCs alone."""
 
-    __slots__ = ("terms",)
+    __slots__ = ("callee", "caller", "looks")
 
-    def __init__(self, kind: bytes, suite: bytes, terms: MikeyTerms) -> None:
+    def __init__(
+        self, kind: bytes, suite: bytes, caller: MikeySide, callee: MikeySide, looks: Appearance
+    ) -> None:
         super().__init__(kind, MIKEY, suite)
-        self.terms = terms
+        self.caller = caller
+        self.callee = callee
+        self.looks = looks
 
     def prover(self, terms: ProofTerms) -> Prover:
         """Return what verifies tags where keys are known, and looks where they are not."""
-        return MikeyProver(self.terms)
+        return MikeyProver(self.caller, self.callee, self.looks)
 
     def same_as(self, other: Keys) -> bool:
         """Compare what is known."""
-        return isinstance(other, MikeyKeys) and self.terms.same_as(other.terms)
+        return (
+            isinstance(other, MikeyKeys)
+            and self.caller.same_as(other.caller)
+            and self.callee.same_as(other.callee)
+        )
 
     def goes_on_with(self, offer: Media, by_caller: bool) -> bool:
         """Report whether key management is offered again (RFC 4567 section 3.3)."""
         return any(name == b"key-mgmt" for name, _ in offer.attributes)
+
+    def _wipe(self) -> None:
+        self.caller.wipe()
+        self.callee.wipe()
 
 
 def _share(some: Prints, others: Prints) -> bool:

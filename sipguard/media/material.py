@@ -1,9 +1,11 @@
 """From negotiated lines to the keys that a stream's packets are held against."""
 
-from sipguard.media.appearance import appearance_of, joined
+from sipguard.media.appearance import Appearance, appearance_of, joined
 from sipguard.media.keying import match_crypto
-from sipguard.media.keys import DtlsKeys, Keys, SdesKeys, ZrtpKeys
+from sipguard.media.keys import DtlsKeys, Keys, MikeyKeys, SdesKeys, ZrtpKeys
 from sipguard.media.methods import DTLS, SDES, ZRTP
+from sipguard.media.mikey_view import SideKeys
+from sipguard.media.prove_mikey import MikeySide
 from sipguard.media.prove_sdes import SdesTerms
 from sipguard.wire.sdp import Media
 from sipguard.wire.zrtp import parse_zrtp_hash
@@ -24,9 +26,7 @@ def keys_of(
     Raises:
         HostileInput: ``ZRTP_HASH`` where ``a=zrtp-hash`` cannot be read.
     """
-    looks = joined(appearance_of(offered), appearance_of(answered))
-    for media in also:
-        looks = joined(looks, appearance_of(media))
+    looks = _looks((offered, answered, *also))
     caller, callee = (offered, answered) if by_caller else (answered, offered)
     if method == SDES:
         taken = answered.cryptos[0]
@@ -41,6 +41,28 @@ def keys_of(
     if method == ZRTP:
         return ZrtpKeys(offered.kind, _hashes(caller), _hashes(callee), looks)
     return None
+
+
+def mikey_keys(
+    suite: bytes,
+    sides: SideKeys,
+    offered: Media,
+    answered: Media,
+    by_caller: bool,
+    also: tuple[Media, ...],
+) -> MikeyKeys:
+    """Return what MIKEY messages told of one agreed line."""
+    offerer = MikeySide(suite, sides.offerer_ssrcs, sides.offerer_keys)
+    answerer = MikeySide(suite, sides.answerer_ssrcs, sides.answerer_keys)
+    caller, callee = (offerer, answerer) if by_caller else (answerer, offerer)
+    return MikeyKeys(offered.kind, suite, caller, callee, _looks((offered, answered, *also)))
+
+
+def _looks(medias: tuple[Media, ...]) -> Appearance:
+    looks = appearance_of(medias[0])
+    for media in medias[1:]:
+        looks = joined(looks, appearance_of(media))
+    return looks
 
 
 def _hashes(media: Media) -> tuple[bytes, ...]:

@@ -5,7 +5,7 @@ effects for the kernel and findings for the record, never an exception.
 """
 
 from collections import OrderedDict, deque
-from typing import Final, NamedTuple
+from typing import Final
 
 from sipguard.media.agreement import NOBODY, Vouched, compare_offer, offered_streams
 from sipguard.media.branches import MAX_PATHS, MAX_TAGS, MAX_TALKS, Call, Root, can_matter
@@ -29,6 +29,7 @@ from sipguard.media.terms import (
     Outcome,
     Party,
     Report,
+    Statistics,
     Step,
     Stream,
 )
@@ -60,16 +61,6 @@ _UNASKED: Final = Finding(Reason.ANSWER_MISMATCH, "a session description that an
 _OTHER_INVITE: Final = Finding(Reason.LATER_SDP_DIFFERS, "the same INVITE with another offer")
 _NO_ROOM: Final = Finding(Reason.HOLE_LIMIT, "the call table is full of answered calls")
 _TOO_MANY: Final = Finding(Reason.HOLE_LIMIT, "too many forks of one call")
-
-
-class Statistics(NamedTuple):
-    """Counters for the status page."""
-
-    calls: int
-    ringing: int
-    holes: int
-    forgotten: int
-    turned_away: int
 
 
 class Sessions:

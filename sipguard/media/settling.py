@@ -8,16 +8,15 @@ from sipguard.media.bundle import Bundles, bundle_of, with_transport_of
 from sipguard.media.ice_lines import checked_line, ice_of
 from sipguard.media.key_mgmt import agree
 from sipguard.media.keying import Keying, agreed_key, has_key_mgmt, without
-from sipguard.media.keys import Keys, MikeyKeys
+from sipguard.media.keys import Keys
 from sipguard.media.line import OFF, Line
-from sipguard.media.material import keys_of
+from sipguard.media.material import keys_of, mikey_keys
 from sipguard.media.methods import MIKEY, SDES
 from sipguard.media.mikey import Context
 from sipguard.media.mikey_view import SideKeys
 from sipguard.media.offer_answer import Offer
 from sipguard.media.opening import open_line
 from sipguard.media.pinhole import plan
-from sipguard.media.prove_mikey import MikeyTerms
 from sipguard.media.room import Room
 from sipguard.media.terms import Opening, Party, Stream
 from sipguard.reason import Finding, Reason
@@ -27,6 +26,7 @@ from sipguard.wire.sdp import Media, Sdp
 
 _CALLER: Final = Party.CALLER
 _OPEN: Final = Opening.OPEN
+_REFUSE: Final = Opening.REFUSE
 _METHODS: Final = {b"sdes": "sdes", b"dtls": "dtls", b"zrtp": "zrtp", b"mikey": "mikey"}
 _CLEARTEXT: Final = Finding(Reason.CLEARTEXT_SDES, "the key crossed the gateway in clear")
 _REFUSED: Final = Finding(Reason.HOLE_REFUSED, "the policy's media chain opens nothing")
@@ -134,8 +134,7 @@ class Settling:
             if carrier == index and other != index:
                 also += (self._offer.sdp.media[other], self._answer.media[other])
         if keying.method == MIKEY and side_keys is not None:
-            terms = MikeyTerms(side_keys, keying.suite, offered, answered, self._by_caller)
-            return MikeyKeys(offered.kind, keying.suite, terms)
+            return mikey_keys(keying.suite, side_keys, offered, answered, self._by_caller, also)
         return keys_of(keying.method, offered, answered, self._by_caller, also)
 
     def _plan(
@@ -176,16 +175,22 @@ class Settling:
         return ice if ice is None or self._by_caller else (ice[1], ice[0])
 
     def _downgraded(self, stream: Stream, old: Line) -> Line:
-        """A running stream loses its key: told, and what was good stays as it was (PIN-7)."""
+        """A running stream loses its key: told, and what was good stays as it was (PIN-7).
+
+        Unless the policy refuses it, or nobody holds its packets against the old keys:
+        the same ports would carry clear RTP.
+        """
+        room = self._room
         if old.keys is None or not old.holes():
             return OFF
         stream.downgraded = True
-        self._room.report.find(_LOST)
+        room.report.find(_LOST)
+        if not room.gate.terms.within_s or room.judge(stream).verdict is _REFUSE:
+            return OFF
         line = old.again()
-        if self._room.book.share(line) is not None:
-            return line
-        for hole in line.holes():
-            self._room.book.use(hole, self._room.used.__contains__, line)
+        if room.book.share(line) is None:
+            for hole in line.holes():
+                room.book.use(hole, room.used.__contains__, line)
         return line
 
     def _compare(self, stream: Stream, line: Line, old: Line) -> None:

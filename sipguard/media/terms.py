@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from enum import Enum
-from typing import Final, final
+from typing import Final, NamedTuple, final
 
 from sipguard.media.key_mgmt import OfferedKeys
 from sipguard.media.keying import Keying
@@ -204,6 +204,7 @@ class Opening(Enum):
 
     OPEN = "open"
     REFUSE = "refuse"
+    UNSAID = "unsaid"  # no rule speaks of it, so nothing opens
 
 
 @final
@@ -253,3 +254,13 @@ class Report(Outcome):
     def find(self, finding: Finding) -> None:
         """Add a finding."""
         self.findings = (*self.findings, finding)
+
+
+class Statistics(NamedTuple):
+    """Counters for the status page."""
+
+    calls: int
+    ringing: int
+    holes: int
+    forgotten: int
+    turned_away: int

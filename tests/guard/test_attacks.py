@@ -415,7 +415,7 @@ class TestDescriptions:
         invite = call.must(call.invite(sdp(ALICE) + lines), ALICE, BOB)
         theirs = lines.replace(OTHER_KEY, OTHER_KEY[::-1])
         exchange.send(call.response(invite, 200, body=sdp(BOB, 40000) + theirs), BOB, ALICE)
-        assert len(exchange.holes) <= 32
+        assert len(exchange.holes) <= 64
 
     @pytest.mark.parametrize("method", ["OPTIONS", "MESSAGE", "INFO", "NOTIFY", "REFER", "PUBLISH"])
     def test_of_other_methods(self, call: Call, method: str) -> None:

@@ -30,8 +30,10 @@ from phones import (
 )
 
 from sipguard.errors import HostileInput
+from sipguard.media.keys import ProofTerms
 from sipguard.media.sessions import Party, Sessions
 from sipguard.reason import Reason
+from sipguard.verdict import Hole
 from sipguard.wire.sdp import Sdp, parse_sdp
 
 SHORT = "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:YWJj"
@@ -57,7 +59,7 @@ UNKEYED: dict[str, tuple[str, str, Reason]] = {
     "plain": (line(proto=AVP), line(proto=AVP), R.NOT_KEYED),
     "SAVP without a key": (line(), line(), R.NOT_KEYED),
     "zrtp alone": (line("a=zrtp", proto=AVP), line("a=zrtp", proto=AVP), R.NOT_KEYED),
-    "garbage key-mgmt": (line(MIKEY), line(MIKEY), R.NOT_KEYED),
+    "garbage key-mgmt": (line(MIKEY), line(MIKEY), R.KEY_MGMT_FAILED),
     "key in the offer alone": (line(CRYPTO_A), line(), R.NOT_KEYED),
     "key in the answer alone": (line(), line(CRYPTO_B), R.ANSWER_CRYPTO),
     "NULL cipher": (line(NULL), line(f"a=crypto:1 NULL_HMAC_SHA1_80 {KEY_B}"), R.WEAK_CRYPTO),
@@ -119,7 +121,7 @@ UNKEYED: dict[str, tuple[str, str, Reason]] = {
     "optional SRTP answered by two methods": (
         line(CRYPTO_A, ACTPASS, PRINT_A, proto=AVP),
         line(CRYPTO_B, ACTIVE, PRINT_B, proto=AVP),
-        R.NOT_KEYED,
+        R.KEY_MIXED,
     ),
     "both active": (dtls(ACTIVE, PRINT_A), dtls(ACTIVE, PRINT_B), R.BAD_SETUP),
     "both passive": (dtls(PASSIVE, PRINT_A), dtls(PASSIVE, PRINT_B), R.BAD_SETUP),
@@ -174,7 +176,7 @@ UNKEYED_OFFERS = {
     "plain": (line(proto=AVP), R.NOT_KEYED),
     "SAVP without a key": (line(), R.NOT_KEYED),
     "zrtp alone": (line("a=zrtp", proto=AVP), R.NOT_KEYED),
-    "garbage key-mgmt": (line(MIKEY), R.NOT_KEYED),
+    "garbage key-mgmt": (line(MIKEY), R.KEY_MGMT_FAILED),
     "only NULL suites": (line(NULL), R.WEAK_CRYPTO),
     "only short keys": (line(SHORT), R.BAD_CRYPTO),
     "md5": (dtls(ACTPASS, MD5), R.BAD_FINGERPRINT),
@@ -192,7 +194,7 @@ def test_offer_that_no_answer_can_secure(case: str) -> None:
     step = script.step(
         "INVITE", 0, offer, sender=Party.CALLER, cseq=1, tag=b"", reliable=False, path=None
     )
-    [stream] = script.sessions.streams_of_offer(step)
+    [stream] = script.sessions.streams_of_offer(step, script.now)
     assert not stream.keyed
     assert stream.reason is reason
 
@@ -344,14 +346,38 @@ def test_offer_while_another_is_pending() -> None:
     assert script.open == CALL_HOLES
 
 
-def test_reinvite_that_loses_its_key_closes_at_once() -> None:
-    """A renegotiation to plain RTP on the same ports must not find the old holes open."""
-    script = Script()
-    script.talk()
+def lose_the_key(script: Script) -> set[Hole]:
+    """Renegotiate a running SRTP call to plain RTP on the same ports; return what stays open."""
     plain = sdp(ALICE, audio(30000, proto="RTP/AVP"), version=2)
     script.request("INVITE", plain, cseq=2)
     script.response(200, sdp(BOB, audio(40000, proto="RTP/AVP")), cseq=2)
+    return script.open
+
+
+def test_reinvite_that_loses_its_key_closes_nothing_that_was_good() -> None:
+    """PIN-7: it is told; its packets are held against the old keys, so clear RTP finds no way."""
+    script = Script()
+    before = set(script.talk())
+    assert lose_the_key(script) == before
+    assert R.MEDIA_DOWNGRADE in script.reasons
+    script.end()
     assert script.open == set()
+
+
+def test_reinvite_that_loses_its_key_closes_at_once_where_the_policy_says_so() -> None:
+    """PIN-7: a rule of chain media refuses streams without a key."""
+    script = Script()
+    script.talk()
+    script.judge = refuse_all
+    assert lose_the_key(script) == set()
+
+
+def test_reinvite_that_loses_its_key_closes_at_once_where_nobody_looks() -> None:
+    """``media-proof off``: the old holes would carry the clear RTP that was agreed on."""
+    script = Script()
+    script.sessions.gate.terms = ProofTerms(within_s=0.0)
+    script.talk()
+    assert lose_the_key(script) == set()
 
 
 def test_policy_may_refuse_a_keyed_stream() -> None:

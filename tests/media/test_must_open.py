@@ -121,7 +121,7 @@ def test_offer_of_a_keyed_stream_is_shown_as_keyed(case: str) -> None:
     step = script.step(
         "INVITE", 0, offer, sender=Party.CALLER, cseq=1, tag=b"", reliable=False, path=None
     )
-    [stream] = script.sessions.streams_of_offer(step)
+    [stream] = script.sessions.streams_of_offer(step, script.now)
     assert stream.keyed
     assert stream.caller_vouched
     assert stream.callee.port == 0
@@ -286,7 +286,10 @@ def test_several_streams_with_some_refused() -> None:
     step = script.step(
         "INVITE", 0, offer, sender=Party.CALLER, cseq=1, tag=b"", reliable=False, path=None
     )
-    assert [s.kind for s in script.sessions.streams_of_offer(step)] == [b"audio", b"video"]
+    assert [s.kind for s in script.sessions.streams_of_offer(step, script.now)] == [
+        b"audio",
+        b"video",
+    ]
     assert script.talk(offer, answer) == CALL_HOLES
     assert len(script.outcome.streams) == 1
 

@@ -198,7 +198,7 @@ def test_offer_from_elsewhere_is_not_vouched_for() -> None:
         step = script.step(
             "INVITE", 0, OFFER, sender=Party.CALLER, cseq=1, tag=b"", reliable=False, path=path
         )
-        [stream] = sessions.streams_of_offer(step)
+        [stream] = sessions.streams_of_offer(step, script.now)
         return stream.caller_vouched
 
     assert vouched((ALICE, BOB))
