@@ -24,7 +24,16 @@ DEFAULT_OFFERS = (
     (b"DH3k", b"DH2k", b"Mult"),
     (b"B32 ",),
 )
-PUBLIC_OCTETS = {b"DH3k": 384, b"DH2k": 256, b"EC25": 64, b"EC38": 96, b"EC52": 132, b"X255": 32}
+PUBLIC_OCTETS = {
+    b"DH3k": 384,
+    b"DH2k": 256,
+    b"EC25": 64,
+    b"EC38": 96,
+    b"EC52": 132,
+    b"X255": 32,
+    b"X448": 56,
+    b"E414": 104,
+}
 HASHES = {b"S256": "sha256", b"S384": "sha384", b"N256": "sha3_256", b"N384": "sha3_384"}
 HVI_AT, MAC_FROM_END = 76, 8
 

@@ -3,9 +3,10 @@
 Each message is bound to the one before it (RFC 6189 sections 8.1.1 and 9): a Hello ends
 with H3, the Commit shows H2, the DHPart H1, each the hash of the next, and each the key
 to the MAC of the message before. With ``a=zrtp-hash`` the chain hangs on signalling.
-H0 and everything in the Confirms is encrypted, and whether the two people compared their
-short authentication strings nobody here can see: the exchange being right says nothing of
-who they are (ZRT-10).
+H0 and everything in the Confirms is encrypted. So of DHPart1 only H1 can be checked here;
+that its public value was changed the ends find out by their Confirms. Whether the two
+people compared their short authentication strings nobody here can see: the exchange being
+right says nothing of who they are (ZRT-10).
 """
 
 import hashlib
@@ -280,7 +281,7 @@ class Exchange:
         after = self._after_its(step, by_caller)
         hello, commit = side.hello, self._commit
         if hello is None or commit is None:
-            return  # no stage of the table that waits for DHParts is without
+            raise HostileInput(Reason.ZRTP_ORDER, f"{step.value} for a stream that has ended")
         h2 = _hash(part.h1)
         if _hash(h2) != hello.h3:
             raise HostileInput(Reason.ZRTP_CHAIN, f"{step.value} does not belong to its Hello")

@@ -500,11 +500,12 @@ def test_the_record_of_a_short_exchange() -> None:
 
 
 def test_nothing_is_left_after_the_end() -> None:
-    """Wiped in the middle it takes nothing more, and does not fail."""
+    """Wiped in the middle it takes no key more, and does not fail."""
     built = exchange()
-    watched = after(built, 4)
-    watched.wipe()
-    assert words(watched, *built.said()[4:]) == [Word.REFUSE] * 6
+    for count in (4, 5, 6):
+        watched = after(built, count)
+        watched.wipe()
+        assert words(watched, *built.said()[count:]) == [Word.REFUSE] * (10 - count)
 
 
 # --- any octets

@@ -63,6 +63,7 @@ def after(built: Built, count: int, *, signalled: bool = True) -> Exchange:
         (b"N256", b"2FS1", b"SK32", b"EC25", b"B32 "),
         (b"N384", b"2FS3", b"HS80", b"EC52", b"B32 "),
         (b"S384", b"AES3", b"HS80", b"X255", b"B256"),
+        (b"S256", b"AES1", b"HS80", b"X448", b"B32 "),
     ],
 )
 def test_zrt_7_a_right_exchange_comes_to_its_end(
@@ -475,6 +476,7 @@ def test_zrt_10_odd_commits_are_told() -> None:
     assert odd(exchange(SHORT), 4) == ""
     assert "weak" in odd(exchange((*DH[:3], b"DH2k", DH[4])), 4)
     assert "weak" in odd(exchange((*DH[:3], b"EC52", DH[4])), 4)
+    assert "not known" in odd(exchange((*DH[:3], b"E414", DH[4])), 4)
     assert "sends none" in odd(exchange(initiator=End(b"one", flags=1)), 4)
 
 
