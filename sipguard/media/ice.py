@@ -147,6 +147,10 @@ class IceProver(Prover):
 
     # --- what the gate asks
 
+    def authenticates(self) -> bool:
+        """Report what the inner prover does."""
+        return self.inner.authenticates()
+
     def see(self, flight: Flight) -> Sight:
         """Judge a packet: checks here, all else by the inner prover once its way is checked."""
         kind = kind_of(flight.payload)

@@ -182,6 +182,10 @@ class MikeyProver(Prover):
         self._callee = _Way(callee)
         self._looks = looks
 
+    def authenticates(self) -> bool:
+        """Report whether the keys of both sides are known here."""
+        return self._caller.side.is_keyed and self._callee.side.is_keyed
+
     def see(self, flight: Flight) -> Sight:
         """Judge a packet that waits for its verdict."""
         way = self._caller if flight.by_caller else self._callee

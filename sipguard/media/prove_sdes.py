@@ -138,6 +138,10 @@ class SdesProver(Prover):
         self._caller: Final = _Side(terms.keys(is_caller=True), max_ssrcs)
         self._callee: Final = _Side(terms.keys(is_caller=False), max_ssrcs)
 
+    def authenticates(self) -> bool:
+        """Report that each packet's tag is verified."""
+        return True
+
     def see(self, flight: Flight) -> Sight:
         """Judge a packet that waits for its verdict."""
         side = self._caller if flight.by_caller else self._callee

@@ -31,7 +31,7 @@ from phones import (
 
 from sipguard.errors import HostileInput
 from sipguard.media.keys import ProofTerms
-from sipguard.media.sessions import Party, Sessions
+from sipguard.media.sessions import Opened, Opening, Party, Sessions, Stream
 from sipguard.reason import Reason
 from sipguard.verdict import Hole
 from sipguard.wire.sdp import Sdp, parse_sdp
@@ -346,6 +346,11 @@ def test_offer_while_another_is_pending() -> None:
     assert script.open == CALL_HOLES
 
 
+def open_keyed(stream: Stream) -> Opened:
+    """Judge like a policy that says nothing of streams without a key."""
+    return Opened(Opening.OPEN if stream.keyed else Opening.UNSAID, 60)
+
+
 def lose_the_key(script: Script) -> set[Hole]:
     """Renegotiate a running SRTP call to plain RTP on the same ports; return what stays open."""
     plain = sdp(ALICE, audio(30000, proto="RTP/AVP"), version=2)
@@ -357,6 +362,7 @@ def lose_the_key(script: Script) -> set[Hole]:
 def test_reinvite_that_loses_its_key_closes_nothing_that_was_good() -> None:
     """PIN-7: it is told; its packets are held against the old keys, so clear RTP finds no way."""
     script = Script()
+    script.judge = open_keyed
     before = set(script.talk())
     assert lose_the_key(script) == before
     assert R.MEDIA_DOWNGRADE in script.reasons
