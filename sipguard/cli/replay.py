@@ -13,6 +13,7 @@ from sipguard.cli.policy_file import policy_named
 from sipguard.journal.record import Json
 
 if TYPE_CHECKING:
+    from sipguard.cli.media_rerun import MediaRerun
     from sipguard.cli.rerun import Rerun
 
 SUMMARY = "judge a capture by a policy, at the capture's own time"
@@ -146,9 +147,20 @@ def _summarize(rerun: "Rerun", screen: Screen) -> None:
         f"{many(rerun.skipped, 'datagram')} of media or other kinds not judged."
     )
     screen.line(f"{many(rerun.opened, 'pinhole')} opened, {rerun.closed:,} closed.")
+    if rerun.media is not None and rerun.media.counts:
+        _summarize_media(rerun.media, screen)
     left = ", ".join(f"{kind} {count:,}" for kind, count in _left_out(rerun))
     if left:
         screen.line(f"Left out of {many(rerun.reader.statistics.frames, 'frame')}: {left}.")
+
+
+def _summarize_media(media: "MediaRerun", screen: Screen) -> None:
+    told = ", ".join(
+        f"{verdict} {reason} {count:,}"
+        for (verdict, reason), count in sorted(media.counts.items(), key=lambda one: -one[1])
+    )
+    total = media.counts.total()
+    screen.line(f"{many(total, 'media packet')}: {told}; {len(media.streams):,} sources proven.")
 
 
 def _summary(rerun: "Rerun") -> dict[str, Json]:
@@ -159,6 +171,13 @@ def _summary(rerun: "Rerun") -> dict[str, Json]:
         "not_judged": rerun.skipped,
         "pinholes_opened": rerun.opened,
         "pinholes_closed": rerun.closed,
+        "media": []
+        if rerun.media is None
+        else [
+            {"verdict": verdict, "reason": reason, "packets": count}
+            for (verdict, reason), count in rerun.media.counts.most_common()
+        ],
+        "sources_proven": 0 if rerun.media is None else len(rerun.media.streams),
         "frames": rerun.reader.statistics.frames,
         "left_out": dict(_left_out(rerun)),
     }

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from traceback import format_exception
 from typing import Final, NamedTuple
 
+from sipguard.cli.media_rerun import MediaRerun
 from sipguard.edge.capture import Captured, CaptureReader
 from sipguard.edge.pcap_file import Progress
 from sipguard.guard import Guard
@@ -72,6 +73,7 @@ class Rerun:
         self.skipped = 0  # neither SIP nor on a SIP port: media, mostly
         self._warn = warn or (lambda _sentence: None)
         self._guard = Guard(policy, _SECRET)
+        self.media = MediaRerun(self._guard, policy.recheck_s) if policy.proof_within_s else None
         self._sip_ports = frozenset(policy.sip_ports)
 
     def __iter__(self) -> Iterator[tuple[Captured, Decision]]:
@@ -81,12 +83,13 @@ class Rerun:
         for captured in self.reader:
             packet = captured.packet
             kind = classify(packet.payload)
-            if kind is not Kind.SIP and not (packet.dport in ports or packet.sport in ports):
-                self.skipped += 1
-                continue
             time_s = captured.time_s
             clock_s = max(clock_s, time_s)  # captures step back; a monotonic clock does not
             now = Moment(clock_s, time_s)
+            if kind is not Kind.SIP and not (packet.dport in ports or packet.sport in ports):
+                if not self._is_media(packet, now):
+                    self.skipped += 1
+                continue
             if clock_s >= next_tick_s:
                 next_tick_s = clock_s + _TICK_S
                 self._count_holes(guard.tick(now))
@@ -99,6 +102,8 @@ class Rerun:
             ] += 1
             if decision.effects:
                 self._count_holes(decision.effects)
+            if decision.renewals and self.media is not None:
+                self.media.follow(decision.renewals)
             if kind is Kind.SIP:
                 yield captured, decision
 
@@ -114,12 +119,25 @@ class Rerun:
                 decision = self._guard.judge_again(packet, now, last=True)
             return decision
         except Exception as fault:  # noqa: BLE001 - whatever it is, the capture goes on
-            if not self.faults:
-                self._warn(f"a fault of sipguard's own, please report it:\n{_trace(fault)}")
-            self.faults += 1
+            self._fail(fault)
             return _FAULTY
 
+    def _is_media(self, packet: Packet, now: Moment) -> bool:
+        """Show a datagram of a negotiated stream to the gate; False where it is of none."""
+        try:
+            return self.media is not None and self.media.take(packet, now)
+        except Exception as fault:  # noqa: BLE001 - whatever it is, the capture goes on
+            self._fail(fault)
+            return True
+
+    def _fail(self, fault: Exception) -> None:
+        if not self.faults:
+            self._warn(f"a fault of sipguard's own, please report it:\n{_trace(fault)}")
+        self.faults += 1
+
     def _count_holes(self, effects: tuple[Effect, ...]) -> None:
+        if self.media is not None:
+            self.media.follow(effects)
         self.opened += sum(isinstance(effect, OpenPinhole) for effect in effects)
         self.closed += sum(isinstance(effect, ClosePinhole) for effect in effects)
 

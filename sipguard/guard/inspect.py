@@ -163,6 +163,15 @@ class Guard:
         """Judge one IP packet through a pinhole whose stream has proven nothing yet."""
         return self._media.inspect(octets, interface, now)
 
+    def judge_media(self, packet: Packet, now: Moment, *, is_sample: bool) -> MediaDecision:
+        """Judge one datagram of a capture as :meth:`inspect_media` or :meth:`sample_media` would.
+
+        Raises nothing; what belongs to no stream is not ``known``.
+        """
+        if is_sample:
+            return self._media.judge_sample(packet, now)
+        return self._media.judge(packet, now)
+
     def sample_media(self, octets: bytes, now: Moment) -> tuple[Effect, ...]:
         """Judge the copy of an IP packet of a proven stream, which the kernel has forwarded."""
         return self._media.sample(octets, now)

@@ -17,17 +17,28 @@ RULE: Final = "media-proof"
 
 @final
 class MediaDecision:
-    """What becomes of one media packet, and of those that follow it."""
+    """What becomes of one media packet, and of those that follow it.
 
-    __slots__ = ("accept", "effects")
+    ``reason`` is why it is refused, where the gate has a word for that; ``known`` tells
+    whether it belongs to a stream that was negotiated.
+    """
 
-    def __init__(self, accept: bool, effects: tuple[Effect, ...] = ()) -> None:
+    __slots__ = ("accept", "effects", "known", "reason")
+
+    def __init__(
+        self,
+        accept: bool,
+        effects: tuple[Effect, ...] = (),
+        known: bool = True,
+        reason: Reason | None = None,
+    ) -> None:
         self.accept = accept
         self.effects = effects
+        self.known = known
+        self.reason = reason
 
 
 _ACCEPT: Final = MediaDecision(True)
-_DROP: Final = MediaDecision(False)
 
 
 class MediaGate:
@@ -42,11 +53,19 @@ class MediaGate:
         """Judge a packet of a stream that has proven nothing yet."""
         try:
             packet = parse_packet(octets, interface)
-        except HostileInput:
-            return self._verdict(False, ())
+        except HostileInput as error:
+            return MediaDecision(self._is_shadow, (), False, error.reason)
+        return self.judge(packet, now)
+
+    def judge(self, packet: Packet, now: Moment) -> MediaDecision:
+        """Judge a datagram of a stream that has proven nothing yet."""
         answer = self._rooms.negotiator.sessions.gate.inspect(packet, now.monotonic_s)
-        self._tell(answer, packet, now)
-        return self._verdict(answer.accept, answer.effects)
+        if answer.finding is not None:
+            self._tell(answer, packet, now)
+        if answer.accept and not answer.effects:
+            return _ACCEPT
+        accept = answer.accept or self._is_shadow
+        return MediaDecision(accept, answer.effects, answer.line is not None, answer.reason)
 
     def sample(self, octets: bytes, now: Moment) -> tuple[Effect, ...]:
         """Judge the copy of a packet that the kernel forwarded for a proven stream."""
@@ -54,9 +73,14 @@ class MediaGate:
             packet = parse_packet(octets, "")
         except HostileInput:
             return ()
+        return self.judge_sample(packet, now).effects
+
+    def judge_sample(self, packet: Packet, now: Moment) -> MediaDecision:
+        """Judge the copy of a datagram; what it is worth is in the effects."""
         answer = self._rooms.negotiator.sessions.gate.sample(packet, now.monotonic_s)
-        self._tell(answer, packet, now)
-        return answer.effects
+        if answer.finding is not None:
+            self._tell(answer, packet, now)
+        return MediaDecision(True, answer.effects, answer.line is not None, answer.reason)
 
     def tick(self, now: Moment) -> tuple[Effect, ...]:
         """Close the streams that had their time and proved nothing."""
@@ -68,12 +92,9 @@ class MediaGate:
             self._tell(Answer(False, overdue.line, (), overdue.finding), packet, now)
         return effects
 
-    def _verdict(self, accept: bool, effects: tuple[Effect, ...]) -> MediaDecision:
-        if not accept and self._rooms.policy.mode == "shadow":
-            accept = True
-        if effects:
-            return MediaDecision(accept, effects)
-        return _ACCEPT if accept else _DROP
+    @property
+    def _is_shadow(self) -> bool:
+        return self._rooms.policy.mode == "shadow"
 
     def _tell(self, answer: Answer, packet: Packet, now: Moment) -> None:
         rooms, finding, line = self._rooms, answer.finding, answer.line

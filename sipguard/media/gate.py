@@ -37,9 +37,9 @@ _UNPROVEN: Final = Finding(Reason.UNPROVEN)
 
 @final
 class Answer:
-    """The gate's word on one packet; ``finding`` where somebody should be told."""
+    """The gate's word on one packet, its reason, and a finding where somebody should be told."""
 
-    __slots__ = ("accept", "effects", "finding", "line")
+    __slots__ = ("accept", "effects", "finding", "line", "reason")
 
     def __init__(
         self,
@@ -47,11 +47,13 @@ class Answer:
         line: Line | None = None,
         effects: tuple[Effect, ...] = (),
         finding: Finding | None = None,
+        reason: Reason | None = None,
     ) -> None:
         self.accept = accept
         self.line = line
         self.effects = effects
         self.finding = finding
+        self.reason = reason or (None if finding is None else finding.reason)
 
 
 # A packet of a stream that has just ended, or of an earlier run's: no key is known for it.
@@ -220,9 +222,10 @@ class Gate:
         finding = sight.finding
         if not accept:
             self.refused += 1
-        if finding is not None and watch.count(finding.reason) > 1:
-            finding = None
-        return Answer(accept, line, (), finding)
+        if finding is None:
+            return Answer(accept, line)
+        told = finding if watch.count(finding.reason) == 1 else None
+        return Answer(accept, line, (), told, finding.reason)
 
 
 def closing(overdue: Overdue) -> ClosePinhole:

@@ -1,5 +1,7 @@
 """Any order of offers, answers, refusals and ends keeps the book and the kernel in step."""
 
+from binascii import a2b_base64
+
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -11,14 +13,22 @@ from phones import (
     CRYPTO_A2,
     CRYPTO_B,
     CRYPTO_B2,
+    KEY_A,
+    KEY_A2,
+    KEY_B,
+    KEY_B2,
     PROXY,
+    SUITE,
     Script,
     audio,
+    octets,
     sdp,
 )
+from srtp_sender import Sender, rtp
 
 from sipguard.media.sessions import Party, Sessions
-from sipguard.verdict import Hole
+from sipguard.verdict import Hole, ProvePinhole
+from sipguard.wire.packet import Packet
 from sipguard.wire.sdp import Sdp
 
 KEYED = {
@@ -41,6 +51,15 @@ UNKEYED = {
     Party.CALLEE: [sdp(BOB, audio(44000)), sdp(BOB, audio(44000, CRYPTO_B, proto="RTP/AVP"))],
 }
 UNKEYED_PORTS = {33000, 33001, 44000, 44001}
+# Who may send with which key: what a side has ever announced.
+KEYS = {"a": KEY_A, "a2": KEY_A2, "b": KEY_B, "b2": KEY_B2}
+SENDERS = {
+    name: Sender(SUITE.encode(), a2b_base64(key.removeprefix("inline:")))
+    for name, key in KEYS.items()
+} | {"none": Sender(SUITE.encode(), bytes(30))}
+KEYS_OF = {octets(ALICE): {"a", "a2"}, octets(BOB): {"b", "b2"}, octets(CAROL): {"b"}}
+# Where nobody ever agrees on media.
+CLOSED = {Hole(octets(ALICE), octets(BOB), 44000), Hole(octets(PROXY), octets(ALICE), 30000)}
 TAGS = [b"bob", b"carol"]
 PATHS = [(ALICE, BOB), (ALICE, PROXY), (PROXY, BOB)]
 
@@ -155,11 +174,54 @@ class Conversation(RuleBasedStateMachine):
     def end(self, call: bytes, tag: bytes, whole: bool) -> None:
         self.scripts[call].end(b"" if whole else tag)
 
+    @rule(
+        place=st.integers(0, 60),
+        source_port=st.sampled_from([30000, 40000, 5555]),
+        key=st.sampled_from(sorted(SENDERS)),
+        index=st.sampled_from([0, 1, 2, 65_535, 65_536, 70_000]),
+        is_copy=st.booleans(),
+    )
+    def packet(self, place: int, source_port: int, key: str, index: int, is_copy: bool) -> None:
+        """Media passes an open hole alone, and only with a key that its side has announced."""
+        holes = sorted(self.open | CLOSED, key=lambda hole: (hole.source, hole.port))
+        hole = holes[place % len(holes)]
+        payload = rtp(index) if key == "none" else SENDERS[key].rtp(index)
+        packet = Packet(hole.source, hole.destination, source_port, hole.port, payload, "udp", "")
+        gate, now_s = self.sessions.gate, next(iter(self.scripts.values())).now_s
+        if is_copy:
+            gate.sample(packet, now_s)
+            return
+        answer = gate.inspect(packet, now_s)
+        if answer.accept:
+            assert hole in self.open
+            assert key in KEYS_OF[hole.source]
+        proven = [one for one in answer.effects if isinstance(one, ProvePinhole)]
+        assert all(one.hole == hole and one.source_port == source_port for one in proven)
+
+    @rule(
+        call=calls,
+        choice=st.integers(0, 3),
+        answer=st.integers(0, 3),
+        tag=tags,
+        path=paths,
+        index=st.integers(0, 2),
+    )
+    def call_with_media(
+        self, call: bytes, choice: int, answer: int, tag: bytes, path: tuple[str, str], index: int
+    ) -> None:
+        """What mostly happens, so that there is something to renegotiate, replay and forge."""
+        self.whole_call(call, choice, answer, tag, path)
+        for place in range(len(self.open)):
+            for key in SENDERS:
+                self.packet(place, 30000, key, index, False)
+
     @rule(seconds=st.sampled_from([1, 33, 61, 901]))
     def wait(self, seconds: int) -> None:
         for script in self.scripts.values():
             script.now_s += seconds
         script.apply(self.sessions.expire(script.now))
+        for late in self.sessions.gate.tick(script.now_s):
+            assert late.hole in self.open
 
     @invariant()
     def book_and_kernel_agree(self) -> None:
@@ -186,6 +248,7 @@ class Conversation(RuleBasedStateMachine):
         assert self.open == set()
         statistics = self.sessions.statistics()
         assert (statistics.calls, statistics.ringing, statistics.holes) == (0, 0, 0)
+        assert self.sessions.gate.tick(float("inf")) == []
 
 
 Conversation.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
