@@ -29,7 +29,8 @@ class Sender:
         self.suite, self.secret, self.rate = SUITES[suite], secret, rate
         self.prf_octets = prf_octets or self.suite.key_octets
 
-    def _key(self, label: int, index: int, octets: int) -> bytes:
+    def key(self, label: int, index: int, octets: int) -> bytes:
+        """Return a session key."""
         at = self.prf_octets
         period = 0 if self.rate < 0 else index >> self.rate
         return bytes(derive(self.secret[:at], self.secret[at:], label, period, octets))
@@ -46,21 +47,21 @@ class Sender:
         packet = rtp(index, ssrc, size, payload_type)
         if not self.suite.is_aead:
             signed = packet + struct.pack("!L", index >> 16)
-            whole = hmac.digest(self._key(1, index, 20), signed, "sha1")
+            whole = hmac.digest(self.key(1, index, 20), signed, "sha1")
             return packet + mki + whole[: self.suite.rtp_tag_octets]
-        salt = int.from_bytes(self._key(2, index, 12), "big")
+        salt = int.from_bytes(self.key(2, index, 12), "big")
         nonce = (salt ^ (ssrc << 48 | index)).to_bytes(12, "big")
-        cipher = AESGCM(self._key(0, index, self.suite.key_octets))
+        cipher = AESGCM(self.key(0, index, self.suite.key_octets))
         return packet[:12] + cipher.encrypt(nonce, packet[12:], packet[:12]) + mki
 
     def rtcp(self, index: int, ssrc: int = SSRC, mki: bytes = b"", e_bit: int = 1 << 31) -> bytes:
         """Return an SRTCP packet, which is not encrypted where its suite has HMAC tags."""
         packet, word = rtcp(ssrc), struct.pack("!L", index | e_bit)
         if not self.suite.is_aead:
-            whole = hmac.digest(self._key(4, index, 20), packet + word, "sha1")
+            whole = hmac.digest(self.key(4, index, 20), packet + word, "sha1")
             return packet + word + mki + whole[: self.suite.rtcp_tag_octets]
-        salt = int.from_bytes(self._key(5, index, 12), "big")
+        salt = int.from_bytes(self.key(5, index, 12), "big")
         nonce = (salt ^ (ssrc << 48 | index)).to_bytes(12, "big")
-        cipher = AESGCM(self._key(3, index, self.suite.key_octets))
+        cipher = AESGCM(self.key(3, index, self.suite.key_octets))
         sealed = cipher.encrypt(nonce, packet[8:], packet[:8] + word)
         return packet[:8] + sealed + word + mki
