@@ -5,8 +5,8 @@ signalling names; the packet that completes another one is refused, so that no e
 sees it whole and the handshake cannot finish.
 
 A handshake is followed by another only when both sides say so: the client by a hello with
-another random, the server by answering it. A liar on one side of the gateway speaks for
-that side alone, and cannot make us forget what it has sent.
+another random, the server by answering it; in between nothing else passes. A liar on one
+side of the gateway speaks for that side alone, and cannot make us forget what it has sent.
 """
 
 from typing import Final, final
@@ -68,26 +68,53 @@ _CHANGE_CIPHER_SPEC: Final = (CHANGE_CIPHER_SPEC, b"\x01")
 @final
 @mypyc_attr(acyclic=True)
 class _Hellos:
-    """Puts one side's hellos together, which may be fragmented; the newest counts."""
+    """Puts one side's hellos together, which may be fragmented; the newest counts.
 
-    __slots__ = ("judged", "pieces", "sequence")
+    Each is read once: a datagram could hold a hundred empty fragments of one long hello.
+    """
+
+    __slots__ = ("_answer", "_is_read", "_offer", "_pieces", "_sequence")
 
     def __init__(self) -> None:
-        self.pieces: Reassembly | None = None
-        self.sequence = -1
-        self.judged: Sight | None = None  # once it was whole
+        self._sequence = -1
+        self._pieces: Reassembly | None = None
+        self._is_read = False
+        self._offer: ClientHello | None = None
+        self._answer: ServerHello | None = None
 
-    def put(self, piece: Piece) -> Reassembly:
-        pieces = self.pieces
-        if pieces is not None and self._is_part_of(pieces, piece):
-            return pieces
-        pieces = Reassembly(piece.length)
-        pieces.add(piece.offset, piece.octets)
-        self.pieces, self.sequence, self.judged = pieces, piece.sequence, None
+    def offer(self, piece: Piece) -> ClientHello | None:
+        """Return the ClientHello that this piece belongs to, once it is whole."""
+        pieces = self._put(piece)
+        if pieces is None:
+            return self._offer
+        self._offer = parse_client_hello(pieces.message())
+        return self._offer
+
+    def answer(self, piece: Piece) -> ServerHello | None:
+        """Return the ServerHello that this piece belongs to, once it is whole."""
+        pieces = self._put(piece)
+        if pieces is None:
+            return self._answer
+        self._answer = parse_server_hello(pieces.message())
+        return self._answer
+
+    def _put(self, piece: Piece) -> Reassembly | None:
+        """Return the message where it has just become whole."""
+        pieces = self._pieces
+        if pieces is None or not self._is_part_of(pieces, piece):
+            pieces = Reassembly(piece.length)
+            pieces.add(piece.offset, piece.octets)
+            self._pieces, self._sequence, self._is_read = pieces, piece.sequence, False
+            self._offer = self._answer = None
+        if self._is_read and self._offer is None and self._answer is None:
+            raise HostileInput(_BAD, "a hello that cannot be read, again")
+        if self._is_read or not pieces.is_whole:
+            return None
+        self._is_read = True
         return pieces
 
     def _is_part_of(self, pieces: Reassembly, piece: Piece) -> bool:
-        if pieces.length != piece.length or self.sequence != piece.sequence:
+        if pieces.length != piece.length or self._sequence != piece.sequence:
             return False
         try:
             pieces.add(piece.offset, piece.octets)
@@ -106,8 +133,8 @@ class Handshakes:
     """
 
     __slots__ = (
-        *("_accepts_hidden", "_asked", "_asked_sequence", "_client_hellos", "_client_prints"),
-        *("_server_hellos", "_server_prints", "current", "secured"),
+        *("_accepts_hidden", "_client_hellos", "_client_prints", "_is_asked", "_offer"),
+        *("_offer_end", "_server_hellos", "_server_prints", "current", "secured"),
     )
 
     def __init__(
@@ -122,8 +149,9 @@ class Handshakes:
         self._accepts_hidden: Final = accepts_hidden
         self._client_hellos = _Hellos()
         self._server_hellos = _Hellos()
-        self._asked: ClientHello | None = None  # the newest offer
-        self._asked_sequence = 0
+        self._offer: ClientHello | None = None  # the newest
+        self._offer_end = 0  # the number of the message after it
+        self._is_asked = False  # it begins another handshake, which the server has not answered
         self.current = Association(client_prints, server_prints)
         self.secured: Association | None = None
 
@@ -239,82 +267,70 @@ class Handshakes:
             detail = f"the {who} side sends handshake messages of the other"
             return Sight(_REFUSE, Finding(Reason.DTLS_ROLE, detail))
         if kind == CLIENT_HELLO:
-            return self._hear_hello(self._client_hellos, piece)
+            return self._hear_offer(piece)
         if kind == SERVER_HELLO:
-            return self._hear_hello(self._server_hellos, piece)
+            return self._hear_answer(piece)
         if kind in (HELLO_REQUEST, HELLO_VERIFY_REQUEST):
             # They stand outside the numbers of a handshake, so no fragment may pass as one.
             if not piece.is_whole:
                 raise HostileInput(_BAD, "a fragmented HelloVerifyRequest")
             return PASSES
+        if self._is_asked:
+            # Of the old handshake the client wants no more, and the new one has not begun.
+            return IS_QUIET
         side = self.current.client if by_client else self.current.server
         refusal = side.hear(piece, port)
         return PASSES if refusal is None else Sight(_REFUSE, refusal)
 
-    def _hear_hello(self, hellos: _Hellos, piece: Piece) -> Sight:
-        is_client = piece.kind == CLIENT_HELLO
-        if not self.current.is_secured:
-            (self.current.client if is_client else self.current.server).note_hello(piece)
-        pieces = hellos.put(piece)
-        if not pieces.is_whole:
+    def _hear_offer(self, piece: Piece) -> Sight:
+        """A ClientHello begins this handshake, or another; without SRTP it goes nowhere (DTL-5)."""
+        association = self.current
+        if not association.is_secured:
+            association.client.note_hello(piece)
+        offer = self._client_hellos.offer(piece)
+        if offer is None:
             return PASSES
-        if hellos.judged is not None:
-            refusal = None if is_client else self.current.server.refusal
-            return hellos.judged if refusal is None else Sight(_REFUSE, refusal)
-        try:
-            if is_client:
-                said = self._take_offer(parse_client_hello(pieces.message()), piece)
-            else:
-                said = self._take_answer(parse_server_hello(pieces.message()), piece)
-        except HostileInput as error:
-            said = Sight(_REFUSE, error.finding())
-        # Read once: a datagram could hold a hundred empty fragments of one long hello.
-        hellos.judged = PASSES if said.word is _PASS else said
-        return said
-
-    def _take_offer(self, hello: ClientHello, piece: Piece) -> Sight:
-        """A ClientHello that would not lead to SRTP goes nowhere (DTL-5)."""
-        profiles = hello.extensions.profiles
-        if not any(map(encrypts, profiles)):
+        if not any(map(encrypts, offer.extensions.profiles)):
             detail = "the ClientHello offers no SRTP profile that encrypts"
             return Sight(_REFUSE, Finding(Reason.DTLS_NO_SRTP, detail))
-        self._asked, self._asked_sequence = hello, piece.sequence
-        association = self.current
+        self._offer, self._offer_end = offer, piece.sequence + 1
         known = association.client_hello
-        if association.server_hello is None and (
-            known.random == hello.random
-            if known is not None
-            else not (association.client.has_messages or association.server.has_messages)
-        ):
-            association.client_hello = hello
-            association.client.end_hello(piece.sequence)
+        if association.is_fresh if known is None else known.random == offer.random:
+            if association.server_hello is None:
+                association.client_hello = offer  # the second time with a cookie
+                association.client.end_hello(piece.sequence + 1)
+        else:
+            self._is_asked = True
         return PASSES
 
-    def _take_answer(self, hello: ServerHello, piece: Piece) -> Sight:
+    def _hear_answer(self, piece: Piece) -> Sight:
         """A ServerHello says which handshake it is, and what became of the offer."""
-        association = self._association_of(hello, piece)
-        association.server.end_hello(piece.sequence)
-        refusal = association.choose(hello)
+        if not self.current.is_secured:
+            self.current.server.note_hello(piece)
+        answer = self._server_hellos.answer(piece)
+        if answer is None:
+            return PASSES
+        association = self._association_of(answer, piece)
+        association.server.end_hello(piece.sequence + 1)
+        self._is_asked = False
+        refusal = association.choose(answer)
         if refusal is not None:
             return Sight(_REFUSE, refusal)
-        return self._hide(_IN_1_3) if hello.hides_certificates else PASSES
+        return self._hide(_IN_1_3) if answer.hides_certificates else PASSES
 
     def _association_of(self, hello: ServerHello, piece: Piece) -> Association:
-        association, asked = self.current, self._asked
-        known, offer = association.server_hello, association.client_hello
-        is_new = asked is not None and (offer is None or asked.random != offer.random)
-        if known is None and not is_new:
+        association = self.current
+        known = association.server_hello
+        if known is not None and known.random == hello.random:
             return association
-        if known is not None and (
-            known.random == hello.random
-            or (known.hides_certificates and hello.hides_certificates and not is_new)
-        ):
-            return association
-        if not is_new or asked is None:
+        if not self._is_asked:
+            # Of DTLS 1.3 it may be the second one, after a HelloRetryRequest.
+            if known is None or (known.hides_certificates and hello.hides_certificates):
+                return association
             raise HostileInput(_BAD, "another ServerHello to the same ClientHello")
         association = Association(self._client_prints, self._server_prints)
-        association.client_hello = asked
-        association.client.end_hello(self._asked_sequence)
+        association.client_hello = self._offer
+        association.client.end_hello(self._offer_end)
         association.server.note_hello(piece)
         self.current = association
         return association

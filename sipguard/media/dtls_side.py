@@ -97,7 +97,7 @@ class Side:
 
     def end_hello(self, sequence: int) -> None:
         """Note what number the message after the hello will have."""
-        self._hello_end = sequence + 1
+        self._hello_end = sequence
 
     def hear(self, piece: Piece, port: int) -> Finding | None:
         """Take a fragment that is no hello; return why it must not pass, if it must not.
@@ -189,6 +189,13 @@ class Association:
         self.server_hello: ServerHello | None = None
         self.hidden = ""
         self.doubt: Finding | None = None
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether nothing was seen of it but hellos of the client."""
+        return self.server_hello is None and not (
+            self.client.has_messages or self.server.has_messages
+        )
 
     @property
     def is_secured(self) -> bool:
