@@ -12,7 +12,7 @@ side of the gateway speaks for that side alone, and cannot make us forget what i
 from typing import Final, final
 
 from sipguard.errors import HostileInput
-from sipguard.media.dtls_side import Association, Side
+from sipguard.media.dtls_side import Association, Origin, Side
 from sipguard.media.proof import IS_QUIET, PASSES, Sight, Word
 from sipguard.native import mypyc_attr
 from sipguard.reason import Finding, Reason
@@ -155,7 +155,7 @@ class Handshakes:
         self.current = Association(client_prints, server_prints)
         self.secured: Association | None = None
 
-    def hear(self, payload: bytes, by_client: bool, port: int) -> Sight:
+    def hear(self, payload: bytes, by_client: bool, origin: Origin) -> Sight:
         """Judge one datagram with DTLS in it."""
         said = PASSES
         try:
@@ -165,7 +165,7 @@ class Handshakes:
                 for record in records
             ]
             for at, record in enumerate(records):
-                sight = self._hear(record, pieces[at], by_client, port)
+                sight = self._hear(record, pieces[at], by_client, origin)
                 if sight.word is _REFUSE:
                     return sight
                 # Dropping one record drops them all.
@@ -194,23 +194,23 @@ class Handshakes:
             return 0
         return to_server if by_client else to_client
 
-    def _hear(self, record: Record, pieces: list[Piece], by_client: bool, port: int) -> Sight:
+    def _hear(self, record: Record, pieces: list[Piece], by_client: bool, origin: Origin) -> Sight:
         content = record.content
         if content == CIPHERTEXT_1_3:
-            return self._hear_1_3(by_client, port)
+            return self._hear_1_3(by_client, origin)
         if content == APPLICATION_DATA:
             raise HostileInput(_BAD, "application data where SRTP alone was negotiated")
         if content in (ALERT, ACK):  # in clear they bind nobody, and others cannot be read
             return PASSES
         if not pieces:
-            return self._hear_sealed(record, by_client, port)
+            return self._hear_sealed(record, by_client, origin)
         for piece in pieces:
-            sight = self._hear_piece(piece, by_client, port)
+            sight = self._hear_piece(piece, by_client, origin)
             if sight.word is not _PASS or sight.finding is not None:
                 return sight
         return PASSES
 
-    def _hear_1_3(self, by_client: bool, port: int) -> Sight:
+    def _hear_1_3(self, by_client: bool, origin: Origin) -> Sight:
         """An encrypted record of DTLS 1.3: whatever it is, nobody here can read it."""
         if not self._accepts_hidden:
             return Sight(_REFUSE, Finding(Reason.DTLS_HIDDEN, _IN_1_3))
@@ -220,10 +220,10 @@ class Handshakes:
             return PASSES
         if not hello.hides_certificates:
             raise HostileInput(_BAD, "a record of DTLS 1.3 under an older version")
-        self._seal(association.client if by_client else association.server, port)
+        self._seal(association.client if by_client else association.server, origin)
         return PASSES
 
-    def _hear_sealed(self, record: Record, by_client: bool, port: int) -> Sight:
+    def _hear_sealed(self, record: Record, by_client: bool, origin: Origin) -> Sight:
         """ChangeCipherSpec, or what follows it."""
         association = self.current
         side = association.client if by_client else association.server
@@ -241,13 +241,13 @@ class Handshakes:
             # A server that has asked for nothing more is done only where a session goes on.
             said = self._hide(_RESUMED)
         if said.word is _PASS and record.epoch and record.content != CHANGE_CIPHER_SPEC:
-            self._seal(side, port)
+            self._seal(side, origin)
         return said
 
-    def _seal(self, side: Side, port: int) -> None:
+    def _seal(self, side: Side, origin: Origin) -> None:
         side.is_sealed = True
         if self.current.hidden:
-            side.show(port)
+            side.show(origin)
 
     def _hide(self, why: str) -> Sight:
         """Certificates that cannot be compared are neither right nor wrong: policy decides."""
@@ -260,7 +260,7 @@ class Handshakes:
         self.current.hidden = why
         return Sight(_PASS, finding)
 
-    def _hear_piece(self, piece: Piece, by_client: bool, port: int) -> Sight:
+    def _hear_piece(self, piece: Piece, by_client: bool, origin: Origin) -> Sight:
         kind = piece.kind
         if kind in (_ONLY_SERVERS_SEND if by_client else _ONLY_CLIENTS_SEND):
             who = "active" if by_client else "passive"
@@ -279,7 +279,7 @@ class Handshakes:
             # Of the old handshake the client wants no more, and the new one has not begun.
             return IS_QUIET
         side = self.current.client if by_client else self.current.server
-        refusal = side.hear(piece, port)
+        refusal = side.hear(piece, origin)
         return PASSES if refusal is None else Sight(_REFUSE, refusal)
 
     def _hear_offer(self, piece: Piece) -> Sight:

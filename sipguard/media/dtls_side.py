@@ -27,7 +27,10 @@ from sipguard.wire.dtls_hello import (
 from sipguard.wire.sdp import Fingerprint
 
 MAX_MESSAGES: Final = 32  # of one side in one handshake; six is usual
-MAX_PORTS: Final = 4  # from which one side may show its certificate
+MAX_ORIGINS: Final = 4  # from which one side may show its certificate
+
+# The hole that a packet came through, and its source port.
+Origin = tuple[bytes, int]
 
 _BAD: Final = Reason.BAD_DTLS
 # What follows the hello at once only where no certificate does.
@@ -59,11 +62,11 @@ def _digest(name: bytes, octets: bytes) -> bytes:
 @final
 @mypyc_attr(acyclic=True)
 class Side:
-    """One end in one handshake: what it has shown, and from which ports."""
+    """One end in one handshake: what it has shown, and where it came from."""
 
     __slots__ = (
         *("_hello_end", "_is_judged", "_messages", "_pieces", "_prints", "_sequence"),
-        *("is_matched", "is_sealed", "ports", "refusal"),
+        *("is_matched", "is_sealed", "origins", "refusal"),
     )
 
     def __init__(self, prints: tuple[Fingerprint, ...]) -> None:
@@ -77,7 +80,7 @@ class Side:
         self.is_matched = False
         self.is_sealed = False  # it has begun to encrypt
         self.refusal: Finding | None = None  # of all that it still says in this handshake
-        self.ports: list[int] = []
+        self.origins: list[Origin] = []
 
     @property
     def has_messages(self) -> bool:
@@ -99,7 +102,7 @@ class Side:
         """Note what number the message after the hello will have."""
         self._hello_end = sequence
 
-    def hear(self, piece: Piece, port: int) -> Finding | None:
+    def hear(self, piece: Piece, origin: Origin) -> Finding | None:
         """Take a fragment that is no hello; return why it must not pass, if it must not.
 
         Raises:
@@ -117,7 +120,7 @@ class Side:
             if self._pieces is not None and self._pieces.is_whole:
                 self.refusal = self._judge(self._pieces)
                 if self.refusal is None:
-                    self.show(port)
+                    self.show(origin)
         elif (
             piece.kind in _INSTEAD_OF_CERTIFICATE
             and piece.sequence == self._hello_end
@@ -126,10 +129,19 @@ class Side:
             self.refusal = Finding(Reason.DTLS_NO_CERTIFICATE, "no certificate follows the hello")
         return self.refusal
 
-    def show(self, port: int) -> None:
-        """Note from which port the certificate, or what stands for it, came."""
-        if port not in self.ports and len(self.ports) < MAX_PORTS:
-            self.ports.append(port)
+    def show(self, origin: Origin) -> None:
+        """Note where the certificate, or what stands for it, came from."""
+        if origin not in self.origins and len(self.origins) < MAX_ORIGINS:
+            self.origins.append(origin)
+
+    def is_stranger(self, origin: Origin) -> bool:
+        """Tell whether the handshake came through this hole, but from another port.
+
+        With ICE media may change to another pair of addresses, which its checks vouch for.
+        """
+        if origin in self.origins:
+            return False
+        return any(hole == origin[0] for hole, _ in self.origins)
 
     def forget(self) -> None:
         """Give the memory of the certificate back; one that comes again is compared again."""

@@ -13,7 +13,7 @@ from typing import Final, final
 from sipguard.errors import HostileInput
 from sipguard.media.appearance import Appearance, Look, looks_encrypted_rtcp
 from sipguard.media.dtls_handshake import Handshakes
-from sipguard.media.dtls_side import Association
+from sipguard.media.dtls_side import Association, Origin
 from sipguard.media.proof import IS_QUIET, PASSES, PROVES, Flight, Prover, Sight, Word
 from sipguard.native import mypyc_attr
 from sipguard.reason import Finding, Reason
@@ -108,7 +108,7 @@ class _Component:
 
     def hear(self, flight: Flight, by_client: bool) -> Sight:
         """Judge a datagram with DTLS in it."""
-        sight = self.handshakes.hear(flight.payload, by_client, flight.source_port)
+        sight = self.handshakes.hear(flight.payload, by_client, _origin(flight))
         if self.since_s < 0 and self.handshakes.secured is not None:
             self.since_s = flight.now_s
         return sight
@@ -171,7 +171,7 @@ class DtlsProver(Prover):
                 return self._hear_early(component, way, flight, kind)
             by_client = flight.by_caller == self._caller_is_client
             side = secured.client if by_client else secured.server
-            if flight.source_port not in side.ports:
+            if side.is_stranger(_origin(flight)):
                 detail = "media from another port than the handshake"
                 return Sight(_REFUSE, Finding(Reason.OTHER_SOURCE, detail))
             if kind is _RTCP:
@@ -283,6 +283,11 @@ class DtlsProver(Prover):
 
 
 _NOTHING: Final = "no DTLS handshake was seen"
+
+
+def _origin(flight: Flight) -> Origin:
+    hole = flight.source + flight.destination + flight.port.to_bytes(2, "big")
+    return hole, flight.source_port
 
 
 def _told(component: _Component | None, by_caller: bool) -> str:

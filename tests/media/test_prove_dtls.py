@@ -37,7 +37,7 @@ from dtls_line import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sipguard.media.dtls_side import MAX_MESSAGES, MAX_PORTS, fits
+from sipguard.media.dtls_side import MAX_MESSAGES, MAX_ORIGINS, fits
 from sipguard.media.proof import Flight, Sight, Word
 from sipguard.media.prove_dtls import (
     MAX_DOUBTS,
@@ -329,6 +329,15 @@ class TestCertificates:
         line = after([*client(OFFER), *server(ANSWER, said(11, certificates(ALICE.der), 1, 0, 9))])
         assert refused(line, False, octets) is Reason.BAD_DTLS
 
+    def test_dtl_4_a_hello_in_the_place_of_a_certificate(self) -> None:
+        """Of the client, and of the server in its second handshake."""
+        line = after([*HANDSHAKE[:6], *client(said(11, certificates(BOB.der), 1, 0, 9))])
+        hello = said(1, client_hello(use_srtp(1)), 1)
+        assert refused(line, True, hello) is Reason.BAD_DTLS
+        offer, answer = TestNextHandshake.AGAIN
+        line = after([*HANDSHAKE, *client(offer), *server(answer)])
+        assert refused(line, False, said(11, certificates(ALICE.der), 0)) is Reason.BAD_DTLS
+
     def test_dtl_4_a_certificate_that_cannot_be_read(self) -> None:
         """Whole, and no list of certificates."""
         line = after([*client(OFFER), *server(ANSWER)])
@@ -403,14 +412,26 @@ class TestNextHandshake:
 
     def test_its_profile_counts_from_its_end_on(self) -> None:
         """Until then media goes on under the old one."""
+        mki = use_srtp(1, mki=bytes(30))  # with the tag it is as long as a frame
+        offer = said(1, client_hello(mki, random=OTHER_RANDOM), 0)
+        answer = said(2, server_hello(mki, random=OTHER_RANDOM[::-1]), 0)
         line = after(HANDSHAKE)
         assert line.media(10) == PROVEN
-        after([*client(self.AGAIN[0]), *server(self.AGAIN[1])], line)
+        after([*client(offer), *server(answer)], line)
         after([datagram for datagram in HANDSHAKE[2:] if datagram.octets != FINISHED], line)
         assert line.media(10) == PROVEN
+        assert line.media(40) == QUIET  # five frames in clear
         after([*client(FINISHED), *server(FINISHED)], line)
-        assert line.media(16) == PROVEN
-        assert line.media(0) == QUIET
+        assert line.media(40) == PROVEN
+
+    def test_it_may_begin_with_a_cookie(self) -> None:
+        """Then its hellos have the numbers that certificates had before."""
+        line = after(HANDSHAKE)
+        again = said(1, client_hello(use_srtp(1), random=OTHER_RANDOM, cookie=b"crumbs"), 1)
+        answer = said(2, server_hello(use_srtp(1), random=OTHER_RANDOM[::-1]), 1)
+        after([*client(self.AGAIN[0], again), *server(answer)], line)
+        after(server(said(11, certificates(ALICE.der), 2)), line)
+        assert line.findings() == set()
 
     def test_a_clients_hello_alone_ends_nothing(self) -> None:
         """Anybody could write it; when the server goes on, what was shown still counts."""
@@ -692,7 +713,24 @@ class TestMedia:
         for port in range(1, 10):
             line.see(True, SERVERS, port=port)
         words = [line.see(True, rtp(), port=port).word for port in range(1, 10)]
-        assert words.count(Word.PROVEN) == MAX_PORTS - 1
+        assert words.count(Word.PROVEN) == MAX_ORIGINS - 1
+
+    def test_pin_14_media_on_another_pair_of_addresses(self) -> None:
+        """ICE changes them under a running association, and has checked the new ones."""
+        line = Line()
+        for at, datagram in enumerate(HANDSHAKE):
+            by_caller = not datagram.by_client
+            source = (b"1111", 40000) if by_caller else (b"2222", 50000)
+            there = (b"2222", 50000) if by_caller else (b"1111", 40000)
+            flight = Flight(
+                by_caller, False, source[1], datagram.octets, float(at), source[0], *there
+            )
+            assert line.prover.see(flight).word is Word.PASS
+        words = [
+            line.prover.see(Flight(True, False, port, rtp(), 9.0, address, b"2222", 50000)).word
+            for address, port in ((b"1111", 40001), (b"3333", 40001), (b"1111", 40000))
+        ]
+        assert words == [Word.REFUSE, Word.PROVEN, Word.PROVEN]
 
     def test_srt_2_rtcp_beside_rtp_proves_nothing(self) -> None:
         """On a shared port: encrypted reports beside clear speech would be easy to send."""
