@@ -141,7 +141,7 @@ def kemac(octets: bytes, encryption: int = 0, mac_algorithm: int = 0, mac: bytes
     return 1, _counted(encryption, octets=octets) + bytes((mac_algorithm,)) + mac
 
 
-def dh(value: int = 2**1000 + 1, group: int = 0) -> Payload:
+def dh(value: int = 2**700 + 1, group: int = 0) -> Payload:
     octets = {0: 192, 1: 96, 2: 128}[group]
     return 3, bytes((group,)) + value.to_bytes(octets, "big") + b"\0"
 

@@ -55,7 +55,7 @@ _REQUIRED: Final = {
 _EPOCH_S: Final = 2_208_988_800  # from 1900, where NTP begins, to 1970
 _ERA_S: Final = 1 << 32  # NTP's seconds begin anew in 2036 (RFC 3830 section 4.2.8)
 _OAKLEY_5: Final = 0
-_OAKLEY_5_PRIME: Final = int(
+OAKLEY_5_PRIME: Final = int(
     "ffffffffffffffffc90fdaa22168c234c4c6628b80dc1cd129024e088a67cc74020bbea63b139b22"
     "514a08798e3404ddef9519b3cd3a431b302b0a6df25f14374fe1356d6d51c245e485b576625e7ec6"
     "f44c42e9a637ed6b0bff5cb6f406b7edee386bfb5a899fa5ae9f24117c4b1fe649286651ece45b3d"
@@ -104,5 +104,5 @@ def check_dh(value: Dh) -> None:
     """
     if value.group != _OAKLEY_5:
         raise HostileInput(Reason.MIKEY_DH, "a Diffie-Hellman group of 1024 bits or less")
-    if not 1 < int.from_bytes(value.value, "big") < _OAKLEY_5_PRIME - 1:
+    if not 1 < int.from_bytes(value.value, "big") < OAKLEY_5_PRIME - 1:
         raise HostileInput(Reason.MIKEY_DH, "a Diffie-Hellman value that keeps no secret")
