@@ -394,7 +394,8 @@ def test_mik_16_one_failure_ends_the_session() -> None:
     view: MikeyView = ROOM.examine(b"garbage", OFFER)
     assert session_fault([]) is None
     assert session_fault([good, unknown]) is None
-    for outcomes in ([good, bad], [view, good]):
+    mixtures: list[list[MikeyView | Agreement]] = [[good, bad], [view, good]]
+    for outcomes in mixtures:
         finding = session_fault(outcomes)
         assert finding is not None
         assert finding.reason is Reason.KEY_MGMT_FAILED
