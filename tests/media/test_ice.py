@@ -33,6 +33,7 @@ from stun_builder import (
     request,
     success,
     with_fingerprint,
+    with_integrity,
 )
 
 from sipguard.media.ice import (
@@ -149,7 +150,8 @@ def test_early_media_are_quiet_at_first() -> None:
     assert reason_of(made.see(flight(True, RTP))) is Reason.ICE_UNCHECKED
     assert made.see(flight(False, RTP)) == IS_QUIET
     pass_check(made, False)
-    assert made.see(flight(True, RTP)) == IS_QUIET
+    for _ in range(EARLY_PACKETS):
+        assert made.see(flight(True, RTP)) == IS_QUIET
 
 
 def test_checks_go_on_for_consent() -> None:
@@ -247,6 +249,7 @@ def test_ways_and_waiting_checks_are_bounded() -> None:
     """GEN-3: the oldest goes, and what it had reached with it."""
     made = checked()
     for port in range(6000, 6000 + MAX_PASSED):
+        assert made.see(flight(True, RTP)) == PROVES
         pass_check(made, True, ALICE, f"10.20.2.2:{port}")
     assert made.see(flight(True, RTP)) == IS_QUIET
     assert made.see(flight(False, RTP)) == IS_QUIET
@@ -353,7 +356,9 @@ def test_keepalives() -> None:
     made = prover()
     assert made.see(flight(True, message(INDICATION))) == PASSES
     assert made.see(flight(False, with_fingerprint(message(INDICATION)))) == PASSES
-    freight = message(INDICATION, attribute(0x8022, bytes(MAX_BARE_OCTETS)))
+    full = message(INDICATION, attribute(0x8022, bytes(MAX_BARE_OCTETS - 24)))
+    assert made.see(flight(True, full)) == PASSES
+    freight = message(INDICATION, attribute(0x8022, bytes(MAX_BARE_OCTETS - 20)))
     assert reason_of(made.see(flight(True, freight))) is Reason.BAD_STUN
     assert words(made, RTP) == (Word.QUIET, Word.QUIET)
 
@@ -369,8 +374,18 @@ def test_what_only_looks_like_stun() -> None:
     made = checked()
     for payload in (b"\x00", b"\x00" * 40, message(REQUEST)[:-1], check(True)[:-4]):
         assert reason_of(made.see(flight(True, payload))) is Reason.BAD_STUN
-    long = message(SUCCESS, attribute(0x8022, bytes(MAX_CHECK_OCTETS)))
-    assert reason_of(made.see(flight(True, long))) is Reason.BAD_STUN
+
+
+def test_no_check_is_longer_than_a_path_may_carry() -> None:
+    """RFC 8489 section 6.1: 1280 octets where nothing is known of the path."""
+    made = prover()
+    for octets_, word in ((MAX_CHECK_OCTETS, Word.PASS), (MAX_CHECK_OCTETS + 4, Word.REFUSE)):
+        name = attribute(USERNAME, b"bobs:alic")
+        software = attribute(0x8022, bytes(octets_ - 20 - len(name) - 4 - 24))
+        long = with_integrity(message(REQUEST, name + software), PWDS[False])
+        assert len(long) == octets_
+        assert made.see(flight(True, long)).word is word
+        assert made.is_valid_check(long, True) is (word is Word.PASS)
 
 
 # --- lite peers
@@ -423,9 +438,10 @@ def test_the_old_credentials_end() -> None:
     """Thirty seconds after the first check under the new ones (RFC 7675 section 5.1)."""
     made = restarted(checked())
     new = request(b"newB:newA", b"another/password/of/bobs++", b"new-request!")
-    assert made.see(flight(True, new, 10.0)) == PASSES
     response = success(b"another/password/of/bobs++", b"new-request!")
-    assert made.see(flight(False, response, 10.0)) == PASSES
+    for now_s in (10.0, 20.0):
+        assert made.see(flight(True, new, now_s)) == PASSES
+        assert made.see(flight(False, response, now_s)) == PASSES
     assert made.see(flight(True, RTP, 10.0 + RESTART_S)) == PROVES
     assert made.see(flight(True, RTP, 10.1 + RESTART_S)) == IS_QUIET
     late = made.see(flight(True, check(True), 10.1 + RESTART_S))
@@ -469,7 +485,11 @@ def test_a_peer_reflexive_source_shows_itself_by_its_check() -> None:
     assert not made.is_valid_check(message(INDICATION), True)
     assert not made.is_valid_check(request(b"bobs:alic", PWDS[True]), True)
     assert not made.is_valid_check(RTP, True)
-    assert not made.is_valid_check(message(0x0003), True)
+    other = message(0x0003, attribute(USERNAME, b"bobs:alic"))
+    assert not made.is_valid_check(with_integrity(other, PWDS[False]), True)
+    # Linphone repeats the request's name in its responses, as RFC 3489 had it.
+    named = message(SUCCESS, attribute(USERNAME, b"bobs:alic"))
+    assert not made.is_valid_check(with_integrity(named, PWDS[False]), True)
     assert not made.is_valid_check(check(True) + bytes(MAX_CHECK_OCTETS), True)
 
 
