@@ -35,9 +35,11 @@ def _open_one_by_one(room: Room, line: Line, idle_s: int) -> bool:
     opens: list[Hole] = []
     renewed: list[Hole] = []
     before: Line | None = None
-    for hole in line.holes():
+    holes = line.holes()
+    ours = room.used | set(holes)  # with ICE, several of its own lead to one end
+    for hole in holes:
         held = book.line_at(hole.source, hole.destination, hole.port)
-        use = book.use(hole, room.used.__contains__, line)
+        use = book.use(hole, ours.__contains__, line)
         if use is Use.OPENED and len(opens) >= room.left:
             book.release(hole, line)
             use = Use.FULL

@@ -20,7 +20,7 @@ from sipguard.wire.stun import is_binding
 
 MAX_SSRCS: Final = 8  # of one side; telephones take a new one after a hold, or never
 MAX_LEAKS: Final = 2  # clear packets of one side that are no attack
-MAX_FAILURES: Final = 3  # samples in a row that take a proof back
+MAX_FAILURES: Final = 2  # samples in a row that take a proof back
 MAX_KEEPALIVE_OCTETS: Final = 4  # nothing, CRLF or zeros keep a path open (RFC 6263 section 4)
 _SHOWN_OCTETS: Final = 12  # of a packet, for the record: its header
 
@@ -34,6 +34,7 @@ _CLEAR: Final = Look.CLEAR
 _REFUSE: Final = Word.REFUSE
 _PROVEN: Final = Word.PROVEN
 
+_CLEAR_AGAIN: Final = Finding(Reason.PLAIN_RTP, "clear RTP after its proof")
 # What baresip opens its ports with, secured or not: an RTCP APP of 16 octets.
 _PING: Final = b"\x80\xcc\x00\x03"
 _PONG: Final = b"PINGPONG"
@@ -168,6 +169,8 @@ class SdesProver(Prover):
             side.failures = 0
             return sight
         finding = sight.finding
+        if sight is IS_QUIET and kind_of(flight.payload) is _RTP:
+            finding = _CLEAR_AGAIN  # it is no leak any more
         if finding is None or finding.reason is Reason.SRTP_REPLAY:
             return PASSES
         side.failures += 1
@@ -176,7 +179,7 @@ class SdesProver(Prover):
         side.failures = 0
         side.is_proven = False
         side.why = finding.detail
-        return sight
+        return Sight(_REFUSE, finding)
 
     def told(self, by_caller: bool) -> str:
         """Say in words how this direction was proven, or why it is not."""
