@@ -166,11 +166,10 @@ class Handshakes:
             ]
             for at, record in enumerate(records):
                 sight = self._hear(record, pieces[at], by_client, origin)
-                if sight.word is _REFUSE:
+                if sight.word is not _PASS:  # to drop one record is to drop them all
                     return sight
-                # Dropping one record drops them all.
-                if sight.word is not _PASS or sight.finding is not None:
-                    said = sight if said.word is _PASS else said
+                if sight.finding is not None:
+                    said = sight
         except HostileInput as error:
             return Sight(_REFUSE, error.finding())
         if self.current.is_secured:
@@ -204,11 +203,14 @@ class Handshakes:
             return PASSES
         if not pieces:
             return self._hear_sealed(record, by_client, origin)
+        said = PASSES
         for piece in pieces:
             sight = self._hear_piece(piece, by_client, origin)
-            if sight.word is not _PASS or sight.finding is not None:
+            if sight.word is not _PASS:
                 return sight
-        return PASSES
+            if sight.finding is not None:
+                said = sight
+        return said
 
     def _hear_1_3(self, by_client: bool, origin: Origin) -> Sight:
         """An encrypted record of DTLS 1.3: whatever it is, nobody here can read it."""
@@ -240,7 +242,7 @@ class Handshakes:
                 return IS_QUIET
             # A server that has asked for nothing more is done only where a session goes on.
             said = self._hide(_RESUMED)
-        if said.word is _PASS and record.epoch and record.content != CHANGE_CIPHER_SPEC:
+        if said.word is _PASS and record.epoch:
             self._seal(side, origin)
         return said
 

@@ -14,6 +14,7 @@ from dtls_ends import (
     certificates,
     client_hello,
     extension,
+    piece,
     prints_of,
     record,
     said,
@@ -184,6 +185,22 @@ class TestHandshake:
     def test_dtl_6_records_that_have_no_place(self, octets: bytes) -> None:
         """DTLS-SRTP carries no application data, and nobody asks for heartbeats in clear."""
         assert refused(after(client(OFFER)), False, octets) is Reason.BAD_DTLS
+
+    def test_dtl_6_a_hello_that_cannot_be_read(self) -> None:
+        """However often it comes, and in whatever pieces."""
+        body = client_hello(use_srtp(1)) + b"\0"
+        line = after(client(said(1, body, 0, 0, 50)))
+        for start, end in ((50, None), (0, 50), (0, None), (9, 9)):
+            assert refused(line, True, said(1, body, 0, start, end)) is Reason.BAD_DTLS
+        after(HANDSHAKE, line)
+
+    def test_a_handshake_without_connection_ids(self) -> None:
+        """They take two; one side's wish is not enough."""
+        offer = said(1, client_hello(use_srtp(1), extension(54, b"\3abc")), 0)
+        line = after([*client(offer), *server(ANSWER, SERVERS), *client(CLIENTS)])
+        for by_client in (True, False):
+            sealed = b"\x19\xfe\xfd\0\1" + bytes(6) + b"abc" + vector(bytes(40), 2)
+            assert refused(line, by_client, sealed) is Reason.BAD_DTLS
 
     def test_a_handshake_with_connection_ids(self) -> None:
         """RFC 9146: each side's records carry what the other one asked for."""
@@ -528,7 +545,18 @@ class TestHidden:
         after([*server(CIPHER_1_3), *client(CIPHER_1_3)], line)
         line.media(10, 1)
         assert line.media(10, 2) == PROVEN
+        assert len([sight for sight in line.sights if sight.finding]) == 1
         assert refused(line, False, said(2, server_hello(use_srtp(1)), 2)) is Reason.BAD_DTLS
+
+    def test_what_stands_behind_a_hello_of_1_3_is_read(self) -> None:
+        """In the same record, too."""
+        line = after(client(OFFER_1_3), Line(accept_hidden=True))
+        hello = piece(2, server_hello(extension(43, b"\xfe\xfc")), 0)
+        wrong = piece(11, certificates(MALLORY.der), 1)
+        assert refused(line, False, record(22, hello + wrong)) is Reason.DTLS_FINGERPRINT
+        line = after(client(OFFER_1_3), Line(accept_hidden=True))
+        after(server(record(22, hello + piece(8, b"", 1))), line)
+        assert line.findings() == {Reason.DTLS_HIDDEN}
 
     def test_records_of_1_3_under_an_older_version(self) -> None:
         """What follows in the datagram could be anything."""
@@ -704,6 +732,7 @@ class TestMedia:
     def test_pin_14_media_comes_from_the_port_of_the_handshake(self) -> None:
         """SRTP and DTLS share their ports; another source has shown no certificate."""
         line = after(HANDSHAKE)
+        assert line.see(True, FINISHED, port=1234).word is Word.PASS
         assert fault(line.see(True, rtp(), port=1234)) is Reason.OTHER_SOURCE
         assert line.see(True, rtp()).word is Word.PROVEN
 
