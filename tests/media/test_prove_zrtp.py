@@ -249,6 +249,20 @@ def test_srt_3_where_sizes_tell_nothing_the_next_packet_is_asked() -> None:
         assert words(watched, (True, one), (True, two)) == [Word.PASS, then]
 
 
+def test_srt_3_before_the_tag_is_known_any_may_be_meant() -> None:
+    """30 octets of G.729 may be SRTP, 2 are clear silence, and 160 of PCMU clear sound."""
+    for line, payload_type, octets, why in (
+        ("audio 9 RTP/AVP 18", 18, 30, Reason.MEDIA_TOO_EARLY),
+        ("audio 9 RTP/AVP 18", 18, 2, Reason.PLAIN_RTP),
+        ("audio 9 RTP/AVP 0", 0, 160, Reason.PLAIN_RTP),
+        ("audio 9 RTP/AVP 0", 0, 164, Reason.MEDIA_TOO_EARLY),
+    ):
+        watched = ZrtpProver((), (), appearance_of(media(line)))
+        words(watched, (True, STUN))
+        payload = rtp(octets, payload_type=payload_type)
+        assert reason(watched.see(flight((True, payload), LEAK_S + 0.1))) is why
+
+
 def test_srt_1_payload_types_are_those_negotiated() -> None:
     """At any time, and in samples."""
     for watched in (prover(), after(exchange())):
@@ -293,6 +307,8 @@ def test_srt_1_what_is_no_rtp_is_refused() -> None:
     ):
         sight = watched.see(flight((True, octets), is_rtcp=is_rtcp))
         assert (sight.word, reason(sight)) == (Word.REFUSE, why)
+    sight = prover().see(flight((True, SRTCP[:7]), is_rtcp=True))
+    assert (sight.word, reason(sight)) == (Word.REFUSE, Reason.BAD_RTCP)
 
 
 @pytest.mark.parametrize("tag_octets", [4, 8, 10])
@@ -426,13 +442,15 @@ def test_zrt_8_more_than_timers_send_is_refused() -> None:
     ]
 
 
-def test_zrt_8_time_that_runs_backwards_is_no_credit() -> None:
-    """Captures are not always in order."""
+def test_zrt_8_time_that_runs_backwards_is_neither_credit_nor_debt() -> None:
+    """And no time is longer than a burst. Captures are not always in order."""
     watched = prover()
     error = (True, packet(message(b"ErrorACK")))
-    for now_s in (5.0, 4.0):
-        words(watched, *([error] * BURST), now_s=now_s)
+    words(watched, *([error] * BURST), now_s=5.0)
     assert words(watched, error, now_s=4.0) == [Word.REFUSE]
+    assert words(watched, error, error, now_s=4.125) == [Word.PASS, Word.REFUSE]
+    found = words(watched, *([error] * (BURST + 1)), now_s=500.0)
+    assert found == [Word.PASS] * BURST + [Word.REFUSE]
 
 
 # --- samples
@@ -452,6 +470,7 @@ def test_srt_3_samples_take_a_proof_back() -> None:
     ):
         sight = watched.sample(flight((True, payload)))
         assert (sight.word, reason(sight)) == (Word.REFUSE, why)
+    assert watched.sample(flight((True, SRTP), is_rtcp=True)).word is Word.REFUSE
 
 
 def test_samples_of_other_packets_leave_the_proof() -> None:

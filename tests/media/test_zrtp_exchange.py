@@ -249,7 +249,8 @@ def test_zrt_7_multistream_stands_against_nothing_else() -> None:
         with pytest.raises(HostileInput) as caught:
             contended(one, two)
         assert caught.value.reason is Reason.ZRTP_ORDER
-    assert contended(SHORT, SHORT) == [(True, True), (False, True)]
+    for flags in ((0, 0), (2, 0), (0, 2)):  # whether one is a middle man is no matter here
+        assert contended(SHORT, SHORT, flags) == [(True, True), (False, True)]
 
 
 # --- the chain and the MACs
@@ -263,8 +264,20 @@ def test_zrt_3_a_commit_belongs_to_its_hello() -> None:
     assert refused(followed, True, stranger.commit(DH, bytes(32))) is Reason.ZRTP_CHAIN
     zid_at = 44
     assert refused(followed, True, flip(built.commit, zid_at)) is Reason.ZRTP_CHAIN
+    h2_at = 12
+    assert refused(followed, True, flip(built.commit, h2_at)) is Reason.ZRTP_CHAIN
     take(followed, True, built.commit)
     assert followed.stage is _S.COMMITTED
+
+
+def test_zrt_3_a_side_commits_once() -> None:
+    """Whoever saw its H2 can make another; the first stands, as it does with an end."""
+    built = exchange()
+    followed = after(built, 5)
+    assert refused(followed, True, built.initiator.commit(DH, b"\xff" * 32)) is Reason.ZRTP_CHAIN
+    for by_caller, datagram in built.said()[5:]:
+        followed.take(by_caller, parse_zrtp(datagram))
+    assert followed.hvi_agrees
 
 
 @pytest.mark.parametrize(("count", "name"), [(5, "dh_part_1"), (6, "dh_part_2")])
@@ -424,6 +437,8 @@ def test_zrt_6_a_public_value_has_its_length_and_keeps_a_secret(agreement: bytes
         bad += [near, flip(near, octets - 1)]
     else:
         bad.append(one[::-1])
+        good = message(b"DHPart1", built.responder.h1 + bytes(32) + b"\xff" * octets + bytes(8))
+        assert take(after(built, 5), False, good) == (True, None)
     for value in bad:
         said = message(b"DHPart1", built.responder.h1 + bytes(32) + value + bytes(8))
         assert refused(after(built, 5), False, said) is Reason.BAD_ZRTP
@@ -442,8 +457,9 @@ def test_zrt_7_a_commit_chooses_what_both_offer(kind: int) -> None:
         built = exchange(chosen, initiator=End(b"one", one), responder=End(b"two", two))
         assert refused(after(built, 4), True, built.commit) is Reason.ZRTP_ODD
     nothing = ((),) * 5
-    built = exchange(initiator=End(b"one", nothing), responder=End(b"two", nothing))
-    assert after(built, 10).stage is _S.SECURE
+    for chosen in (DH, SHORT):
+        one, two = End(b"one", nothing), End(b"two", nothing)
+        assert after(exchange(chosen, initiator=one, responder=two), 10).stage is _S.SECURE
 
 
 def odd(built: Built, at: int) -> str:

@@ -59,6 +59,15 @@ def test_zrt_1_no_flipped_octet_gets_through(at: int, bits: int) -> None:
     assert reason is Reason.ZRTP_CRC or (at in (0, 4, 5, 6, 7) and reason is Reason.BAD_ZRTP)
 
 
+def test_zrt_2_a_packet_has_its_header() -> None:
+    """Another first octet or cookie, with a right checksum: nothing that we know."""
+    for at, bits in ((0, 0x80), (0, 0x20), (4, 1), (5, 1), (6, 1), (7, 1)):
+        octets = flip(HELLO_ACK[:-4], at, bits)
+        assert refused(octets + crc32c(octets)) is Reason.BAD_ZRTP
+    unused_bits = flip(HELLO_ACK[:-4], 1, 0xFF)
+    assert parse_zrtp(unused_bits + crc32c(unused_bits)).type is Type.HELLO_ACK
+
+
 def test_zrt_1_a_checksum_the_other_way_round_is_wrong() -> None:
     """Highest octet first is what a reader of section 5 alone might send."""
     assert refused(HELLO_ACK[:-4] + HELLO_ACK[:-5:-1]) is Reason.ZRTP_CRC
