@@ -35,7 +35,6 @@ _SHORT: Final = " without an exchange of keys of its own"
 _REFUSE: Final = Word.REFUSE
 _QUIET: Final = Word.QUIET
 _CLEAR: Final = Look.CLEAR
-_SECURED: Final = Look.SECURED
 _UNKNOWN: Final = Look.UNKNOWN
 _ZRTP: Final = Kind.ZRTP
 _STUN: Final = Kind.STUN
