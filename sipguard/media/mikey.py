@@ -10,7 +10,7 @@ from typing import Final
 from sipguard.errors import HostileInput
 from sipguard.evidence import State
 from sipguard.media.mikey_answer import settle_mutual, settle_response, settle_silence
-from sipguard.media.mikey_keys import media_keys, protection_for
+from sipguard.media.mikey_keys import NO_SESSION, media_keys, protection_for
 from sipguard.media.mikey_memory import CAPACITY, SEEN_CAPACITY, Crossing, MikeyMemory
 from sipguard.media.mikey_parties import name_of, parties_of
 from sipguard.media.mikey_policy import protections, some_protection
@@ -39,8 +39,8 @@ from sipguard.media.mikey_view import (
 )
 from sipguard.moment import Moment
 from sipguard.reason import Finding, Reason
-from sipguard.wire.mikey import CryptoSession, Mikey, parse_mikey
-from sipguard.wire.mikey_values import COUNTER, MD5, NOT_CHOSEN, NULL, PSK_INIT, SDP_IDS, Stamp
+from sipguard.wire.mikey import Mikey, parse_mikey
+from sipguard.wire.mikey_values import COUNTER, MD5, NULL, PSK_INIT, SDP_IDS, Stamp
 
 __all__ = ["Agreement", "Context", "MikeyChecks", "MikeyTrust", "MikeyView"]
 
@@ -49,7 +49,6 @@ SKEW_S: Final = 600.0  # RFC 3830 section 5.4: "on the order of several minutes 
 _INITIAL: Final = (PSK, RSA, DH, DHHMAC)  # modes whose first message must bring a RAND
 _ANSWERED: Final = (DH, DHHMAC, RSA_R)  # always, whatever the V flag (MIK-10)
 _CHOICES: Final = (RSA_R, TICKET, SAKKE)  # modes that may offer policies to choose from
-_UNSAID: Final = CryptoSession(0, (), NOT_CHOSEN, 0)
 
 
 class MikeyChecks:
@@ -181,7 +180,7 @@ def _read_policies(view: MikeyView, message: Mikey) -> None:
     known = some_protection(message) if view.mode in _CHOICES else protections(message)
     view.protections = known
     view.ssrcs = ssrcs_of(message.sessions)
-    protection = protection_for(message.sessions[0] if message.sessions else _UNSAID, known)
+    protection = protection_for(message.sessions[0] if message.sessions else NO_SESSION, known)
     view.suite = protection.suite if protection.is_said else b""
     view.key_bits = 8 * protection.key_octets
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from sipguard.errors import HostileInput
 from sipguard.evidence import State
-from sipguard.media.mikey_keys import MediaKey, protection_for
+from sipguard.media.mikey_keys import NO_SESSION, MediaKey, protection_for
 from sipguard.media.mikey_parties import Parties, name_of, parties_of
 from sipguard.media.mikey_policy import is_subset, protections
 from sipguard.media.mikey_proof import (
@@ -106,6 +106,7 @@ def settle_mutual(agreement: Agreement, offer: MikeyView, answer: MikeyView) -> 
     agreement.answerer_keys = answer.keys
     agreement.offerer_sessions = offer.message.sessions if offer.message is not None else ()
     agreement.answerer_sessions = answer.message.sessions
+    agreement.answerer_protections = answer.protections
     return agreement
 
 
@@ -166,10 +167,10 @@ def _check_echo(offer: MikeyView, offered: Mikey, answer: Mikey) -> None:
 def _read_policies(agreement: Agreement, offer: MikeyView, offered: Mikey, answer: Mikey) -> None:
     """Take the chosen policy, which must be sound as well (MIK-13)."""
     chosen = protections(answer, () if offer.mode == RSA_R else offered.policies)
-    if answer.policies and chosen:
-        number = answer.policies[0].number
-        session = answer.sessions[0] if answer.sessions else None
-        protection = chosen[number] if session is None else protection_for(session, chosen)
+    if answer.policies:
+        agreement.offerer_protections = agreement.answerer_protections = chosen
+        first = answer.sessions[0] if answer.sessions else NO_SESSION
+        protection = protection_for(first, chosen)
         agreement.suite = protection.suite if protection.is_said else b""
         agreement.key_bits = 8 * protection.key_octets
 

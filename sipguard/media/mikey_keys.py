@@ -13,7 +13,7 @@ from sipguard.wire.mikey import CryptoSession, Mikey
 from sipguard.wire.mikey_values import NOT_CHOSEN, KeyData
 
 MAX_MEDIA_KEYS: Final = 32  # of one message; a call with video needs four
-_NO_SESSION: Final = CryptoSession(0, (), NOT_CHOSEN, 0)
+NO_SESSION: Final = CryptoSession(0, (), NOT_CHOSEN, 0)  # for messages that map none
 
 
 @final
@@ -47,7 +47,7 @@ def media_keys(
 
     *rand* is that of the exchange: an update message has none of its own.
     """
-    sessions = message.sessions or (_NO_SESSION,)
+    sessions = message.sessions or (NO_SESSION,)
     if len(sessions) * len(keys) > MAX_MEDIA_KEYS or message.prf not in (MIKEY_1, PRF_SHA256):
         return ()
     found: list[MediaKey] = []

@@ -52,6 +52,10 @@ _REQUIRED: Final = {
     TRANSFER_RESPONSE: (T, V),
     SAKKE_INIT: (T, SAKKE, SIGN),
 }
+_NAMES: Final = {
+    T: "T", KEMAC: "KEMAC", V: "V", PKE: "PKE", SIGN: "SIGN", ERR: "ERR", TICKET: "TICKET",
+    SAKKE: "SAKKE",
+}  # fmt: skip
 _EPOCH_S: Final = 2_208_988_800  # from 1900, where NTP begins, to 1970
 _ERA_S: Final = 1 << 32  # NTP's seconds begin anew in 2036 (RFC 3830 section 4.2.8)
 _OAKLEY_5: Final = 0
@@ -77,7 +81,8 @@ def check_shape(message: Mikey) -> Stamp:
         raise HostileInput(Reason.BAD_MIKEY, "a message that brings no key for media")
     for payload in required:
         if payload not in message.order:
-            raise HostileInput(Reason.BAD_MIKEY, f"a message without its payload {payload}")
+            detail = f"a message without its {_NAMES[payload]} payload"
+            raise HostileInput(Reason.BAD_MIKEY, detail)
     if message.data_type != ERROR and message.order[-1] != required[-1]:
         raise HostileInput(Reason.BAD_MIKEY, "a payload after the one that covers all others")
     if message.stamp is None:

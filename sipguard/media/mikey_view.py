@@ -7,7 +7,7 @@ from typing import Final, NamedTuple, final
 
 from sipguard.evidence import State
 from sipguard.media.mikey_crypto import SharedKey
-from sipguard.media.mikey_keys import MediaKey
+from sipguard.media.mikey_keys import NO_SESSION, MediaKey, protection_for
 from sipguard.media.mikey_parties import Parties, name_of_uri
 from sipguard.media.mikey_policy import Protection
 from sipguard.moment import Moment
@@ -130,14 +130,15 @@ class MikeyView:
 class Agreement:
     """What offer and answer come to: whether there is a key, and what is known of it.
 
-    Keys and SSRCs are those of the packets that each side *sends*. No keys mean that the
-    gateway cannot know them; no SSRCs, that none was announced. ``view`` is that of the
-    answer where it is an initiator's message of its own.
+    Keys and sessions are those of the packets that each side *sends*; no keys mean that the
+    gateway cannot know them. ``view`` is that of the answer where it is an initiator's
+    message of its own.
     """
 
     __slots__ = (
-        *("answerer_keys", "answerer_sessions", "cleartext", "finding", "key_bits", "keyed"),
-        *("mode", "notes", "offerer_keys", "offerer_sessions", "state", "suite", "view"),
+        *("answerer_keys", "answerer_protections", "answerer_sessions", "cleartext", "finding"),
+        *("key_bits", "keyed", "mode", "notes", "offerer_keys", "offerer_protections"),
+        *("offerer_sessions", "state", "suite", "view"),
     )
 
     def __init__(self, offer: MikeyView) -> None:
@@ -154,6 +155,8 @@ class Agreement:
         self.answerer_keys: tuple[MediaKey, ...] = ()
         self.offerer_sessions: tuple[CryptoSession, ...] = ()
         self.answerer_sessions: tuple[CryptoSession, ...] = ()
+        self.offerer_protections = offer.protections
+        self.answerer_protections = offer.protections
         self.view: MikeyView | None = None
 
     def note(self, finding: Finding) -> None:
@@ -175,7 +178,7 @@ class Agreement:
         else:
             self.note(finding)
 
-    def of_line(self, line: int) -> "SideKeys":
+    def of_line(self, line: int) -> "StreamKeys":
         """Return what belongs to one media line of a message at session level.
 
         Each line has two crypto sessions: 1 and 2, 3 and 4 (RFC 4567 section 7.1). Where
@@ -185,40 +188,50 @@ class Agreement:
         sessions = (*self.offerer_sessions, *self.answerer_sessions)
         if not any(session.cs_id in numbers for session in sessions):
             return self.whole()
-        return SideKeys(
-            tuple([key for key in self.offerer_keys if key.cs_id in numbers]),
-            tuple([key for key in self.answerer_keys if key.cs_id in numbers]),
-            ssrcs_of([one for one in self.offerer_sessions if one.cs_id in numbers]),
-            ssrcs_of([one for one in self.answerer_sessions if one.cs_id in numbers]),
+        return self._of([session for session in sessions if session.cs_id in numbers])
+
+    def whole(self) -> "StreamKeys":
+        """Return everything, which belongs to the line of a message at media level."""
+        return self._of(None)
+
+    def _of(self, sessions: list[CryptoSession] | None) -> "StreamKeys":
+        return StreamKeys(
+            _side(self.offerer_keys, self.offerer_sessions, self.offerer_protections, sessions),
+            _side(self.answerer_keys, self.answerer_sessions, self.answerer_protections, sessions),
         )
 
-    def whole(self) -> "SideKeys":
-        """Return everything, which belongs to the line of a message at media level."""
-        return SideKeys(
-            self.offerer_keys,
-            self.answerer_keys,
-            ssrcs_of(self.offerer_sessions),
-            ssrcs_of(self.answerer_sessions),
-        )
+
+def _side(
+    keys: tuple[MediaKey, ...],
+    sessions: tuple[CryptoSession, ...],
+    protections: dict[int, Protection],
+    chosen: list[CryptoSession] | None,
+) -> "SideKeys":
+    if chosen is not None:
+        numbers = {session.cs_id for session in chosen}
+        keys = tuple([key for key in keys if key.cs_id in numbers])
+        sessions = tuple([session for session in sessions if session.cs_id in numbers])
+    first = sessions[0] if sessions else NO_SESSION
+    return SideKeys(protection_for(first, protections).suite, ssrcs_of(sessions), keys)
 
 
 @final
 class SideKeys:
-    """Keys and announced SSRCs of one stream, by the side that sends."""
+    """What is known of the packets that one side sends: suite, announced SSRCs, visible keys."""
 
-    __slots__ = ("answerer_keys", "answerer_ssrcs", "offerer_keys", "offerer_ssrcs")
+    __slots__ = ("keys", "ssrcs", "suite")
 
-    def __init__(
-        self,
-        offerer_keys: tuple[MediaKey, ...],
-        answerer_keys: tuple[MediaKey, ...],
-        offerer_ssrcs: tuple[int, ...],
-        answerer_ssrcs: tuple[int, ...],
-    ) -> None:
-        self.offerer_keys: Final = offerer_keys
-        self.answerer_keys: Final = answerer_keys
-        self.offerer_ssrcs: Final = offerer_ssrcs
-        self.answerer_ssrcs: Final = answerer_ssrcs
+    def __init__(self, suite: bytes, ssrcs: tuple[int, ...], keys: tuple[MediaKey, ...]) -> None:
+        self.suite: Final = suite
+        self.ssrcs: Final = ssrcs
+        self.keys: Final = keys
+
+
+class StreamKeys(NamedTuple):
+    """The same of both sides of one stream."""
+
+    offerer: SideKeys
+    answerer: SideKeys
 
 
 def ssrcs_of(sessions: list[CryptoSession] | tuple[CryptoSession, ...]) -> tuple[int, ...]:

@@ -6,12 +6,12 @@ makes them, of a negotiated payload type, and of the SSRC that the message annou
 it does (RFC 3830 section 6.1.1: it "MUST be used"; MIK-13, SRT-1 to SRT-10).
 """
 
-from collections.abc import Sequence
 from typing import Final, final
 
 from sipguard.errors import HostileInput
 from sipguard.media.appearance import Appearance, Look, looks_encrypted_rtcp
 from sipguard.media.mikey_keys import MediaKey
+from sipguard.media.mikey_view import SideKeys
 from sipguard.media.proof import IS_QUIET, PASSES, PROVES, Flight, Prover, Sight, Word
 from sipguard.media.srtp import SrtpKeys, Tag
 from sipguard.media.suites import SUITES, MasterKey, Suite, overwrite
@@ -21,7 +21,6 @@ from sipguard.wire.mikey_values import NOT_CHOSEN
 from sipguard.wire.rtp import Kind, Rtp, kind_of, parse_rtcp, parse_rtp
 from sipguard.wire.stun import is_stun
 
-DEFAULT_SUITE: Final = b"AES_CM_128_HMAC_SHA1_80"  # SRTP's own (RFC 3711 section 8.2)
 MAX_CANDIDATES: Final = 4  # keys that one side may use; more are as good as none
 MAX_LEAKS: Final = 2  # clear packets that a telephone sends before it knows that it has a key
 MAX_DOUBTS: Final = 3  # samples in a row that take the proof back
@@ -64,12 +63,12 @@ class MikeySide:
 
     __slots__ = ("_candidates", "ssrcs", "suite")
 
-    def __init__(self, suite: bytes, ssrcs: tuple[int, ...], keys: Sequence[MediaKey]) -> None:
-        """Take the agreed suite (empty: SRTP's default), announced SSRCs, and keys if seen."""
-        self.suite: Final = SUITES.get(suite or DEFAULT_SUITE, SUITES[DEFAULT_SUITE])
-        self.ssrcs: Final = ssrcs
-        usable = len(keys) <= MAX_CANDIDATES and all(key.suite in SUITES for key in keys)
-        self._candidates: Final = tuple([_Candidate(key) for key in keys]) if usable else ()
+    def __init__(self, side: SideKeys) -> None:
+        """Take what was agreed on, of ``Agreement.whole`` or ``of_line``."""
+        self.suite: Final = SUITES[side.suite]
+        self.ssrcs: Final = side.ssrcs
+        keys = side.keys if len(side.keys) <= MAX_CANDIDATES else ()
+        self._candidates: Final = tuple([_Candidate(key) for key in keys])
 
     @property
     def is_keyed(self) -> bool:

@@ -66,7 +66,8 @@ def test_mik_10_a_verified_response_keys_both_ways() -> None:
     assert (theirs.cs_id, theirs.ssrc) == (2, 0x2222)  # the answerer chose it
     assert ours.key != theirs.key
     sides = agreement.whole()
-    assert (sides.offerer_ssrcs, sides.answerer_ssrcs) == ((0x1111,), (0x2222,))
+    assert (sides.offerer.ssrcs, sides.answerer.ssrcs) == ((0x1111,), (0x2222,))
+    assert {sides.offerer.suite, sides.answerer.suite} == {b"AES_CM_128_HMAC_SHA1_80"}
 
 
 def test_vec_21_offer_and_answer_of_rfc_4567() -> None:
@@ -75,7 +76,7 @@ def test_vec_21_offer_and_answer_of_rfc_4567() -> None:
     offer = STRANGERS.examine(b64decode(m.RFC4567_OFFER), OFFER._replace(now=then, sender=None))
     agreement = STRANGERS.agree(offer, b64decode(m.RFC4567_ANSWER), ANSWER._replace(now=then))
     assert (agreement.keyed, agreement.state) == (True, State.UNKNOWN)
-    assert agreement.whole().offerer_ssrcs == ()
+    assert agreement.whole().offerer.ssrcs == ()
     assert not STRANGERS.agree(offer, b"", ANSWER).keyed
 
 
@@ -241,7 +242,7 @@ def test_mik_12_a_diffie_hellman_exchange() -> None:
     assert agreement.mode == "dh"
     assert agreement.offerer_keys == agreement.answerer_keys == ()
     sides = agreement.whole()
-    assert (sides.offerer_ssrcs, sides.answerer_ssrcs) == ((7,), (9,))
+    assert (sides.offerer.ssrcs, sides.answerer.ssrcs) == ((7,), (9,))
     refused(dh_offer(), b"", Reason.MIKEY_ANSWER)
 
 
@@ -349,6 +350,7 @@ def test_mik_11_an_rsa_r_exchange(whole_payload: bool) -> None:
     agreement = agree(rsa_r_offer(*CHOICES), answer)
     assert (agreement.keyed, agreement.state, agreement.finding) == (True, State.VALID, None)
     assert (agreement.suite, agreement.key_bits) == (b"AEAD_AES_256_GCM", 256)
+    assert {side.suite for side in agreement.whole()} == {b"AEAD_AES_256_GCM"}
     assert agree(rsa_r_offer(m.rand()), rsa_r_response()).state is State.VALID
     refused(rsa_r_offer(), b"", Reason.MIKEY_ANSWER)
 
@@ -406,13 +408,17 @@ def test_mik_16_one_failure_ends_the_session() -> None:
 
 def test_lines_of_a_session_have_two_crypto_sessions_each() -> None:
     """RFC 4567 section 7.1: 1 and 2 for the first m= line, 3 and 4 for the second."""
-    agreement = agree(m.psk_offer(streams=m.sessions(11, 0, 33, 0)), b"")
+    streams = b"\x04\0" + m.sessions(11, 0)[2:] + m.sessions(33, 0, policy=1)[2:]
+    policies = [m.policy((0, 1)), m.policy((0, 6), number=1), m.extension(1, b"mikey")]
+    agreement = agree(m.psk_offer(policies, streams=streams), b"")
     first, second = agreement.of_line(0), agreement.of_line(1)
-    assert (first.offerer_ssrcs, second.offerer_ssrcs) == ((11,), (33,))
-    assert [key.cs_id for key in (*first.offerer_keys, *first.answerer_keys)] == [1, 2]
-    assert [key.cs_id for key in (*second.offerer_keys, *second.answerer_keys)] == [3, 4]
+    assert (first.offerer.ssrcs, second.offerer.ssrcs) == ((11,), (33,))
+    assert [key.cs_id for key in (*first.offerer.keys, *first.answerer.keys)] == [1, 2]
+    assert [key.cs_id for key in (*second.offerer.keys, *second.answerer.keys)] == [3, 4]
+    assert {side.suite for side in first} == {b"AES_CM_128_HMAC_SHA1_80"}
+    assert {side.suite for side in second} == {b"AEAD_AES_128_GCM"}
     beyond = agreement.of_line(2)
-    assert beyond.offerer_ssrcs == (11, 33)  # it counts otherwise: all may be meant
+    assert beyond.offerer.ssrcs == (11, 33)  # it counts otherwise: all may be meant
 
 
 def test_keys_without_an_owner_serve_both_sides() -> None:

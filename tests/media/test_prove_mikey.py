@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from sipguard.media.appearance import appearance_of
 from sipguard.media.mikey import Context, MikeyChecks
 from sipguard.media.mikey_keys import MediaKey
+from sipguard.media.mikey_view import SideKeys
 from sipguard.media.proof import Flight, Sight, Word
 from sipguard.media.prove_mikey import MAX_CANDIDATES, MAX_LEAKS, MikeyProver, MikeySide
 from sipguard.media.suites import derive
@@ -84,17 +85,18 @@ def srtcp(index: int, ssrc: int = 7, key: bytes = KEY) -> bytes:
     return packet + hmac.new(secret, packet, "sha1").digest()[:10]
 
 
-def key_of(
-    key: bytes = KEY, ssrc: int = 7, mki: bytes = b"", cs_id: int = 1, suite: bytes = SUITE
-) -> MediaKey:
-    return MediaKey(cs_id, suite, key, ssrc, 0, mki)
+def key_of(key: bytes = KEY, ssrc: int = 7, mki: bytes = b"", cs_id: int = 1) -> MediaKey:
+    return MediaKey(cs_id, SUITE, key, ssrc, 0, mki)
 
 
-def prover(
-    keys: Sequence[MediaKey] = (), ssrcs: tuple[int, ...] = (), suite: bytes = b""
-) -> MikeyProver:
-    side = MikeySide(suite, ssrcs, keys)
-    return MikeyProver(side, MikeySide(b"", (), ()), LOOKS)
+def side(
+    keys: Sequence[MediaKey] = (), ssrcs: tuple[int, ...] = (), suite: bytes = SUITE
+) -> MikeySide:
+    return MikeySide(SideKeys(suite, ssrcs, tuple(keys)))
+
+
+def prover(keys: Sequence[MediaKey] = (), ssrcs: tuple[int, ...] = ()) -> MikeyProver:
+    return MikeyProver(side(keys, ssrcs), side(), LOOKS)
 
 
 def see(
@@ -121,9 +123,7 @@ def test_a_real_call_is_proven_by_its_tags() -> None:
     context = Context(b"call", (b"mikey",), then)
     offer = room.examine(m.GSTREAMER_OFFER, context)
     keys = room.agree(offer, m.GSTREAMER_ANSWER, context).whole()
-    caller = MikeySide(offer.suite, keys.offerer_ssrcs, keys.offerer_keys)
-    callee = MikeySide(offer.suite, keys.answerer_ssrcs, keys.answerer_keys)
-    stream = MikeyProver(caller, callee, LOOKS)
+    stream = MikeyProver(MikeySide(keys.offerer), MikeySide(keys.answerer), LOOKS)
     for by_caller, packets in ((True, CALLERS), (False, CALLEES)):
         for packet in packets:
             assert see(stream, packet, by_caller=by_caller).word is Word.PROVEN
@@ -162,10 +162,8 @@ def test_each_of_several_keys_is_tried() -> None:
 
 def test_too_many_keys_are_as_good_as_none() -> None:
     """Work for each packet is bounded; the stream is judged by its looks."""
-    few = MikeySide(SUITE, (), [key_of()] * MAX_CANDIDATES)
-    many = MikeySide(SUITE, (), [key_of()] * (MAX_CANDIDATES + 1))
-    unknown = MikeySide(SUITE, (), [key_of(suite=b"UNKNOWN")])
-    assert (few.is_keyed, many.is_keyed, unknown.is_keyed) == (True, False, False)
+    few, many = side([key_of()] * MAX_CANDIDATES), side([key_of()] * (MAX_CANDIDATES + 1))
+    assert (few.is_keyed, many.is_keyed) == (True, False)
 
 
 @pytest.mark.parametrize("keys", [(), (key_of(),)])
@@ -305,26 +303,26 @@ def test_samples_of_srtcp_count_as_well() -> None:
 
 def test_sides_compare_by_what_packets_are_held_against() -> None:
     """The same keys and SSRCs: what was proven stays proven after a new offer and answer."""
-    side = MikeySide(SUITE, (7,), [key_of()])
-    assert side.same_as(MikeySide(b"", (7,), [key_of()]))
+    one = side([key_of()], (7,))
+    assert one.same_as(side([key_of()], (7,)))
     for other in (
-        MikeySide(SUITE, (8,), [key_of()]),
-        MikeySide(SUITE, (7,), [key_of(OTHER)]),
-        MikeySide(SUITE, (7,), [key_of(mki=b"\1")]),
-        MikeySide(SUITE, (7,), []),
-        MikeySide(b"AES_CM_128_HMAC_SHA1_32", (7,), [key_of()]),
+        side([key_of()], (8,)),
+        side([key_of(OTHER)], (7,)),
+        side([key_of(mki=b"\1")], (7,)),
+        side([], (7,)),
+        side([key_of()], (7,), b"AES_CM_128_HMAC_SHA1_32"),
     ):
-        assert not side.same_as(other)
+        assert not one.same_as(other)
 
 
 def test_wiped_keys_prove_nothing() -> None:
     """And show nothing while they are there (SRT-10)."""
-    side = MikeySide(SUITE, (), [key_of()])
-    room = MikeyProver(side, MikeySide(b"", (), ()), LOOKS)
-    assert "kkkk" not in repr(side) + repr(room) + repr(side.keys())
+    keyed = side([key_of()])
+    room = MikeyProver(keyed, side(), LOOKS)
+    assert "kkkk" not in repr(keyed) + repr(room) + repr(keyed.keys())
     room.wipe()
     assert refusal(see(room, srtp(1))) is Reason.SRTP_TAG
-    assert side.same_as(MikeySide(SUITE, (), [key_of(bytes(30))]))
+    assert keyed.same_as(side([key_of(bytes(30))]))
 
 
 @given(
