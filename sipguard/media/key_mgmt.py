@@ -11,7 +11,7 @@ from sipguard.evidence import State
 from sipguard.media.keying import Keying, without
 from sipguard.media.methods import MIKEY
 from sipguard.media.mikey import Agreement, Context, MikeyChecks, MikeyView
-from sipguard.media.mikey_view import SideKeys
+from sipguard.media.mikey_view import StreamKeys
 from sipguard.reason import Finding, Reason
 from sipguard.wire.mikey import KeyManagement, parse_key_mgmt
 from sipguard.wire.sdp import Sdp
@@ -73,7 +73,7 @@ def read_offered(sdp: Sdp, context: Context, checks: MikeyChecks) -> OfferedKeys
 
 def agree(
     offered: OfferedKeys, line: int, answer: Sdp, context: Context, checks: MikeyChecks
-) -> tuple[Keying, SideKeys | None, tuple[Finding, ...]]:
+) -> tuple[Keying, StreamKeys | None, tuple[Finding, ...]]:
     """Return what one line's message and its answer have negotiated together."""
     refused = offered.keying(line)
     own = offered.by_line.get(line)
@@ -91,7 +91,7 @@ def agree(
 
 def _agreed(
     agreement: Agreement, line: int, *, is_own: bool
-) -> tuple[Keying, SideKeys | None, tuple[Finding, ...]]:
+) -> tuple[Keying, StreamKeys | None, tuple[Finding, ...]]:
     finding = agreement.finding
     findings = agreement.notes if finding is None else (finding, *agreement.notes)
     if not agreement.keyed:

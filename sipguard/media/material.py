@@ -4,7 +4,7 @@ from sipguard.media.appearance import Appearance, appearance_of, joined
 from sipguard.media.keying import match_crypto
 from sipguard.media.keys import DtlsKeys, Keys, MikeyKeys, SdesKeys, ZrtpKeys
 from sipguard.media.methods import DTLS, SDES, ZRTP
-from sipguard.media.mikey_view import SideKeys
+from sipguard.media.mikey_view import StreamKeys
 from sipguard.media.prove_mikey import MikeySide
 from sipguard.media.prove_sdes import SdesTerms
 from sipguard.wire.sdp import Media
@@ -45,15 +45,14 @@ def keys_of(
 
 def mikey_keys(
     suite: bytes,
-    sides: SideKeys,
+    sides: StreamKeys,
     offered: Media,
     answered: Media,
     by_caller: bool,
     also: tuple[Media, ...],
 ) -> MikeyKeys:
     """Return what MIKEY messages told of one agreed line."""
-    offerer = MikeySide(suite, sides.offerer_ssrcs, sides.offerer_keys)
-    answerer = MikeySide(suite, sides.answerer_ssrcs, sides.answerer_keys)
+    offerer, answerer = MikeySide(sides.offerer), MikeySide(sides.answerer)
     caller, callee = (offerer, answerer) if by_caller else (answerer, offerer)
     return MikeyKeys(offered.kind, suite, caller, callee, _looks((offered, answered, *also)))
 

@@ -13,7 +13,7 @@ from sipguard.media.line import OFF, Line
 from sipguard.media.material import keys_of, mikey_keys
 from sipguard.media.methods import MIKEY, SDES
 from sipguard.media.mikey import Context
-from sipguard.media.mikey_view import SideKeys
+from sipguard.media.mikey_view import StreamKeys
 from sipguard.media.offer_answer import Offer
 from sipguard.media.opening import open_line
 from sipguard.media.pinhole import plan
@@ -101,7 +101,7 @@ class Settling:
 
     def _keying(
         self, index: int, offered: Media, answered: Media
-    ) -> tuple[Keying, SideKeys | None]:
+    ) -> tuple[Keying, StreamKeys | None]:
         """Return how a line was keyed; with what MIKEY tells of its keys."""
         if not (self._offer.sdp.is_sound and self._answer.is_sound):
             return UNSOUND, None
@@ -125,7 +125,7 @@ class Settling:
         self,
         index: int,
         keying: Keying,
-        side_keys: SideKeys | None,
+        side_keys: StreamKeys | None,
         offered: Media,
         answered: Media,
     ) -> Keys | None:
