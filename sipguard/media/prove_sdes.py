@@ -165,6 +165,7 @@ class SdesProver(Prover):
         """
         side = self._caller if flight.by_caller else self._callee
         sight = self._judge(side, flight)
+        side.keys.rest()
         if sight.word is _PROVEN:
             side.failures = 0
             return sight

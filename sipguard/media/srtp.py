@@ -8,13 +8,15 @@ Keys lie in ``bytearray`` and are overwritten by ``wipe``. What OpenSSL or a sig
 message keeps for itself is beyond that. No value here shows its keys when printed.
 """
 
-import hmac
 from collections.abc import Sequence
 from enum import Enum
 from typing import Final, final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.constant_time import bytes_eq
+from cryptography.hazmat.primitives.hashes import SHA1
+from cryptography.hazmat.primitives.hmac import HMAC
 
 from sipguard.media.suites import (
     AUTH_KEY,
@@ -62,7 +64,7 @@ _OPEN: Final = Tag.OPEN
 class _Session:
     """The session keys for RTP or for RTCP under one master key, while a rate's period lasts."""
 
-    __slots__ = ("cipher", "key", "master", "period", "salt")
+    __slots__ = ("_key", "cipher", "mac", "master", "period", "salt")
 
     def __init__(
         self, suite: Suite, master: MasterKey, labels: int, period: int, is_padded: bool
@@ -73,14 +75,17 @@ class _Session:
         prf_octets = _AES_256_OCTETS if is_padded else suite.key_octets
         key, salt = secret[:prf_octets], secret[prf_octets:]
         self.cipher: AESGCM | None = None
+        self.mac: HMAC | None = None
         self.salt = 0
         if suite.is_aead:
-            self.key = derive(key, salt, labels + CIPHER_KEY, period, suite.key_octets)
-            self.cipher = AESGCM(self.key)
+            # AESGCM may look at its key again for every packet.
+            self._key = derive(key, salt, labels + CIPHER_KEY, period, suite.key_octets)
+            self.cipher = AESGCM(self._key)
             session_salt = derive(key, salt, labels + CIPHER_SALT, period, suite.salt_octets)
             self.salt = int.from_bytes(session_salt, "big")
         else:
-            self.key = derive(key, salt, labels + AUTH_KEY, period, _HMAC_KEY_OCTETS)
+            self._key = derive(key, salt, labels + AUTH_KEY, period, _HMAC_KEY_OCTETS)
+            self.mac = HMAC(bytes(self._key), SHA1())  # noqa: S303 - RFC 3711 has no other
         overwrite(key)
 
     def is_sealed(self, index: int, ssrc: int, sealed: bytes, clear: bytes) -> bool:
@@ -94,15 +99,20 @@ class _Session:
             return False
         return True
 
-    def is_signed(self, signed: bytes, tag: bytes, octets: int) -> bool:
+    def is_signed(self, signed: bytes, roc: bytes, tag: bytes, octets: int) -> bool:
         """Verify an HMAC tag, of which the first *octets* are sent (RFC 3711 section 4.2)."""
-        whole = hmac.digest(self.key, signed, "sha1")
-        return hmac.compare_digest(whole[:octets], tag)
+        if self.mac is None:
+            return False
+        mac = self.mac.copy()  # half the work of keying it anew
+        mac.update(signed)
+        mac.update(roc)
+        return bytes_eq(mac.finalize()[:octets], tag)
 
     def wipe(self) -> None:
         """Overwrite the key; what OpenSSL holds it overwrites when it is let go."""
-        overwrite(self.key)
+        overwrite(self._key)
         self.cipher = None
+        self.mac = None
         self.salt = 0
 
 
@@ -252,12 +262,22 @@ class SrtpKeys:
             window = _admit(self._rtcp, ssrc)
         return window.take(index, now_s)
 
+    def rest(self) -> None:
+        """Let the session keys go until the next packet comes, which may be long; state stays.
+
+        OpenSSL keeps a kilobyte for each, and 100,000 calls have four of them each.
+        """
+        for session in (self._rtp_session, self._rtcp_session):
+            if session is not None:
+                session.wipe()
+        self._rtp_session = self._rtcp_session = None
+
     def wipe(self) -> None:
         """Overwrite all keys (SRT-10); from now on every tag is wrong."""
         for master in self._masters:
             overwrite(master.secret)
         self._masters = ()
-        self._forget_sessions()
+        self.rest()
         self._rtp.clear()
         self._rtcp.clear()
 
@@ -282,14 +302,8 @@ class SrtpKeys:
         if self.suite.key_octets != _AES_192_OCTETS or self._rtp or self._rtcp:
             return False
         self._is_padded = not self._is_padded
-        self._forget_sessions()
+        self.rest()
         return True
-
-    def _forget_sessions(self) -> None:
-        for session in (self._rtp_session, self._rtcp_session):
-            if session is not None:
-                session.wipe()
-        self._rtp_session = self._rtcp_session = None
 
     def _rtp_keys(self, master: MasterKey, index: int) -> _Session:
         period = 0 if self._rate < 0 else index >> self._rate
@@ -330,9 +344,9 @@ class SrtpKeys:
             start, end = header.header_octets, header.octets - self._mki_octets
             return session.is_sealed(index, header.ssrc, payload[start:end], payload[:start])
         roc = (index >> 16 & 0xFFFF_FFFF).to_bytes(4, "big")
-        signed = payload[: header.octets - self.rtp_extra_octets] + roc
+        signed = payload[: header.octets - self.rtp_extra_octets]
         tag_octets = self.suite.rtp_tag_octets
-        return session.is_signed(signed, payload[header.octets - tag_octets :], tag_octets)
+        return session.is_signed(signed, roc, payload[header.octets - tag_octets :], tag_octets)
 
     def _is_rtcp(
         self, payload: bytes, word_at: int, master: MasterKey, index: int, ssrc: int
@@ -344,4 +358,4 @@ class SrtpKeys:
             return session.is_sealed(index, ssrc, payload[RTCP_HEADER_OCTETS:word_at], clear)
         tag_octets = self.suite.rtcp_tag_octets
         tag = payload[len(payload) - tag_octets :]
-        return session.is_signed(payload[:behind], tag, tag_octets)
+        return session.is_signed(payload[:behind], b"", tag, tag_octets)

@@ -406,6 +406,15 @@ def test_a_telephone_that_starts_anew_is_not_lost_either() -> None:
     assert line.sample(CALLER.rtp(60_000, 0x1234)).word is Word.PROVEN
 
 
+def test_between_samples_only_raw_keys_are_kept() -> None:
+    """A proven call lasts for hours; its derived keys need not."""
+    line = proven()
+    keys = line.prover._caller.keys
+    assert keys._rtp_session is not None
+    assert line.sample(CALLER.rtp(8)).word is Word.PROVEN
+    assert keys._rtp_session is None
+
+
 def test_a_new_ssrc_is_found_in_samples_too() -> None:
     """SRT-4: the kernel does not look at it."""
     line = Line(max_ssrcs=1)

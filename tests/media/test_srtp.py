@@ -515,6 +515,21 @@ def test_rtcp_of_the_short_suite_has_the_long_tag() -> None:
 # --- secrecy
 
 
+@pytest.mark.parametrize("suite", [AES_80, GCM, b"AES_192_CM_HMAC_SHA1_80"])
+def test_keys_at_rest_are_derived_anew_and_remember(suite: bytes) -> None:
+    """Between two samples nothing but raw keys and counters is kept."""
+    keys, sender = keys_of(suite), sender_of(suite, prf_octets=32 if b"192" in suite else 0)
+    assert verify(keys, sender.rtp(70_000)) is Tag.RIGHT
+    assert keys.verify_rtcp(sender.rtcp(1), 0.0) is Tag.RIGHT
+    sessions = [session for session in (keys._rtp_session, keys._rtcp_session) if session]
+    keys.rest()
+    assert keys._rtp_session is keys._rtcp_session is None
+    assert not any(any(session._key) for session in sessions)
+    assert verify(keys, sender.rtp(70_000)) is Tag.REPLAYED
+    assert verify(keys, sender.rtp(70_001)) is Tag.RIGHT
+    assert keys.verify_rtcp(sender.rtcp(2), 0.0) is Tag.RIGHT
+
+
 @pytest.mark.parametrize("suite", [AES_80, GCM])
 def test_wiped_keys_are_gone(suite: bytes) -> None:
     """SRT-10: zeros are left, and nothing is right any more, not even under a key of zeros."""
@@ -526,7 +541,9 @@ def test_wiped_keys_are_gone(suite: bytes) -> None:
     assert len(sessions) == 2
     keys.wipe()
     assert not any(secret)
-    assert not any(any(session.key) or session.salt or session.cipher for session in sessions)
+    for session in sessions:
+        assert not any(session._key)
+        assert (session.salt, session.cipher, session.mac) == (0, None, None)
     for sender in (sender_of(suite), Sender(suite, bytes(len(secret)))):
         assert verify(keys, sender.rtp(2)) is Tag.WRONG
         assert keys.verify_rtcp(sender.rtcp(2), 0.0) is Tag.WRONG
