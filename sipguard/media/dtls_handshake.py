@@ -12,7 +12,7 @@ side of the gateway speaks for that side alone, and cannot make us forget what i
 from typing import Final, final
 
 from sipguard.errors import HostileInput
-from sipguard.media.dtls_side import Association, Origin, Side
+from sipguard.media.dtls_side import Association, Origin, Settled, Side
 from sipguard.media.proof import IS_QUIET, PASSES, Sight, Word
 from sipguard.native import mypyc_attr
 from sipguard.reason import Finding, Reason
@@ -128,13 +128,13 @@ class _Hellos:
 class Handshakes:
     """Follows what passes between one pair of ports: a handshake, its repetitions, the next one.
 
-    ``secured`` is the last one that came to its end, and is valid until the next one does:
-    no stray hello ends a running association (RFC 6347 section 4.2.8).
+    ``settled`` is what the last one led to that came to its end, and is valid until the next
+    one does: no stray hello ends a running association (RFC 6347 section 4.2.8).
     """
 
     __slots__ = (
         *("_accepts_hidden", "_client_hellos", "_client_prints", "_is_asked", "_offer"),
-        *("_offer_end", "_server_hellos", "_server_prints", "current", "secured"),
+        *("_offer_end", "_server_hellos", "_server_prints", "_settles", "current", "settled"),
     )
 
     def __init__(
@@ -153,7 +153,8 @@ class Handshakes:
         self._offer_end = 0  # the number of the message after it
         self._is_asked = False  # it begins another handshake, which the server has not answered
         self.current = Association(client_prints, server_prints)
-        self.secured: Association | None = None
+        self._settles: Association | None = None
+        self.settled: Settled | None = None
 
     def hear(self, payload: bytes, by_client: bool, origin: Origin) -> Sight:
         """Judge one datagram with DTLS in it."""
@@ -172,16 +173,15 @@ class Handshakes:
                     said = sight
         except HostileInput as error:
             return Sight(_REFUSE, error.finding())
-        if self.current.is_secured:
-            self.secured = self.current
+        if self._settles is not self.current and self.current.is_secured:
+            self._settles = self.current
+            self.settled = self.current.settle()
         return said
 
-    def forget(self) -> None:
-        """Give memory back when both directions are proven."""
-        self._client_hellos = _Hellos()
-        self._server_hellos = _Hellos()
-        self.current.client.forget()
-        self.current.server.forget()
+    @property
+    def has_connection_ids(self) -> bool:
+        """Whether records can be read only with what the hellos said."""
+        return bool(self._connection_id_octets(True) or self._connection_id_octets(False))
 
     def _connection_id_octets(self, by_client: bool) -> int:
         client_hello, server_hello = self.current.client_hello, self.current.server_hello
@@ -298,9 +298,8 @@ class Handshakes:
         self._offer, self._offer_end = offer, piece.sequence + 1
         known = association.client_hello
         if association.is_fresh if known is None else known.random == offer.random:
-            if association.server_hello is None:
-                association.client_hello = offer  # the second time with a cookie
-                association.client.end_hello(piece.sequence + 1)
+            association.client_hello = offer  # the second time with a cookie
+            association.client.end_hello(piece.sequence + 1)
         else:
             self._is_asked = True
         return PASSES

@@ -65,7 +65,7 @@ class Side:
     """One end in one handshake: what it has shown, and where it came from."""
 
     __slots__ = (
-        *("_hello_end", "_is_judged", "_messages", "_pieces", "_prints", "_sequence"),
+        *("_hello_end", "_messages", "_pieces", "_prints", "_sequence"),
         *("is_matched", "is_sealed", "origins", "refusal"),
     )
 
@@ -76,7 +76,6 @@ class Side:
         self._hello_end = -1  # the number that follows the hello's
         self._pieces: Reassembly | None = None
         self._sequence = -1  # of the Certificate message
-        self._is_judged = False
         self.is_matched = False
         self.is_sealed = False  # it has begun to encrypt
         self.refusal: Finding | None = None  # of all that it still says in this handshake
@@ -121,11 +120,7 @@ class Side:
                 self.refusal = self._judge(self._pieces)
                 if self.refusal is None:
                     self.show(origin)
-        elif (
-            piece.kind in _INSTEAD_OF_CERTIFICATE
-            and piece.sequence == self._hello_end
-            and not self.is_matched
-        ):
+        elif piece.sequence == self._hello_end and piece.kind in _INSTEAD_OF_CERTIFICATE:
             self.refusal = Finding(Reason.DTLS_NO_CERTIFICATE, "no certificate follows the hello")
         return self.refusal
 
@@ -133,20 +128,6 @@ class Side:
         """Note where the certificate, or what stands for it, came from."""
         if origin not in self.origins and len(self.origins) < MAX_ORIGINS:
             self.origins.append(origin)
-
-    def is_stranger(self, origin: Origin) -> bool:
-        """Tell whether the handshake came through this hole, but from another port.
-
-        With ICE media may change to another pair of addresses, which its checks vouch for.
-        """
-        if origin in self.origins:
-            return False
-        return any(hole == origin[0] for hole, _ in self.origins)
-
-    def forget(self) -> None:
-        """Give the memory of the certificate back; one that comes again is compared again."""
-        self._pieces = None
-        self._is_judged = False
 
     def _write(self, piece: Piece) -> None:
         if len(self._messages) == MAX_MESSAGES and piece.sequence not in self._messages:
@@ -162,7 +143,7 @@ class Side:
         self._pieces.add(piece.offset, piece.octets)
 
     def _judge(self, pieces: Reassembly) -> Finding | None:
-        if self._is_judged:
+        if self.is_matched:
             return None
         try:
             certificates = parse_certificates(pieces.message())
@@ -172,7 +153,7 @@ class Side:
             return Finding(Reason.DTLS_NO_CERTIFICATE, "the Certificate message is empty")
         if not fits(certificates[0], self._prints):
             return Finding(Reason.DTLS_FINGERPRINT, "the certificate has another fingerprint")
-        self._is_judged = self.is_matched = True
+        self.is_matched = True
         return None
 
 
@@ -235,16 +216,55 @@ class Association:
             self.server.refusal = Finding(Reason.DTLS_NO_SRTP, detail)
         return self.server.refusal
 
-    @property
-    def profile(self) -> int:
-        """The SRTP protection profile, 0 where DTLS 1.3 hides it."""
+    def settle(self) -> "Settled":
+        """Return what is left of it when it is secured."""
         hello = self.server_hello
-        return hello.extensions.profiles[0] if hello and hello.extensions.profiles else 0
+        profiles = () if hello is None else hello.extensions.profiles
+        mki_octets = 0 if hello is None else len(hello.extensions.mki)
+        return Settled(
+            profiles[0] if profiles else 0,
+            mki_octets,
+            self.hidden,
+            self.client.origins,
+            self.server.origins,
+        )
 
-    @property
-    def mki_octets(self) -> int:
-        """How long the key identifier is in each packet."""
-        return 0 if self.server_hello is None else len(self.server_hello.extensions.mki)
+
+@final
+@mypyc_attr(acyclic=True)
+class Settled:
+    """What a secured association says about its media.
+
+    ``profile`` is its SRTP protection profile, 0 where DTLS 1.3 hides it; ``hidden`` is as
+    of the association.
+    """
+
+    __slots__ = ("client_origins", "hidden", "mki_octets", "profile", "server_origins")
+
+    def __init__(
+        self,
+        profile: int,
+        mki_octets: int,
+        hidden: str,
+        client_origins: list[Origin],
+        server_origins: list[Origin],
+    ) -> None:
+        """Keep what both ends agreed on, and where they shook hands."""
+        self.profile: Final = profile
+        self.mki_octets: Final = mki_octets
+        self.hidden: Final = hidden
+        self.client_origins: Final = client_origins
+        self.server_origins: Final = server_origins
+
+    def is_stranger(self, origin: Origin, is_client: bool) -> bool:
+        """Tell whether that side's handshake came through this hole, but from another port.
+
+        With ICE media may change to another pair of addresses, which its checks vouch for.
+        """
+        origins = self.client_origins if is_client else self.server_origins
+        if origin in origins:
+            return False
+        return any(hole == origin[0] for hole, _ in origins)
 
 
 def _wrong_choice(offer: ClientHello | None, answer: ServerHello) -> str:

@@ -13,7 +13,7 @@ from typing import Final, final
 from sipguard.errors import HostileInput
 from sipguard.media.appearance import Appearance, Look, looks_encrypted_rtcp
 from sipguard.media.dtls_handshake import Handshakes
-from sipguard.media.dtls_side import Association, Origin
+from sipguard.media.dtls_side import Origin, Settled
 from sipguard.media.proof import IS_QUIET, PASSES, PROVES, Flight, Prover, Sight, Word
 from sipguard.native import mypyc_attr
 from sipguard.reason import Finding, Reason
@@ -37,6 +37,11 @@ _DTLS: Final = Kind.DTLS
 _CLEAR: Final = Look.CLEAR
 _SECURED: Final = Look.SECURED
 _UNKNOWN: Final = Look.UNKNOWN
+
+# What a handshake lacks says nothing where only some of its packets were shown.
+_WRONG_BY_ITSELF: Final = frozenset(
+    (Reason.DTLS_FINGERPRINT, Reason.DTLS_NO_SRTP, Reason.DTLS_ROLE)
+)
 
 
 def caller_is_active(caller_setup: bytes, callee_setup: bytes) -> bool:
@@ -85,6 +90,11 @@ class _Way:
             or (header.sequence - before.sequence) & 0xFFFF != 1
         )
 
+    def end_wait(self) -> None:
+        self.is_proven = True
+        self.before = None
+        self.sources = []
+
     def counts(self, ssrc: int) -> bool:
         """Note a source; tell whether there are no more of them than a stream has."""
         if ssrc in self.sources:
@@ -98,29 +108,35 @@ class _Way:
 class _Component:
     """RTP's port or RTCP's: one handshake after another, and the media that they allow."""
 
-    __slots__ = ("callee", "caller", "handshakes", "since_s")
+    __slots__ = ("callee", "caller", "handshakes", "settled", "since_s")
 
-    def __init__(self, handshakes: Handshakes) -> None:
-        self.handshakes: Final = handshakes
+    def __init__(self) -> None:
+        self.handshakes: Handshakes | None = None
+        self.settled: Settled | None = None
         self.since_s = -1.0  # when the first handshake was over
         self.caller: Final = _Way()
         self.callee: Final = _Way()
 
-    def hear(self, flight: Flight, by_client: bool) -> Sight:
-        """Judge a datagram with DTLS in it."""
-        sight = self.handshakes.hear(flight.payload, by_client, _origin(flight))
-        if self.since_s < 0 and self.handshakes.secured is not None:
-            self.since_s = flight.now_s
-        return sight
+    def way(self, by_caller: bool) -> _Way:
+        return self.caller if by_caller else self.callee
+
+    def settle(self, settled: Settled | None, now_s: float) -> None:
+        if settled is not None:
+            self.settled = settled
+            if self.since_s < 0:
+                self.since_s = now_s
 
     def prove(self, way: _Way) -> Sight:
-        """Let a direction be proven; with the second one, what only the handshake needs goes."""
+        """Let a direction be proven; with the second one, what only the handshake needs goes.
+
+        A repetition of it, or the next one, is then compared from its beginning.
+        """
         if not way.is_proven:
-            way.is_proven = True
-            way.before = None
-            way.sources = []
-            if self.caller.is_proven and self.callee.is_proven:
-                self.handshakes.forget()
+            way.end_wait()
+            handshakes = self.handshakes
+            is_over = self.caller.is_proven and self.callee.is_proven
+            if is_over and handshakes is not None and not handshakes.has_connection_ids:
+                self.handshakes = None
         return PROVES
 
 
@@ -160,23 +176,21 @@ class DtlsProver(Prover):
         component = self._component(flight.is_rtcp)
         kind = kind_of(flight.payload)
         if kind is _DTLS:
-            by_client = flight.by_caller == self._caller_is_client
-            return component.hear(flight, by_client)
+            return self._hear_dtls(component, flight)
         if kind is not _RTP and kind is not _RTCP:
             return _judge_other(kind, flight.payload)
-        way = component.caller if flight.by_caller else component.callee
-        secured = component.handshakes.secured
+        way = component.way(flight.by_caller)
+        settled = component.settled
         try:
-            if secured is None:
+            if settled is None:
                 return self._hear_early(component, way, flight, kind)
             by_client = flight.by_caller == self._caller_is_client
-            side = secured.client if by_client else secured.server
-            if side.is_stranger(_origin(flight)):
+            if settled.is_stranger(_origin(flight), by_client):
                 detail = "media from another port than the handshake"
                 return Sight(_REFUSE, Finding(Reason.OTHER_SOURCE, detail))
             if kind is _RTCP:
-                return _hear_rtcp(secured, component, way, flight)
-            return self._hear_rtp(secured, component, way, flight)
+                return _hear_rtcp(settled, component, way, flight)
+            return self._hear_rtp(settled, component, way, flight)
         except HostileInput as error:
             return Sight(_REFUSE, error.finding())
 
@@ -184,18 +198,19 @@ class DtlsProver(Prover):
         """Judge the copy of a packet that was forwarded: is the stream still encrypted?"""
         component = self._component(flight.is_rtcp)
         kind = kind_of(flight.payload)
-        secured = component.handshakes.secured
+        settled = component.settled
         if kind is _DTLS:
-            sight = self.see(flight)
-            return sight if sight.word is _REFUSE else PASSES
-        if secured is None or (kind is not _RTP and kind is not _RTCP):
+            sight = self._hear_dtls(component, flight)
+            finding = sight.finding
+            return sight if finding is not None and finding.reason in _WRONG_BY_ITSELF else PASSES
+        if settled is None or (kind is not _RTP and kind is not _RTCP):
             return PASSES
-        way = component.caller if flight.by_caller else component.callee
+        way = component.way(flight.by_caller)
         try:
             if kind is _RTCP:
-                look = _SECURED if _is_srtcp(flight.payload, secured) else _CLEAR
+                look = _SECURED if _is_srtcp(flight.payload, settled) else _CLEAR
             else:
-                look = self._look(secured, None, flight.payload, parse_rtp(flight.payload))
+                look = self._look(settled, None, flight.payload, parse_rtp(flight.payload))
         except HostileInput:
             look = _CLEAR
         if look is not _CLEAR:
@@ -220,21 +235,31 @@ class DtlsProver(Prover):
     def _component(self, is_rtcp: bool) -> _Component:
         component = self._rtcp if is_rtcp else self._rtp
         if component is None:
-            client, server = self._caller_prints, self._callee_prints
-            if not self._caller_is_client:
-                client, server = server, client
-            component = _Component(Handshakes(client, server, self._accepts_hidden))
+            component = _Component()
             if is_rtcp:
                 self._rtcp = component
             else:
                 self._rtp = component
         return component
 
+    def _hear_dtls(self, component: _Component, flight: Flight) -> Sight:
+        handshakes = component.handshakes
+        if handshakes is None:
+            client, server = self._caller_prints, self._callee_prints
+            if not self._caller_is_client:
+                client, server = server, client
+            handshakes = component.handshakes = Handshakes(client, server, self._accepts_hidden)
+        by_client = flight.by_caller == self._caller_is_client
+        sight = handshakes.hear(flight.payload, by_client, _origin(flight))
+        component.settle(handshakes.settled, flight.now_s)
+        return sight
+
     def _hear_early(self, component: _Component, way: _Way, flight: Flight, kind: Kind) -> Sight:
         """Media without a handshake that allows it; what it is decides how it is called."""
-        refusal = component.handshakes.current.refusal
-        if refusal is not None:
-            return Sight(_REFUSE, refusal)
+        if component.handshakes is not None:
+            refusal = component.handshakes.current.refusal
+            if refusal is not None:
+                return Sight(_REFUSE, refusal)
         payload = flight.payload
         if kind is _RTCP:
             parse_rtcp(payload)
@@ -250,7 +275,7 @@ class DtlsProver(Prover):
         return Sight(_REFUSE, Finding(Reason.MEDIA_TOO_EARLY, detail))
 
     def _hear_rtp(
-        self, secured: Association, component: _Component, way: _Way, flight: Flight
+        self, settled: Settled, component: _Component, way: _Way, flight: Flight
     ) -> Sight:
         header = parse_rtp(flight.payload)
         if flight.is_rtcp:
@@ -259,7 +284,7 @@ class DtlsProver(Prover):
         if not self._appearance.fits(header):
             return way.leak(Finding(Reason.BAD_RTP, "a payload type that was not negotiated"))
         before = way.before
-        look = self._look(secured, before, flight.payload, header)
+        look = self._look(settled, before, flight.payload, header)
         if not way.is_proven:
             way.before = header
         if look is _CLEAR:
@@ -272,11 +297,11 @@ class DtlsProver(Prover):
             return PASSES
         return component.prove(way)
 
-    def _look(self, secured: Association, before: Rtp | None, payload: bytes, header: Rtp) -> Look:
-        if not secured.profile:
+    def _look(self, settled: Settled, before: Rtp | None, payload: bytes, header: Rtp) -> Look:
+        if not settled.profile:
             is_clear = self._appearance.is_clear(payload, header)
             return _CLEAR if is_clear else _UNKNOWN
-        extra = tag_octets(secured.profile, is_rtcp=False) + secured.mki_octets
+        extra = tag_octets(settled.profile, is_rtcp=False) + settled.mki_octets
         if before is None:
             return self._appearance.look(payload, header, extra)
         return self._appearance.look_at_step(before, payload, header, extra)
@@ -293,14 +318,16 @@ def _origin(flight: Flight) -> Origin:
 def _told(component: _Component | None, by_caller: bool) -> str:
     if component is None:
         return _NOTHING
-    way = component.caller if by_caller else component.callee
-    current, secured = component.handshakes.current, component.handshakes.secured
-    if way.is_proven and secured is not None:
-        if secured.hidden:
-            return f"DTLS handshake, {secured.hidden}, then media that looks encrypted"
+    settled, handshakes = component.settled, component.handshakes
+    if settled is not None:
+        if not component.way(by_caller).is_proven:
+            return "the DTLS handshake is over, but no encrypted media came"
+        if settled.hidden:
+            return f"DTLS handshake, {settled.hidden}, then media that looks encrypted"
         return "DTLS handshake with the signalled certificates, then media that looks encrypted"
-    if secured is not None:
-        return "the DTLS handshake is over, but no encrypted media came"
+    if handshakes is None:
+        return _NOTHING
+    current = handshakes.current
     if current.refusal is not None:
         return current.refusal.detail
     if current.client_hello is not None or current.server_hello is not None:
@@ -308,10 +335,10 @@ def _told(component: _Component | None, by_caller: bool) -> str:
     return _NOTHING
 
 
-def _hear_rtcp(secured: Association, component: _Component, way: _Way, flight: Flight) -> Sight:
+def _hear_rtcp(settled: Settled, component: _Component, way: _Way, flight: Flight) -> Sight:
     """On a shared port RTP proves, if there is any: encrypted RTCP beside clear RTP is easy."""
     parse_rtcp(flight.payload)
-    if not _is_srtcp(flight.payload, secured):
+    if not _is_srtcp(flight.payload, settled):
         return way.leak(Finding(Reason.PLAIN_RTP, "RTCP in clear after the handshake"))
     is_alone = not way.has_rtp and flight.now_s - component.since_s >= RTCP_ALONE_S
     return component.prove(way) if flight.is_rtcp or way.is_proven or is_alone else PASSES
@@ -326,9 +353,9 @@ def _judge_other(kind: Kind, payload: bytes) -> Sight:
     return Sight(_REFUSE, Finding(Reason.UNKNOWN_MEDIA, "neither SRTP nor DTLS nor STUN"))
 
 
-def _is_srtcp(payload: bytes, secured: Association) -> bool:
-    profile = secured.profile
+def _is_srtcp(payload: bytes, settled: Settled) -> bool:
+    profile = settled.profile
     if not profile:
         return not is_clear_rtcp(payload)
     tag = tag_octets(profile, is_rtcp=True)
-    return looks_encrypted_rtcp(payload, tag, secured.mki_octets, aead=is_aead(profile))
+    return looks_encrypted_rtcp(payload, tag, settled.mki_octets, aead=is_aead(profile))

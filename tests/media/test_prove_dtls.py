@@ -128,6 +128,13 @@ class TestHandshake:
         needed = absent.octets in (ANSWER, SERVERS, CLIENTS, FINISHED)
         assert (line.media() == PROVEN) is not needed
 
+    def test_dtl_4_both_certificates_whatever_came_first(self) -> None:
+        """Of a handshake that began unseen the end may be seen before what it ends."""
+        line = after([*client(FINISHED), *server(FINISHED, ANSWER, SERVERS)])
+        assert line.media() == QUIET
+        after(client(CLIENTS), line)
+        assert line.media() == PROVEN
+
     def test_a_flight_in_one_datagram(self) -> None:
         """As most senders do it."""
         line = Line()
@@ -158,6 +165,10 @@ class TestHandshake:
         """In clear or not; ends tell each other why they stop."""
         line = after([*client(OFFER, record(21, b"\2\x28")), *server(record(21, bytes(30), 1))])
         assert line.media() == QUIET
+
+    def test_an_acknowledgement_in_clear_passes(self) -> None:
+        """DTLS 1.3 sends it for fragments of a hello (RFC 9147 section 7)."""
+        after([*client(OFFER_1_3), *server(record(26, bytes(18)))])
 
     def test_dtl_6_a_datagram_that_cannot_be_read(self) -> None:
         """Refused whole, and what was good in it counts for nothing."""
@@ -334,7 +345,7 @@ class TestCertificates:
         "octets",
         [
             said(11, certificates(ALICE.der), 2),
-            said(11, certificates(ALICE.der, b"more"), 1),
+            said(11, certificates(ALICE.der, b"more"), 1, 20, 30),
             said(12, certificates(ALICE.der), 1),
             said(2, server_hello(use_srtp(1)), 1),
             said(11, bytes(MAX_MESSAGE_OCTETS + 1), 0, 0, 9),
@@ -399,7 +410,7 @@ class TestCertificates:
         line = after([*client(OFFER), *server(ANSWER)])
         after(server(*[said(23, b"", number) for number in range(1, MAX_MESSAGES)]), line)
         assert refused(line, False, said(23, b"", MAX_MESSAGES)) is Reason.BAD_DTLS
-        after(server(said(23, b"", 5)), line)
+        after(server(said(23, b"", 5), ANSWER), line)
 
 
 class TestFingerprints:
@@ -449,6 +460,20 @@ class TestNextHandshake:
         after([*client(self.AGAIN[0], again), *server(answer)], line)
         after(server(said(11, certificates(ALICE.der), 2)), line)
         assert line.findings() == set()
+
+    def test_a_hello_that_comes_twice_begins_nothing(self) -> None:
+        """The network repeats, and so does a client that waits for an answer."""
+        line = Line()
+        for datagram in HANDSHAKE:
+            assert line.passes(datagram)
+            if datagram.octets != FINISHED:
+                after(client(OFFER), line)
+        assert line.media() == PROVEN
+
+    def test_dtl_4_its_client_shows_a_certificate_as_well(self) -> None:
+        """Once is not enough."""
+        line = after([*HANDSHAKE, *client(self.AGAIN[0]), *server(self.AGAIN[1])])
+        assert refused(line, True, said(16, b"key", 1)) is Reason.DTLS_NO_CERTIFICATE
 
     def test_a_clients_hello_alone_ends_nothing(self) -> None:
         """Anybody could write it; when the server goes on, what was shown still counts."""
@@ -543,10 +568,10 @@ class TestHidden:
         again = server_hello(extension(43, b"\xfe\xfc"), random=OTHER_RANDOM)
         after([*server(ANSWER_1_3), *client(OFFER_1_3), *server(said(2, again, 1))], line)
         after([*server(CIPHER_1_3), *client(CIPHER_1_3)], line)
-        line.media(10, 1)
-        assert line.media(10, 2) == PROVEN
         assert len([sight for sight in line.sights if sight.finding]) == 1
         assert refused(line, False, said(2, server_hello(use_srtp(1)), 2)) is Reason.BAD_DTLS
+        line.media(10, 1)
+        assert line.media(10, 2) == PROVEN
 
     def test_what_stands_behind_a_hello_of_1_3_is_read(self) -> None:
         """In the same record, too."""
@@ -831,7 +856,12 @@ class TestSamples:
         line = after(HANDSHAKE)
         for datagram in HANDSHAKE:
             assert line.sample(not datagram.by_client, datagram.octets).word is Word.PASS
+        assert line.media() == PROVEN
         assert fault(line.sample(True, OFFER)) is Reason.DTLS_ROLE
+        for at, reason in ((1, None), (11, None), (2, Reason.DTLS_FINGERPRINT)):
+            octets = HANDSHAKE[at].octets if at != 2 else said(11, certificates(BOB.der), 1)
+            sight = line.sample(True, octets)
+            assert (sight.finding.reason if sight.finding else None) is reason
         assert line.sample(True, b"\r\n") == Sight(Word.PASS)
 
     def test_before_any_handshake_nothing_is_known(self) -> None:
