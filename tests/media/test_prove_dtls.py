@@ -501,6 +501,12 @@ class TestNextHandshake:
         after(HANDSHAKE[2:], line)
         assert line.media(16) == PROVEN
 
+    def test_a_client_that_begins_anew_what_began_unseen(self) -> None:
+        """The answer to a hello that nobody saw is not the answer to this one."""
+        line = after([*server(ANSWER), *client(self.AGAIN[0]), *server(self.AGAIN[1])])
+        after(HANDSHAKE[2:], line)
+        assert line.media(16) == PROVEN
+
     def test_a_fingerprint_that_was_wrong_once(self) -> None:
         """The next handshake is judged by what it shows itself."""
         line = after([*client(OFFER), *server(ANSWER)])
