@@ -802,6 +802,15 @@ class TestMedia:
         assert line.see(True, rtp()).word is Word.PROVEN
         assert line.see(True, rtcp()).word is Word.PROVEN
 
+    def test_srt_2_the_index_stands_behind_an_aead_tag(self) -> None:
+        """RFC 7714 section 9; of other suites before it."""
+        answer = said(2, server_hello(use_srtp(7)), 0)
+        line = after([*client(OFFER), *server(answer), *HANDSHAKE[2:]])
+        behind = rtcp(0) + bytes(16) + b"\x80\0\0\1"
+        assert line.see(True, rtcp(16)).word is Word.QUIET
+        assert line.see(True, behind).word is Word.PASS
+        assert after(HANDSHAKE).see(True, rtcp(0) + bytes(10) + b"\x80\0\0\1").word is Word.QUIET
+
     def test_srt_2_rtcp_alone_proves_after_a_second(self) -> None:
         """Who only listens sends nothing else."""
         line = after(HANDSHAKE)
@@ -845,8 +854,19 @@ class TestSamples:
             assert line.sample(True, rtp()) == Sight(Word.PASS)
         words = [line.sample(True, rtp(0)).word for _ in range(MAX_DOUBTS)]
         assert words[-1] is Word.REFUSE
+        assert "no encrypted media" in line.prover.told(True)
         assert line.see(True, rtp(0)).word is Word.QUIET
         assert line.see(True, rtp()).word is Word.PROVEN
+
+    def test_srt_3_what_could_be_either_does_not_end_a_doubt(self) -> None:
+        """Only a packet that is too long for a clear one does."""
+        line = after(HANDSHAKE)
+        assert line.media() == PROVEN
+        unclear = rtp(0, size=165)
+        for _ in range(MAX_DOUBTS - 1):
+            assert line.sample(True, rtp(0)) == Sight(Word.PASS)
+            assert line.sample(True, unclear) == Sight(Word.PASS)
+        assert fault(line.sample(True, rtp(0))) is Reason.PLAIN_RTP
 
     @pytest.mark.parametrize("payload", [rtcp(0), b"\x80", b"\x80\xc9\0\0"])
     def test_srt_2_so_does_anything_else_that_is_not_encrypted(self, payload: bytes) -> None:
