@@ -36,14 +36,19 @@ def is_replay(
     return finding is not None
 
 
-def test_a_message_is_remembered_while_it_could_be_fresh() -> None:
+@pytest.mark.parametrize("proven", [True, False])
+def test_a_message_is_remembered_while_it_could_be_fresh(proven: bool) -> None:
     """Twice the skew: it may be dated ahead."""
     room = memory()
-    remember(room, b"m")
-    assert is_replay(room, b"m")
-    assert is_replay(room, b"m", 2 * SKEW_S - 1)
-    assert not is_replay(room, b"m", 2 * SKEW_S + 1)
-    assert not is_replay(room, b"another")
+    remember(room, b"m", proven=proven)
+    assert is_replay(room, b"m", proven=proven)
+    assert is_replay(room, b"m", 2 * SKEW_S - 1, proven=proven)
+    assert not is_replay(room, b"m", 2 * SKEW_S + 1, proven=proven)
+    assert not is_replay(room, b"another", proven=proven)
+    room.expire(now(2 * SKEW_S - 1))
+    assert len(room) == 1
+    room.expire(now(2 * SKEW_S + 1))
+    assert len(room) == 0
 
 
 @pytest.mark.parametrize("proven", [True, False])
