@@ -46,6 +46,7 @@ COMPILED: Final = (
     "identity/trust.py",
     "edge/elements.py",
     "edge/netlink.py",
+    "edge/nft_messages.py",
     "edge/queued.py",
     "edge/turnstile.py",
     "policy/compile.py",

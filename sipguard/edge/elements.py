@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final, final
 
-from sipguard.edge.netlink import Change, Operation
+from sipguard.edge.nft_messages import Change, Operation
 from sipguard.verdict import ClosePinhole, Effect, Hole, OpenPinhole
 
 # Silence closes a hole long before. This frees the element of a process that was

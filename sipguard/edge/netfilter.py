@@ -16,13 +16,8 @@ from twisted.logger import Logger
 from sipguard.edge import programs
 from sipguard.edge.elements import Sets, sort_out
 from sipguard.edge.iptables import iptables_removal, iptables_script
-from sipguard.edge.netlink import (
-    Change,
-    Counter,
-    NetlinkRefused,
-    NftSocket,
-    Operation,
-)
+from sipguard.edge.netlink import NetlinkRefused, NftSocket
+from sipguard.edge.nft_messages import Change, Counter, Operation
 from sipguard.edge.plan import Plan, StreamTransports
 from sipguard.edge.rules import nft_script, purge_chains, render_rules
 from sipguard.errors import EdgeError

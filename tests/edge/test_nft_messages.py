@@ -5,7 +5,7 @@ import struct
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sipguard.edge.netlink import (
+from sipguard.edge.nft_messages import (
     Change,
     Encoder,
     Operation,
