@@ -47,6 +47,7 @@ COMPILED: Final = (
     "edge/elements.py",
     "edge/netlink.py",
     "edge/nft_messages.py",
+    "edge/proofs.py",
     "edge/queued.py",
     "edge/turnstile.py",
     "policy/compile.py",

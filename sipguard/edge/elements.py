@@ -1,40 +1,108 @@
-"""From pinholes to changes of the kernel's sets; compiled, for it runs while media waits."""
+"""From pinholes and proofs to changes of the kernel's sets; compiled: it runs while media waits."""
 
 from collections.abc import Sequence
 from typing import Final, final
 
-from sipguard.edge.nft_messages import Change, Operation
-from sipguard.verdict import ClosePinhole, Effect, Hole, OpenPinhole
+from sipguard.edge.nft_messages import Change, Element, Operation
+from sipguard.edge.proofs import Proofs, hole_key_of, is_proof, proof_key
+from sipguard.verdict import (
+    ClosePinhole,
+    DoubtPinhole,
+    Effect,
+    Hole,
+    OpenPinhole,
+    ProvePinhole,
+)
 
 # Silence closes a hole long before. This frees the element of a process that was
 # killed, and bounds a call that nobody ended.
 LONGEST_CALL_S: Final = 7 * 24 * 3600
 
-PinholeEffect = OpenPinhole | ClosePinhole
+HoleEffect = OpenPinhole | ClosePinhole
+ProofEffect = ProvePinhole | DoubtPinhole
+PinholeEffect = OpenPinhole | ClosePinhole | ProvePinhole | DoubtPinhole
+
 _ADD: Final = Operation.ADD
 _DELETE: Final = Operation.DELETE
 _DESTROY: Final = Operation.DESTROY
 
 
-def sort_out(effects: Sequence[Effect]) -> tuple[dict[bytes, PinholeEffect], list[PinholeEffect]]:
-    """Return by key what counts for each hole, the last, and what no set can hold.
+@final
+class Tally:
+    """What passed through a pinhole by the time it was closed; octets as IP counts them."""
 
-    Replies among *effects* are passed over. What cannot be is a bug of ours,
+    __slots__ = ("hole", "octets", "packets")
+
+    def __init__(self, hole: Hole, packets: int, octets: int) -> None:
+        self.hole = hole
+        self.packets = packets
+        self.octets = octets
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Tally):
+            return NotImplemented
+        mine = self.hole, self.packets, self.octets
+        return mine == (other.hole, other.packets, other.octets)
+
+    def __hash__(self) -> int:
+        return hash((self.hole, self.packets, self.octets))
+
+    def __repr__(self) -> str:
+        return f"Tally({self.hole!r}, packets={self.packets}, octets={self.octets})"
+
+
+@final
+class Wanted:
+    """What counts of some effects: for each pinhole and for each source, the last.
+
+    Replies are passed over. What is *impossible* no set can hold: it is a bug of ours,
     and must not shift a key's octets.
     """
-    final_effects: dict[bytes, PinholeEffect] = {}
-    impossible: list[PinholeEffect] = []
-    for effect in effects:
-        if isinstance(effect, (OpenPinhole, ClosePinhole)):
-            hole = effect.hole
-        else:
-            continue
-        octets = len(hole.source)
-        if octets == len(hole.destination) and octets in (4, 16) and 0 < hole.port < 65536:
-            final_effects[key_of(hole)] = effect
-        else:
-            impossible.append(effect)
-    return final_effects, impossible
+
+    __slots__ = ("holes", "impossible", "proofs")
+
+    def __init__(self, effects: Sequence[Effect]) -> None:
+        self.holes: dict[bytes, HoleEffect] = {}
+        self.proofs: dict[bytes, ProofEffect] = {}
+        self.impossible: list[PinholeEffect] = []
+        for effect in effects:
+            if isinstance(effect, (OpenPinhole, ClosePinhole)):
+                self._add_hole(effect)
+            elif isinstance(effect, (ProvePinhole, DoubtPinhole)):
+                self._add_proof(effect)
+
+    def _add_hole(self, effect: HoleEffect) -> None:
+        if not _is_possible(effect.hole):
+            self.impossible.append(effect)
+            return
+        key = key_of(effect.hole)
+        self.holes[key] = effect
+        if self.proofs and isinstance(effect, ClosePinhole):
+            for source in [source for source in self.proofs if hole_key_of(source) == key]:
+                del self.proofs[source]
+
+    def _add_proof(self, effect: ProofEffect) -> None:
+        if not _is_possible(effect.hole) or not 0 < effect.source_port < 65536:
+            self.impossible.append(effect)
+            return
+        key = key_of(effect.hole)
+        if not isinstance(self.holes.get(key), ClosePinhole):
+            self.proofs[proof_key(key, effect.source_port)] = effect
+        elif isinstance(effect, ProvePinhole):
+            self.impossible.append(effect)
+
+    def refuse_proofs(self, proofs: Proofs, has_gate: bool) -> None:
+        """Make impossible what there is no set for, or what could never be taken back."""
+        for key, effect in list(self.proofs.items()):
+            if not has_gate or (isinstance(effect, ProvePinhole) and not proofs.has_room(key)):
+                del self.proofs[key]
+                if isinstance(effect, ProvePinhole):
+                    self.impossible.append(effect)
+
+
+def _is_possible(hole: Hole) -> bool:
+    octets = len(hole.source)
+    return octets == len(hole.destination) and octets in (4, 16) and 0 < hole.port < 65536
 
 
 def key_of(hole: Hole) -> bytes:
@@ -51,40 +119,81 @@ class Sets:
         idle_classes: Suffix and seconds of each set that closes what is silent.
         destroys: Whether the kernel forgives a missing element (Linux 6.3).
         renews: Whether adding an element renews its timeout (6.12).
+        proofs: The sources that are proven; none where there is no media gate.
     """
 
-    __slots__ = ("_destroys", "_idle_classes", "_renews")
+    __slots__ = ("_destroys", "_idle_classes", "_proofs", "_renews")
 
     def __init__(
-        self, idle_classes: tuple[tuple[str, int], ...], destroys: bool, renews: bool
+        self,
+        idle_classes: tuple[tuple[str, int], ...],
+        destroys: bool,
+        renews: bool,
+        proofs: Proofs,
     ) -> None:
         self._idle_classes = idle_classes
         self._destroys = destroys
         self._renews = renews
+        self._proofs = proofs
 
-    def changes(self, effects: dict[bytes, PinholeEffect]) -> list[Change]:
+    def changes(
+        self, holes: dict[bytes, HoleEffect], proofs: dict[bytes, ProofEffect]
+    ) -> list[Change]:
         """Return the transaction: first what must be gone, then what must stand."""
         closing: dict[str, list[bytes]] = {}
         opening: dict[str, dict[int, list[bytes]]] = {}
-        for key, effect in effects.items():
+        doubted: dict[str, list[bytes]] = {}
+        for key, effect in holes.items():
             family = "4" if len(key) == 12 else "6"
             if isinstance(effect, OpenPinhole):
                 # A timeout of 0 would mean: never.
                 idle_s = max(1, effect.idle_s)
                 opening.setdefault(family, {}).setdefault(idle_s, []).append(key)
+                sources = self._proofs.adopted(key)
             else:
                 closing.setdefault(family, []).append(key)
+                sources = self._proofs.of(key)
+            if sources:
+                doubted.setdefault(family, []).extend(sources)
+        return [
+            *self._proving(proofs, doubted),
+            *self._closing(closing),
+            *self._opening(opening),
+        ]
+
+    def _proving(
+        self, proofs: dict[bytes, ProofEffect], doubted: dict[str, list[bytes]]
+    ) -> list[Change]:
+        proven: dict[str, list[bytes]] = {}
+        for key, effect in proofs.items():
+            family = "4" if len(key) == 16 else "6"
+            if isinstance(effect, ProvePinhole):
+                proven.setdefault(family, []).append(key)
+            elif key not in doubted.setdefault(family, []):
+                doubted[family].append(key)
         changes: list[Change] = []
-        for family, keys in closing.items():
-            changes += self.absent("pinholes" + family, keys)
-            for suffix, _ in self._idle_classes:
-                changes += self.absent("alive" + family + suffix, keys)
-        for family, by_idle in opening.items():
-            for idle_s, keys in by_idle.items():
-                changes += self._opening(family, idle_s, keys)
+        for family, keys_gone in doubted.items():
+            changes += self.absent("proven" + family, keys_gone, told=True)
+        for family, keys_there in proven.items():
+            changes.append(Change(_ADD, "proven" + family, keys_there, LONGEST_CALL_S))
         return changes
 
-    def _opening(self, family: str, idle_s: int, keys: list[bytes]) -> list[Change]:
+    def _closing(self, closing: dict[str, list[bytes]]) -> list[Change]:
+        changes: list[Change] = []
+        for family, keys in closing.items():
+            changes += self.absent("pinholes" + family, keys, told=True)
+            for suffix, _ in self._idle_classes:
+                changes += self.absent("alive" + family + suffix, keys)
+        return changes
+
+    def _opening(self, opening: dict[str, dict[int, list[bytes]]]) -> list[Change]:
+        changes: list[Change] = []
+        for family, by_idle in opening.items():
+            for idle_s, keys in by_idle.items():
+                changes += self._open(family, idle_s, keys)
+        return changes
+
+    def _open(self, family: str, idle_s: int, keys: list[bytes]) -> list[Change]:
         changes = [Change(_ADD, "pinholes" + family, keys, LONGEST_CALL_S)]
         own = self._idle_class(idle_s)
         for suffix, _ in self._idle_classes:
@@ -94,7 +203,7 @@ class Sets:
         changes.append(Change(_ADD, "alive" + family + own, keys, idle_s))
         return changes
 
-    def absent(self, name: str, keys: list[bytes]) -> list[Change]:
+    def absent(self, name: str, keys: list[bytes], told: bool = False) -> list[Change]:
         """Return changes after which *keys* are missing, whether or not they were there.
 
         A plain delete of an element that has expired meanwhile fails the
@@ -102,8 +211,8 @@ class Sets:
         first makes sure that it is there.
         """
         if self._destroys:
-            return [Change(_DESTROY, name, keys)]
-        return [Change(_ADD, name, keys, 1), Change(_DELETE, name, keys)]
+            return [Change(_DESTROY, name, keys, told=told)]
+        return [Change(_ADD, name, keys, 1), Change(_DELETE, name, keys, told=told)]
 
     def _idle_class(self, idle_s: int) -> str:
         """Return the suffix of the set for *idle_s*: the next longer one, or the longest."""
@@ -113,3 +222,42 @@ class Sets:
         if longer:
             return min(longer)[1]
         return max([(idle, suffix) for suffix, idle in self._idle_classes])[1]
+
+
+def settle(
+    holes: dict[bytes, HoleEffect],
+    proofs: dict[bytes, ProofEffect],
+    gone: list[Element],
+    known: Proofs,
+) -> list[Tally]:
+    """Write down what the kernel has carried out, and count what the closed pinholes let pass.
+
+    Args:
+        holes: Pinholes that were opened and closed.
+        proofs: Sources that were proven, or are not any more.
+        gone: What the kernel told of elements that went.
+        known: Where it is written down.
+    """
+    passed: dict[bytes, tuple[int, int]] = {}
+    for element in gone:
+        key = hole_key_of(element.key) if is_proof(element.key) else element.key
+        if isinstance(holes.get(key), ClosePinhole):
+            packets, octets = passed.get(key, (0, 0))
+            passed[key] = (packets + element.packets, octets + element.octets)
+        else:
+            known.count(key, element.packets, element.octets)
+    for key, proof in proofs.items():
+        if isinstance(proof, ProvePinhole):
+            known.add(key)
+        else:
+            known.remove(key)
+    tallies: list[Tally] = []
+    for key, effect in holes.items():
+        if isinstance(effect, OpenPinhole):
+            known.disown(key)
+            continue
+        before = known.close(key)
+        if key in passed:
+            packets, octets = passed[key]
+            tallies.append(Tally(effect.hole, packets + before[0], octets + before[1]))
+    return tallies

@@ -22,7 +22,10 @@ def iptables_script(plan: Plan, present: Iterable[str] = ()) -> str:
     out = f"{plan.chain}_OUT"
     chains = [plan.chain, out] if plan.local else [plan.chain]
     lines = ["*mangle", *(f":{chain} - [0:0]" for chain in chains), *drop_jumps(plan, present)]
-    lines += [f"-I FORWARD {match}{_comment()} -j {plan.chain}" for match in _jump_matches(plan)]
+    lines += [
+        f"-I FORWARD {match}{_unless_proven(plan)}{_comment()} -j {plan.chain}"
+        for match in _jump_matches(plan)
+    ]
     lines += [f"-A {plan.chain} {rule}" for rule in _xt_queue_rules(plan)]
     if plan.local:
         mark = f"{plan.mark:#x}/{plan.mark:#x}"
@@ -61,6 +64,13 @@ def _jump_matches(plan: Plan) -> list[str]:
     return [f"{end} {name} " for name in plan.interfaces for end in ("-i", "-o")]
 
 
+def _unless_proven(plan: Plan) -> str:
+    """Return the match that spares proven media the way through our chain."""
+    if plan.media_queue is None:
+        return ""
+    return f"-m mark ! --mark {plan.proven_mark:#x}/{plan.proven_mark:#x} "
+
+
 def _xt_queue_rules(plan: Plan) -> list[str]:
     first, last = plan.queues
     target = f"--queue-num {first}" if first == last else f"--queue-balance {first}:{last}"
@@ -69,4 +79,7 @@ def _xt_queue_rules(plan: Plan) -> list[str]:
     for start in range(0, len(plan.sip_ports), _MULTIPORT):
         ports = ",".join(str(port) for port in plan.sip_ports[start : start + _MULTIPORT])
         rules.append(f"-p udp -m multiport --ports {ports} -j NFQUEUE {target}{bypass}")
+    if plan.media_queue is not None:
+        unproven = f"{plan.unproven_mark:#x}/{plan.unproven_mark:#x}"
+        rules.append(f"-m mark --mark {unproven} -j NFQUEUE --queue-num {plan.media_queue}{bypass}")
     return rules

@@ -14,28 +14,30 @@ from typing import Final, NamedTuple
 from twisted.logger import Logger
 
 from sipguard.edge import programs
-from sipguard.edge.elements import Sets, sort_out
+from sipguard.edge.elements import PinholeEffect, Sets, Tally, Wanted, settle
 from sipguard.edge.iptables import iptables_removal, iptables_script
+from sipguard.edge.listing import OpenHole, alive, open_holes
 from sipguard.edge.netlink import NetlinkRefused, NftSocket
-from sipguard.edge.nft_messages import Change, Counter, Operation
+from sipguard.edge.nft_messages import Change, Counter, Element, Operation
 from sipguard.edge.plan import Plan, StreamTransports
+from sipguard.edge.proofs import Proofs, hole_key_of
 from sipguard.edge.rules import nft_script, purge_chains, render_rules
 from sipguard.errors import EdgeError
-from sipguard.verdict import ClosePinhole, Effect, Hole, OpenPinhole
+from sipguard.verdict import Effect, OpenPinhole, ProvePinhole
 
-__all__ = ["Netfilter", "OpenHole", "Plan", "StreamTransports", "render_rules"]
+__all__ = ["Applied", "Netfilter", "OpenHole", "Plan", "StreamTransports", "Tally", "render_rules"]
 
 _ADD: Final = Operation.ADD
-_PORT_OCTETS: Final = 2
 
 
-class OpenHole(NamedTuple):
-    """A pinhole as the kernel knows it: seconds until silence closes it, packets it let pass."""
+class Applied(NamedTuple):
+    """What became of some effects."""
 
-    hole: Hole
-    expires_s: float
-    packets: int
-    octets: int
+    refused: tuple[PinholeEffect, ...]  # by the kernel: a full set, above all
+    tallies: tuple[Tally, ...]  # of the pinholes that were closed and had been open
+
+
+_NOTHING: Final = Applied((), ())
 
 
 class Totals(NamedTuple):
@@ -45,6 +47,8 @@ class Totals(NamedTuple):
     closed: int
     refused: int
     bans: int
+    proven: int = 0
+    doubted: int = 0
 
 
 class Netfilter:
@@ -60,7 +64,9 @@ class Netfilter:
         self._link: NftSocket | None = None
         self._idle_classes = plan.idle_classes
         self.destroys, self.renews = _abilities(os.uname().release)
+        self._proofs = Proofs(plan.max_pinholes)
         self._opened = self._closed = self._refused = self._banned = 0
+        self._proven = self._doubted = 0
 
     # --- installing
 
@@ -74,20 +80,29 @@ class Netfilter:
         try:
             queue_by_nft = programs.has_nft_queue(self.plan.table)
             before = programs.nft_listing(self.plan.table)
-            plan = self._adopt(self.plan) if before else self.plan
+            present = programs.nft_sets(self.plan.table) if before else {}
+            plan = self._adopt(self.plan, present) if before else self.plan
+            has_gate, had_gate = plan.media_queue is not None, "proven4" in present
             undo.append(self._nft_undo(plan, before))
-            programs.nft(nft_script(plan, queue_by_nft=queue_by_nft))
+            programs.nft(
+                nft_script(
+                    plan,
+                    queue_by_nft=queue_by_nft,
+                    defrag_by_tproxy=has_gate and programs.has_nft_tproxy(plan.table),
+                    had_gate=had_gate,
+                )
+            )
             for family in programs.iptables_families(needed=not queue_by_nft):
-                present = family.rules_naming(plan.chain)
-                undo.append(self._iptables_undo(plan, family, present))
+                jumps = family.rules_naming(plan.chain)
+                undo.append(self._iptables_undo(plan, family, jumps))
                 # With nft's own queue, a chain left by another kernel must go.
                 script = (
-                    iptables_removal(plan, present)
-                    if queue_by_nft
-                    else iptables_script(plan, present)
+                    iptables_removal(plan, jumps) if queue_by_nft else iptables_script(plan, jumps)
                 )
                 family.restore(script)
             self._connect(plan)
+            if not (had_gate and has_gate):
+                self._proofs.clear()  # the sets are new, or gone
         except EdgeError:
             for step in reversed(undo):
                 self._undo(step)
@@ -145,9 +160,8 @@ class Netfilter:
         self._link = NftSocket(plan.table)
         self._link.counters()  # says now, not at the first call, when netlink is refused
 
-    def _adopt(self, plan: Plan) -> Plan:
+    def _adopt(self, plan: Plan, present: dict[str, int]) -> Plan:
         """Return *plan* with the idle times of sets that are in the kernel already."""
-        present = programs.nft_sets(plan.table)
         if "pinholes4" not in present:
             raise EdgeError(
                 f"nft table inet {plan.table} exists and is not ours; "
@@ -189,58 +203,100 @@ class Netfilter:
 
     # --- pinholes and bans
 
-    def apply(self, effects: Sequence[Effect]) -> tuple[OpenPinhole | ClosePinhole, ...]:
-        """Open and close pinholes in one transaction; they are in force on return.
+    def apply(self, effects: Sequence[Effect]) -> Applied:
+        """Open, close, prove and doubt in one transaction; it is in force on return.
 
         Replies among *effects* are not ours and are passed over. For one
-        hole, the last effect counts.
+        hole, the last effect counts, and so for one source of it.
 
         Returns:
-            What the kernel refused (a full set, above all); counted and logged.
+            What the kernel refused, counted and logged; what passed through the closed.
         """
-        final, refused = sort_out(effects)
-        if not (final or refused):
-            return ()
+        wanted = Wanted(effects)
+        if wanted.proofs:
+            wanted.refuse_proofs(self._proofs, self.plan.media_queue is not None)
+        refused = wanted.impossible
+        if not (wanted.holes or wanted.proofs or refused):
+            return _NOTHING
         try:
-            self._commit(self._sets().changes(final))
+            tallies = self._carry_out(wanted)
         except NetlinkRefused:
             # One bad element undid its neighbors: find it, so that it alone pays.
-            for key in list(final):
-                if not self._apply_alone(key, final[key]):
-                    refused.append(final.pop(key))
-        opened = sum([isinstance(effect, OpenPinhole) for effect in final.values()])
-        self._opened += opened
-        self._closed += len(final) - opened
+            tallies = []
+            for effect in [*wanted.holes.values(), *wanted.proofs.values()]:
+                told = self._apply_alone(effect)
+                if told is None:
+                    refused.append(effect)
+                else:
+                    tallies += told
         self._refused += len(refused)
-        return tuple(refused)
+        return Applied(tuple(refused), tuple(tallies))
+
+    def _carry_out(self, wanted: Wanted) -> list[Tally]:
+        holes, proofs = wanted.holes, wanted.proofs
+        gone = self._commit(self._sets().changes(holes, proofs))
+        opened = sum([isinstance(effect, OpenPinhole) for effect in holes.values()])
+        proven = sum([isinstance(effect, ProvePinhole) for effect in proofs.values()])
+        self._opened += opened
+        self._closed += len(holes) - opened
+        self._proven += proven
+        self._doubted += len(proofs) - proven
+        return settle(holes, proofs, gone, self._proofs)
 
     def forget_silent(self) -> int:
         """Free the sets of pinholes that fell silent and that nobody closed; return how many.
 
         For the start, after :meth:`install`: those of a process that was
-        killed. It lists the sets whole, 10 us an element.
+        killed. What it had proven and is not silent stays so, and goes with
+        its pinhole. It lists the sets whole, 10 us an element.
         """
         silent = 0
         for family in ("4", "6"):
+            left_s = alive(self._connected(), family, self._idle_classes)
             listed = [element.key for element in self._connected().elements(f"pinholes{family}")]
-            alive = self._alive(family)
-            keys = [key for key in listed if key not in alive]
-            if keys:
-                self._commit(self._sets().absent(f"pinholes{family}", keys))
+            keys = [key for key in listed if key not in left_s]
+            proven = self._adopt_proofs(family, left_s)
+            self._commit(
+                [
+                    *self._sets().absent(f"proven{family}", proven),
+                    *self._sets().absent(f"pinholes{family}", keys),
+                ]
+            )
             silent += len(keys)
+        return silent
+
+    def _adopt_proofs(self, family: str, left_s: dict[bytes, float]) -> list[bytes]:
+        """Remember the proofs that an earlier process left; return those of silent pinholes."""
+        if self.plan.media_queue is None:
+            return []
+        silent = []
+        for element in self._connected().elements(f"proven{family}"):
+            if hole_key_of(element.key) in left_s:
+                self._proofs.adopt(element.key)
+            else:
+                silent.append(element.key)
         return silent
 
     def ban(self, address: bytes, duration_s: int) -> bool:
         """Drop everything this source sends through us for *duration_s*; False if refused."""
         name = "bans4" if len(address) == 4 else "bans6"
+        sets = self._sets()
+        proven = self._proofs.sent_by(address)
         try:
-            self._commit(
-                [*self._sets().absent(name, [address]), Change(_ADD, name, [address], duration_s)]
+            gone = self._commit(
+                [
+                    *sets.absent(f"proven{name[-1]}", proven, told=True),
+                    *sets.absent(name, [address]),
+                    Change(_ADD, name, [address], duration_s),
+                ]
             )
         except NetlinkRefused as refusal:
             self.log.warn("ban refused: {refusal}", refusal=refusal)
             self._refused += 1
             return False
+        for key in proven:
+            self._proofs.remove(key)
+        settle({}, {}, gone, self._proofs)
         self._banned += 1
         return True
 
@@ -256,26 +312,18 @@ class Netfilter:
 
     def totals(self) -> Totals:
         """Return what this process asked of the kernel since it started."""
-        return Totals(self._opened, self._closed, self._refused, self._banned)
+        return Totals(
+            self._opened, self._closed, self._refused, self._banned, self._proven, self._doubted
+        )
+
+    def sources(self) -> int:
+        """Return how many pinholes have a proven source now."""
+        return len(self._proofs)
 
     def pinholes(self) -> list[OpenHole]:
         """List the pinholes that media may use; for status, not on a packet's way."""
-        found = []
-        for family, octets in (("4", 4), ("6", 16)):
-            alive = self._alive(family)
-            for element in self._connected().elements(f"pinholes{family}"):
-                if element.key in alive:
-                    hole, left_s = _hole(element.key, octets), alive[element.key]
-                    found.append(OpenHole(hole, left_s, element.packets, element.octets))
-        return found
-
-    def _alive(self, family: str) -> dict[bytes, float]:
-        """Return the seconds of silence that each stream still has."""
-        return {
-            element.key: element.expires_s
-            for suffix, _ in self._idle_classes
-            for element in self._connected().elements(f"alive{family}{suffix}")
-        }
+        has_gate = self.plan.media_queue is not None
+        return open_holes(self._connected(), self._idle_classes, has_gate)
 
     def bans(self) -> dict[bytes, float]:
         """Return banned addresses with the seconds they have left."""
@@ -292,15 +340,16 @@ class Netfilter:
             raise EdgeError("the kernel rules are not installed")
         return self._link
 
-    def _commit(self, changes: Sequence[Change]) -> None:
-        self._connected().commit(changes)
+    def _commit(self, changes: Sequence[Change]) -> list[Element]:
+        return self._connected().commit(changes)
 
     def _sets(self) -> Sets:
-        return Sets(self._idle_classes, self.destroys, self.renews)
+        return Sets(self._idle_classes, self.destroys, self.renews, self._proofs)
 
-    def _apply_alone(self, key: bytes, effect: OpenPinhole | ClosePinhole) -> bool:
+    def _apply_alone(self, effect: PinholeEffect) -> list[Tally] | None:
+        """Carry out one effect; return its tallies, or None where the kernel refuses."""
         try:
-            self._commit(self._sets().changes({key: effect}))
+            return self._carry_out(Wanted([effect]))
         except NetlinkRefused as refusal:
             full = refusal.code == errno.ENFILE
             self.log.error(
@@ -308,13 +357,7 @@ class Netfilter:
                 hole=effect.hole,
                 why=f"the set is full ({self.plan.max_pinholes})" if full else str(refusal),
             )
-            return False
-        return True
-
-
-def _hole(key: bytes, octets: int) -> Hole:
-    port = int.from_bytes(key[2 * octets : 2 * octets + _PORT_OCTETS], "big")
-    return Hole(key[:octets], key[octets : 2 * octets], port)
+            return None
 
 
 def _abilities(release: str) -> tuple[bool, bool]:

@@ -20,6 +20,7 @@ from sipguard.edge.nft_messages import (
     Element,
     Encoder,
     attributes,
+    is_deletion,
     read_counter,
     read_elements,
 )
@@ -39,7 +40,8 @@ _MAX_ELEMENTS: Final = 512  # a nested attribute's length field has 16 bits
 
 _DUMP_TRIES: Final = 3
 _SO_SNDBUFFORCE: Final = 32
-_SEND_OCTETS: Final = 4 << 20  # 512 elements in each of a dozen sets
+_SO_RCVBUFFORCE: Final = 33
+_SOCKET_OCTETS: Final = 4 << 20  # 512 elements in each of a dozen sets, and as many answers
 
 
 class NetlinkRefused(EdgeError):  # noqa: N818 - what the kernel did, said as such
@@ -67,18 +69,23 @@ class NftSocket:
         self._socket.setsockopt(_SOL_NETLINK, _NETLINK_CAP_ACK, 1)
         self._socket.setsockopt(_SOL_NETLINK, _NETLINK_EXT_ACK, 1)
         with contextlib.suppress(PermissionError):  # said later, by the first request
-            self._socket.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, _SEND_OCTETS)
+            for option in (_SO_SNDBUFFORCE, _SO_RCVBUFFORCE):
+                self._socket.setsockopt(socket.SOL_SOCKET, option, _SOCKET_OCTETS)
 
     def close(self) -> None:
         """Give the socket back."""
         self._socket.close()
 
-    def commit(self, changes: Sequence[Change]) -> None:
+    def commit(self, changes: Sequence[Change]) -> list[Element]:
         """Carry out all *changes* as one transaction; when this returns, they are in force.
+
+        Returns:
+            The elements that went, of the changes that are to be told.
 
         Raises:
             NetlinkRefused: none of them is in force.
         """
+        gone: list[Element] = []
         for piece in _in_pieces(changes):
             self._sequence = self._sequence + 1 & 0xFFFFFFFF
             octets = self._encoder.transaction(piece, self._sequence)
@@ -86,9 +93,11 @@ class NftSocket:
                 continue
             try:
                 self._socket.send(octets)
-                self._await_ack()
+                while not self._is_done(self._socket.recv(65536), gone):
+                    pass
             except OSError as refusal:
                 raise NetlinkRefused(refusal.errno or errno.EIO, "") from refusal
+        return gone
 
     def elements(self, set_name: str) -> list[Element]:
         """List a set; for status and after a restart, never while packets wait."""
@@ -100,7 +109,8 @@ class NftSocket:
             whole = True
             for piece in self._dump(request):
                 whole = whole and not piece.is_interrupted
-                found += (element for body in piece.bodies for element in read_elements(body))
+                for body in piece.bodies:
+                    found += read_elements(body)
             if whole:
                 break
         return found
@@ -116,17 +126,26 @@ class NftSocket:
                 found[name] = read_counter(fields.get(4, b""))
         return found
 
-    def _await_ack(self) -> None:
-        """Read until this transaction's acknowledgement; older leftovers are skipped."""
-        while True:
-            reply = self._socket.recv(16384)
-            _, kind, flags, sequence, _ = HEADER.unpack_from(reply)
-            if kind != _ERROR or sequence != self._sequence:
-                continue
-            (code,) = struct.unpack_from("=i", reply, 16)
-            if code:
-                raise NetlinkRefused(-code, _explanation(reply, flags))
-            return
+    def _is_done(self, reply: bytes, gone: list[Element]) -> bool:
+        """Report whether *reply* ends this transaction; leftovers of others are skipped.
+
+        What the kernel tells of goes to *gone*; that comes before the end.
+        """
+        offset = 0
+        while offset + 20 <= len(reply):
+            length, kind, flags, sequence, _ = HEADER.unpack_from(reply, offset)
+            if length < 20:
+                break
+            if sequence == self._sequence:
+                if kind == _ERROR:
+                    (code,) = struct.unpack_from("=i", reply, offset + 16)
+                    if code:
+                        raise NetlinkRefused(-code, _explanation(reply[offset:], flags))
+                    return True
+                if is_deletion(kind):
+                    gone += read_elements(reply[offset + 16 : offset + length])
+            offset += length + 3 & ~3
+        return False
 
     def _dump(self, request: bytes) -> "Iterator[_Dumped]":
         try:
@@ -182,5 +201,4 @@ def _in_pieces(changes: Sequence[Change]) -> Iterator[Sequence[Change]]:
         return
     for change in changes:
         for start in range(0, len(change.keys), _MAX_ELEMENTS):
-            keys = change.keys[start : start + _MAX_ELEMENTS]
-            yield (Change(change.operation, change.set_name, keys, change.timeout_s),)
+            yield (change.part(start, start + _MAX_ELEMENTS),)

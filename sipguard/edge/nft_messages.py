@@ -6,6 +6,7 @@ takes 77. Layouts: linux/netfilter/nf_tables.h and nfnetlink.h.
 
 import socket
 import struct
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 from functools import lru_cache
@@ -26,6 +27,7 @@ _DESTROYSETELEM: Final = 30  # since Linux 6.3: no error when the element is mis
 
 _REQUEST: Final = 0x001
 _ACK: Final = 0x004
+_ECHO: Final = 0x008
 _DUMP: Final = 0x300
 _CREATE: Final = 0x400
 
@@ -34,6 +36,8 @@ _TYPE_MASK: Final = 0x3FFF
 
 _ATTRIBUTE: Final = struct.Struct("=HH")
 _MILLISECONDS: Final = struct.Struct("!Q")
+# Netlink's own numbers are in the machine's order: where the low octet of two stands.
+_LOW: Final = 0 if sys.byteorder == "little" else 1
 _BATCH_BODY: Final = struct.pack("=BBH", 0, 0, socket.htons(_SUBSYSTEM))
 
 
@@ -47,17 +51,32 @@ class Operation(StrEnum):
 
 @final
 class Change:
-    """One operation on elements of one set; *timeout_s* is used by ADD alone."""
+    """One operation on elements of one set.
 
-    __slots__ = ("keys", "operation", "set_name", "timeout_s")
+    *timeout_s* is used by ADD alone; *told* has the kernel tell each element
+    that goes, with its counters.
+    """
+
+    __slots__ = ("keys", "operation", "set_name", "timeout_s", "told")
 
     def __init__(
-        self, operation: Operation, set_name: str, keys: Sequence[bytes], timeout_s: int = 0
+        self,
+        operation: Operation,
+        set_name: str,
+        keys: Sequence[bytes],
+        timeout_s: int = 0,
+        told: bool = False,
     ) -> None:
         self.operation = operation
         self.set_name = set_name
         self.keys = keys
         self.timeout_s = timeout_s
+        self.told = told
+
+    def part(self, start: int, end: int) -> "Change":
+        """Return the same operation on some of the elements."""
+        keys = self.keys[start:end]
+        return Change(self.operation, self.set_name, keys, self.timeout_s, self.told)
 
 
 class Element(NamedTuple):
@@ -116,6 +135,8 @@ class Encoder:
         if kind == _NEWSETELEM:
             timeout_s = change.timeout_s
             flags |= _CREATE
+        elif change.told:
+            flags |= _ECHO
         # Keys of one set have one length, so the attribute headers are made once.
         keys = change.keys
         octets = len(keys[0])
@@ -174,22 +195,52 @@ def attributes(octets: bytes, offset: int = 0) -> Iterator[tuple[int, bytes]]:
         offset += length + 3 & ~3
 
 
-def read_elements(body: bytes) -> Iterator[Element]:
-    for kind, content in attributes(body, 4):
-        if kind == 3:
-            yield from (read_element(element) for _, element in attributes(content))
+def is_deletion(kind: int) -> bool:
+    """Report whether a message of this type tells of elements that are gone."""
+    return kind in (_SUBSYSTEM << 8 | _DELSETELEM, _SUBSYSTEM << 8 | _DESTROYSETELEM)
+
+
+def read_elements(body: bytes) -> list[Element]:
+    """Return the elements that one message tells of, from its own header on."""
+    elements = []
+    listed = _content(body, 4, 3)
+    offset = 0
+    while offset + 4 <= len(listed):
+        length = _u16(listed, offset)
+        if length < 4:
+            break
+        elements.append(read_element(listed[offset + 4 : offset + length]))
+        offset += (length + 3) & ~3
+    return elements
 
 
 def read_element(octets: bytes) -> Element:
     """Return one listed element."""
-    fields = dict(attributes(octets))
-    key = dict(attributes(fields.get(1, b""))).get(1, b"")
-    expires = _MILLISECONDS.unpack(fields[5])[0] / 1000 if len(fields.get(5, b"")) == 8 else 0.0
-    expression = dict(attributes(fields.get(7, b"")))
-    counter = read_counter(expression.get(2, b""))
-    return Element(key, expires, counter.packets, counter.octets)
+    key = _content(_content(octets, 0, 1), 0, 1)
+    expires = _content(octets, 0, 5)
+    counter = read_counter(_content(_content(octets, 0, 7), 0, 2))
+    expires_s = int.from_bytes(expires[:8], "big") / 1000
+    return Element(key, expires_s, counter.packets, counter.octets)
 
 
 def read_counter(octets: bytes) -> Counter:
-    values = {kind: int.from_bytes(content, "big") for kind, content in attributes(octets)}
-    return Counter(packets=values.get(2, 0), octets=values.get(1, 0))
+    """Return what a counter says of itself."""
+    packets, count = _content(octets, 0, 2), _content(octets, 0, 1)
+    return Counter(int.from_bytes(packets, "big"), int.from_bytes(count, "big"))
+
+
+def _content(octets: bytes, offset: int, wanted: int) -> bytes:
+    """Return the content of the first attribute of that kind, or nothing."""
+    end = len(octets)
+    while offset + 4 <= end:
+        length = _u16(octets, offset)
+        if length < 4:
+            break
+        if _u16(octets, offset + 2) & _TYPE_MASK == wanted:
+            return octets[offset + 4 : offset + length]
+        offset += (length + 3) & ~3
+    return b""
+
+
+def _u16(octets: bytes, at: int) -> int:
+    return octets[at + _LOW] | octets[at + 1 - _LOW] << 8

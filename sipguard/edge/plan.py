@@ -9,6 +9,10 @@ from typing import Final
 from sipguard.errors import EdgeError
 
 MARK: Final = 0x40000000  # high enough to stay clear of the marks of routing set-ups
+UNPROVEN_MARK: Final = 0x20000000
+PROVEN_MARK: Final = 0x10000000
+SAMPLE_GROUP: Final = 5060
+RECHECK_S: Final = 10
 MAX_PINHOLES: Final = 400_000
 MAX_BANS: Final = 65_536
 
@@ -30,6 +34,10 @@ class Plan:
     on the gateway itself; *local_media* are its RTP port ranges, the only
     local ports where UDP needs a pinhole (a default of *all* would cut off
     the machine's own DNS and NTP).
+
+    *media_queue* is the queue where media streams prove themselves, None for
+    media that passes by its pinhole alone. Of what is proven, one packet of a
+    stream every *recheck_s* seconds is copied to the log group *sample_group*.
     """
 
     sip_ports: tuple[int, ...] = (5060,)
@@ -48,6 +56,11 @@ class Plan:
     max_bans: int = MAX_BANS
     local: bool = False
     local_media: tuple[tuple[int, int], ...] = ()
+    media_queue: int | None = None
+    sample_group: int = SAMPLE_GROUP
+    recheck_s: int = RECHECK_S
+    unproven_mark: int = UNPROVEN_MARK
+    proven_mark: int = PROVEN_MARK
 
     def __post_init__(self) -> None:
         """Refuse what could not be installed, or what would be read as something else."""
@@ -75,15 +88,20 @@ class Plan:
 def _problems(plan: Plan) -> Iterator[str]:
     yield from _wrong_names(plan)
     yield from _wrong_ports(plan)
+    yield from _wrong_gate(plan)
     if not 0 <= plan.queues[0] <= plan.queues[1] <= 65535:
         yield f"queue numbers {plan.queues[0]} to {plan.queues[1]} are not a range in 0 to 65535"
-    if not 0 < plan.mark < 1 << 32 or plan.mark & plan.mark - 1:
+    if not _is_bit(plan.mark):
         yield f"mark {plan.mark:#x} is not a single bit of 32"
     for idle_s in (plan.media_idle_s, *plan.other_idle_s):
         if not 1 <= idle_s <= 86400:
             yield f"media idle time {idle_s} s is outside 1 s to one day"
     if min(plan.max_pinholes, plan.max_bans) < 1:
         yield "the sets for pinholes and bans must have room for one element at least"
+
+
+def _is_bit(mark: int) -> bool:
+    return 0 < mark < 1 << 32 and not mark & mark - 1
 
 
 def _wrong_names(plan: Plan) -> Iterator[str]:
@@ -104,3 +122,20 @@ def _wrong_ports(plan: Plan) -> Iterator[str]:
         yield "no SIP port is named: nothing would be judged"
     if any(low > high for low, high in plan.local_media):
         yield "a local media range ends before it begins"
+
+
+def _wrong_gate(plan: Plan) -> Iterator[str]:
+    number = plan.media_queue
+    if number is None:
+        return
+    if not 0 <= number <= 65535 or plan.queues[0] <= number <= plan.queues[1]:
+        yield f"media queue {number} is not a number in 0 to 65535 that no SIP queue has"
+    if not 1 <= plan.sample_group <= 65535:
+        yield f"sample group {plan.sample_group} is outside 1 to 65535"
+    if not 1 <= plan.recheck_s <= 3600:
+        yield f"recheck time {plan.recheck_s} s is outside 1 s to one hour"
+    marks = (plan.mark, plan.unproven_mark, plan.proven_mark)
+    if len(set(marks)) < len(marks) or not all(map(_is_bit, marks)):
+        yield "the marks of judged, unproven and proven packets must be three different bits"
+    if plan.local:
+        yield "the media gate asks forwarded media alone; it cannot stand beside local telephony"

@@ -77,13 +77,24 @@ def has_nft_queue(table: str) -> bool:
 
     The table goes in the same transaction, so that nothing can be left over.
     """
+    nft(_trial(table, ""))  # permission and nft itself: a clear error here
+    return _loads(_trial(table, "udp dport 5060 queue num 0 bypass"))
+
+
+def has_nft_tproxy(table: str) -> bool:
+    """Report whether nft's tproxy statement works here."""
+    return _loads(_trial(table, "meta l4proto udp tproxy to :1"))
+
+
+def _trial(table: str, rule: str) -> str:
     scratch = f"inet {table}_trial"
-    lines = [f"add table {scratch}", f"add chain {scratch} trial"]
-    end = f"delete table {scratch}"
-    nft("\n".join([*lines, end, ""]))  # permission and nft itself: a clear error here
-    queue = f"add rule {scratch} trial udp dport 5060 queue num 0 bypass"
-    done = _run(["nft", "-f", "-"], "\n".join([*lines, queue, end, ""]), check=False)
-    return done.returncode == 0
+    rules = [f"add rule {scratch} trial {rule}"] if rule else []
+    lines = [f"add table {scratch}", f"add chain {scratch} trial", *rules]
+    return "\n".join([*lines, f"delete table {scratch}", ""])
+
+
+def _loads(script: str) -> bool:
+    return _run(["nft", "-f", "-"], script, check=False).returncode == 0
 
 
 def nft_listing(table: str) -> str:

@@ -20,12 +20,16 @@ ten on two cores).
 
 The mark is cleared in step 1: a mark that someone restored from a connection
 must not stand in for a verdict.
+
+With a media queue, a pinhole alone lets nothing pass: see ``media_rules``.
 """
 
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+from sipguard.edge import media_rules
 from sipguard.edge.iptables import iptables_script
+from sipguard.edge.media_rules import GATE_CHAINS, GATE_COUNTERS, GATE_SETS, stream_key
 from sipguard.edge.plan import Plan, StreamTransports
 
 COUNTERS: Final = (
@@ -52,19 +56,29 @@ CHAINS: Final = (
 )
 
 
-def nft_script(plan: Plan, *, queue_by_nft: bool) -> str:
+def nft_script(
+    plan: Plan, *, queue_by_nft: bool, defrag_by_tproxy: bool = True, had_gate: bool = False
+) -> str:
     """Return the script that puts everything in force as one transaction.
 
     Chains are made anew and sets are only added, so running it over an older
-    installation keeps every pinhole and ban.
+    installation keeps every pinhole and ban. The proofs of a gate that the
+    plan no longer has go: nobody would take them back.
+
+    Args:
+        plan: What to install.
+        queue_by_nft: Whether the kernel knows nft's queue statement.
+        defrag_by_tproxy: Whether it knows ``tproxy``; else media, too, costs a connection.
+        had_gate: Whether the older installation has a media gate.
     """
+    has_gate = plan.media_queue is not None
     table = f"inet {plan.table}"
     lines = [
         "# sipguard: one table of its own; nothing else is touched.",
         f"add table {table}",
         "",
         "# Counters; see `sipguard status`.",
-        *(f"add counter {table} {name}" for name in COUNTERS),
+        *(f"add counter {table} {name}" for name in _counters(plan)),
         "",
         "# Media streams: source, destination, destination port. No port of the source:",
         "# symmetric RTP is usual but not required. pinholes: what was negotiated, changed",
@@ -72,9 +86,12 @@ def nft_script(plan: Plan, *, queue_by_nft: bool) -> str:
         *_set_lines(plan),
         "",
         "# Chains are made anew, in this same transaction.",
-        *purge_chains(plan.table),
+        *purge_chains(plan.table, gate=has_gate or had_gate),
     ]
-    chains = [*_forward_chains(plan, queue_by_nft)]
+    if had_gate and not has_gate:
+        lines += [f"delete set {table} {name}" for name in GATE_SETS]
+    chains = [*_gate_chains(plan, defrag_by_tproxy)] if has_gate else []
+    chains += _forward_chains(plan, queue_by_nft, defrag_by_tproxy)
     if plan.local:
         chains += [*_local_chains(plan, queue_by_nft)]
     for heading, name, hook, rules in chains:
@@ -83,12 +100,17 @@ def nft_script(plan: Plan, *, queue_by_nft: bool) -> str:
     return "\n".join(lines) + "\n"
 
 
-def purge_chains(table: str) -> list[str]:
+def purge_chains(table: str, *, gate: bool = True) -> list[str]:
     """Return the lines that remove all our chains, whether or not they exist."""
     where = f"inet {table}"
-    lines = [f"add chain {where} {name}" for name in CHAINS]
-    lines += [f"flush chain {where} {name}" for name in CHAINS]
-    return [*lines, *(f"delete chain {where} {name}" for name in CHAINS)]
+    chains = (*CHAINS, *GATE_CHAINS) if gate else CHAINS
+    lines = [f"add chain {where} {name}" for name in chains]
+    lines += [f"flush chain {where} {name}" for name in chains]
+    return [*lines, *(f"delete chain {where} {name}" for name in chains)]
+
+
+def _counters(plan: Plan) -> tuple[str, ...]:
+    return COUNTERS if plan.media_queue is None else (*COUNTERS, *GATE_COUNTERS)
 
 
 def _sets(plan: Plan) -> Iterator[tuple[str, str]]:
@@ -104,6 +126,8 @@ def _sets(plan: Plan) -> Iterator[tuple[str, str]]:
     for family, kind in families:
         size = f"size {plan.max_bans}; flags timeout; counter;"
         yield f"bans{family}", f"{{ type {kind}; {size} }}"
+    if plan.media_queue is not None:
+        yield from media_rules.gate_sets(plan)
 
 
 def _stream_key(kind: str) -> str:
@@ -121,17 +145,43 @@ def _hook(hook: str, priority: str) -> str:
     return f" {{ type filter hook {hook} priority {priority}; policy accept; }}"
 
 
-def _forward_chains(plan: Plan, queue_by_nft: bool) -> Iterator[_Chain]:
+def _gate_chains(plan: Plan, defrag_by_tproxy: bool) -> Iterator[_Chain]:
+    yield (
+        "Media of a source that has proven itself, from the screen.",
+        "proven",
+        "",
+        media_rules.proven_rules(plan),
+    )
+    yield (
+        "Media that has not: within a limit, to the media queue.",
+        "asking",
+        "",
+        media_rules.asking_rules(plan),
+    )
+    if defrag_by_tproxy:
+        yield (
+            "No packet comes here: that it stands makes the kernel put fragments together.",
+            "reassembly",
+            "",
+            [media_rules.REASSEMBLY],
+        )
+
+
+def _forward_chains(plan: Plan, queue_by_nft: bool, defrag_by_tproxy: bool) -> Iterator[_Chain]:
     scope = _scope(plan)
+    has_gate = plan.media_queue is not None
+    screen = _gated_screen_rules(plan, defrag_by_tproxy) if has_gate else _screen_rules(plan)
     yield "Every SIP packet comes here from the gates.", "sip", "", _sip_rules(plan)
     yield (
         "Before the queue: bans, defragmentation, no borrowed marks.",
         "screen",
         _hook("forward", "mangle - 10"),
-        [*scope, *_screen_rules(plan)],
+        [*scope, *screen],
     )
     if queue_by_nft:
         rules = [*scope, *_queue_rules(plan)]
+        if has_gate:
+            rules = [*scope, media_rules.proven_passes(plan), *rules[len(scope) :]]
         yield "To userspace.", "queue_forward", _hook("forward", "mangle"), rules
     yield (
         "After the queue: SIP with our mark, media with a pinhole, no other UDP.",
@@ -139,12 +189,13 @@ def _forward_chains(plan: Plan, queue_by_nft: bool) -> Iterator[_Chain]:
         _hook("forward", "filter - 10"),
         [
             *scope,
+            *([media_rules.proven_passes(plan)] if has_gate else []),
             *_stream_rules(plan),
             # RTP runs over these as well (RFC 3828, RFC 5762); no pinhole ever asks for it.
             f"meta l4proto {{ dccp, udplite }} counter name media_denied{_refusal(plan, ' drop')}",
             "meta l4proto != udp return",
             *_both_ends(plan.sip_ports, "goto sip"),
-            *_pinhole_rules(plan),
+            *_media_rules(plan),
             *_forward_udp_rules(plan),
             f"counter name media_denied{_refusal(plan, ' drop')}",
         ],
@@ -214,6 +265,20 @@ def _screen_rules(plan: Plan) -> list[str]:
     ]
 
 
+def _gated_screen_rules(plan: Plan, defrag_by_tproxy: bool) -> list[str]:
+    ban = f"counter name banned{_refusal(plan, ' drop')}"
+    return [
+        # Before the bans: `Netfilter.ban` takes the proofs of whom it bans.
+        *media_rules.proven_first(plan),
+        *([] if defrag_by_tproxy else ["ct state invalid counter name invalid"]),
+        f"ip saddr @bans4 {ban}",
+        f"ip6 saddr @bans6 {ban}",
+        media_rules.no_borrowed_marks(plan),
+        *_both_ends(plan.sip_ports, "counter name sip_seen return"),
+        *media_rules.unproven_last(plan),
+    ]
+
+
 def _sip_rules(plan: Plan) -> list[str]:
     unjudged = " accept" if plan.lets_pass else " drop"
     return [
@@ -226,7 +291,10 @@ def _queue_rules(plan: Plan) -> list[str]:
     first, last = plan.queues
     numbers = f"{first}" if first == last else f"{first}-{last}"
     bypass = " bypass" if plan.lets_pass else ""
-    return _both_ends(plan.sip_ports, f"queue num {numbers}{bypass}")
+    rules = _both_ends(plan.sip_ports, f"queue num {numbers}{bypass}")
+    if plan.media_queue is not None:
+        rules.append(f"{media_rules.is_unproven(plan)} queue num {plan.media_queue}{bypass}")
+    return rules
 
 
 def _stream_rules(plan: Plan) -> list[str]:
@@ -241,12 +309,22 @@ def _stream_rules(plan: Plan) -> list[str]:
     ]
 
 
+def _media_rules(plan: Plan) -> list[str]:
+    if plan.media_queue is None:
+        return _pinhole_rules(plan)
+    judged = "" if plan.lets_pass else media_rules.is_judged(plan)
+    return [
+        media_rules.unproven_needs_verdict(plan),
+        *(f"{judged}{rule}" for rule in _pinhole_rules(plan)),
+    ]
+
+
 def _pinhole_rules(plan: Plan) -> list[str]:
     rules = []
     for suffix, idle in plan.idle_classes:
         for family, ip in (("4", "ip"), ("6", "ip6")):
             alive = f"alive{family}{suffix}"
-            key = f"{ip} saddr . {ip} daddr . udp dport"
+            key = stream_key(ip)
             # Judged by the sets alone, never by `ct state`: a closed pinhole closes at
             # once. `pinholes` last, so that its counters count each packet once.
             rules.append(

@@ -213,8 +213,7 @@ class GuardService(Service):
             self._replies.send(reply)
 
     def _apply(self, effects: Sequence[Effect]) -> None:
-        refused = self._netfilter.apply(effects)
-        for effect in refused:
+        for effect in self._netfilter.apply(effects).refused:
             what = "open" if isinstance(effect, OpenPinhole) else "close"
             self.log.warn("the kernel did not {what} {hole}", what=what, hole=effect.hole)
 

@@ -168,7 +168,7 @@ def test_a_second_worker_uses_the_sets_of_the_first(gateway: Gateway) -> None:
         gateway.lab.router.run(other.attach)
     gateway.install()
     gateway.lab.router.run(other.attach)
-    assert other.apply([opened(A4, B4)]) == ()
+    assert other.apply([opened(A4, B4)]).refused == ()
     assert gateway.media(A4, B4)
     other.remove(keep=True)
 

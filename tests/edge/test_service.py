@@ -15,6 +15,7 @@ from waiting import Proving, prove_by
 
 from sipguard.edge import journal
 from sipguard.edge import service as room
+from sipguard.edge.netfilter import Applied
 from sipguard.edge.plan import Plan
 from sipguard.edge.policy_file import load
 from sipguard.edge.queued import Judge, QueuedPacket, Reader
@@ -70,11 +71,11 @@ class FakeNetfilter:
     def forget_silent(self) -> int:
         return 0
 
-    def apply(self, effects: Sequence[Effect]) -> tuple[Effect, ...]:
+    def apply(self, effects: Sequence[Effect]) -> Applied:
         for effect in effects:
             self.kernel.log.append("open" if isinstance(effect, OpenPinhole) else "close")
             assert isinstance(effect, OpenPinhole | ClosePinhole)
-        return ()
+        return Applied((), ())
 
     def totals(self) -> object:
         return type("T", (), {"opened": 0, "closed": 0, "refused": 0})()

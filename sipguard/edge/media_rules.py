@@ -1,0 +1,139 @@
+"""The kernel's half of the media gate, as nft rules: the proven passes, the rest is asked.
+
+Before the queue, a packet of a pinhole whose source port stands in *proven* is done with:
+it is marked, and now and then one is copied to the log group. Any other packet of a pinhole
+is marked as unproven, within a limit for each stream, and goes to the media queue. Behind it,
+what is unproven passes only with the mark of a verdict.
+
+*proven* is changed by us alone, as *pinholes* is, so that a proof taken back is gone at once.
+Which packet is copied is drawn by lot: whoever could tell would send clear packets in between.
+
+``ct`` would have the kernel look up a connection for each packet of media, which costs as
+much as forwarding it. Fragments are put together without one where a rule with ``tproxy``
+stands anywhere; no packet ever comes to ours.
+"""
+
+from collections.abc import Iterator
+from typing import Final
+
+from sipguard.edge.plan import Plan
+
+GATE_COUNTERS: Final = ("media_unproven", "media_flood")
+GATE_CHAINS: Final = ("proven", "asking", "reassembly")
+FAMILIES: Final = (("4", "ip", "ipv4_addr"), ("6", "ip6", "ipv6_addr"))
+GATE_SETS: Final = tuple(
+    f"{name}{family}" for name in ("proven", "asking", "sampled") for family, _, _ in FAMILIES
+)
+
+_FLOOD_PER_S: Final = 500  # packets of a stream that has proven nothing: ten audio streams' worth
+_ASKED_S: Final = 10  # longer than a limit of a second's packets remembers
+_LOTS: Final = (
+    32  # of so many packets one may be copied: an audio stream's lot comes twice in 1.3 s
+)
+_SNAPLEN: Final = 2048
+
+_ALL_BITS: Final = 0xFFFFFFFF
+
+
+def stream_key(ip: str) -> str:
+    """Return the expression that the sets of pinholes are keyed by."""
+    return f"{ip} saddr . {ip} daddr . udp dport"
+
+
+def _source_key(ip: str) -> str:
+    return f"{stream_key(ip)} . udp sport"
+
+
+def gate_sets(plan: Plan) -> Iterator[tuple[str, str]]:
+    """Yield name and body of each set of the gate."""
+    dynamic = f"size {2 * plan.max_pinholes}; flags dynamic,timeout;"
+    for family, _, kind in FAMILIES:
+        stream = f"{kind} . {kind} . inet_service"
+        source = f"{stream} . inet_service"
+        static = f"size {plan.max_pinholes}; flags timeout; counter;"
+        yield f"proven{family}", f"{{ type {source}; {static} }}"
+        yield f"asking{family}", f"{{ type {stream}; {dynamic} }}"
+        yield f"sampled{family}", f"{{ type {source}; {dynamic} }}"
+
+
+def proven_first(plan: Plan) -> Iterator[str]:
+    """Yield the rules that are done with a proven packet; the first of all, for most come here."""
+    for suffix, idle in plan.idle_classes:
+        for family, ip, _ in FAMILIES:
+            alive, key = f"alive{family}{suffix}", stream_key(ip)
+            # `proven` after `alive`, so that its counters count each packet once.
+            yield (
+                f"{key} @{alive} {_source_key(ip)} @proven{family} "
+                f"update @{alive} {{ {key} timeout {idle}s }} goto proven"
+            )
+
+
+def no_borrowed_marks(plan: Plan) -> str:
+    """Return the rule that takes our marks off what has not got them from us."""
+    keep = _ALL_BITS ^ (plan.mark | plan.unproven_mark | plan.proven_mark)
+    return f"meta l4proto udp meta mark set meta mark & {keep:#x}"
+
+
+def unproven_last(plan: Plan) -> Iterator[str]:
+    """Yield the rules that have the rest of a pinhole's packets asked."""
+    for suffix, _ in plan.idle_classes:
+        for family, ip, _ in FAMILIES:
+            yield f"{stream_key(ip)} @alive{family}{suffix} goto asking"
+
+
+def proven_passes(plan: Plan) -> str:
+    """Return the rule behind the queue for what was done with before it."""
+    mark = plan.proven_mark
+    return f"meta l4proto udp meta mark & {mark:#x} == {mark:#x} accept"
+
+
+def unproven_needs_verdict(plan: Plan) -> str:
+    """Return the rule behind the queue for what no verdict let pass."""
+    mark = plan.unproven_mark
+    end = "" if plan.lets_pass else " drop"
+    return f"meta mark & {mark | plan.mark:#x} == {mark:#x} counter name media_unproven{end}"
+
+
+def is_judged(plan: Plan) -> str:
+    """Return the match for what came back from the media queue, and a blank.
+
+    Without it, a packet that the screen saw just before its pinhole opened
+    would pass unasked.
+    """
+    mark = plan.unproven_mark | plan.mark
+    return f"meta mark & {mark:#x} == {mark:#x} "
+
+
+def is_unproven(plan: Plan) -> str:
+    """Return the match for what goes to the media queue."""
+    return f"meta mark & {plan.unproven_mark:#x} == {plan.unproven_mark:#x}"
+
+
+def proven_rules(plan: Plan) -> list[str]:
+    """Return the rules for a packet of a proven source: a mark, and seldom a copy."""
+    keep = _ALL_BITS ^ (plan.mark | plan.unproven_mark | plan.proven_mark)
+    rules = [
+        f"meta mark set meta mark & {keep:#x} | {plan.proven_mark:#x} counter name media",
+        f"numgen random mod {_LOTS} != 0 accept",
+    ]
+    for family, ip, _ in FAMILIES:
+        key, sampled = _source_key(ip), f"@sampled{family}"
+        rules.append(
+            f"{key} != {sampled} add {sampled} {{ {key} timeout {plan.recheck_s}s }} "
+            f"log group {plan.sample_group} snaplen {_SNAPLEN}"
+        )
+    return [*rules, "accept"]
+
+
+def asking_rules(plan: Plan) -> list[str]:
+    """Return the rules for a packet that must prove itself: a limit, and the mark for the queue."""
+    rules = []
+    limit = f"limit rate over {_FLOOD_PER_S}/second burst {_FLOOD_PER_S} packets"
+    end = "accept" if plan.shadow else "drop"  # past the queue, which a flood would fill
+    for family, ip, _ in FAMILIES:
+        asking = f"@asking{family} {{ {stream_key(ip)} timeout {_ASKED_S}s {limit} }}"
+        rules.append(f"update {asking} counter name media_flood {end}")
+    return [*rules, f"meta mark set meta mark | {plan.unproven_mark:#x}"]
+
+
+REASSEMBLY: Final = "meta l4proto udp tproxy to :1"
