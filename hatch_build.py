@@ -45,6 +45,7 @@ COMPILED: Final = (
     "identity/smime.py",
     "identity/trust.py",
     "edge/elements.py",
+    "edge/media_turnstile.py",
     "edge/netlink.py",
     "edge/nft_messages.py",
     "edge/proofs.py",

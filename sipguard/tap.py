@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
@@ -9,12 +10,24 @@ from twisted.internet import reactor
 from twisted.python import usage
 
 from sipguard.edge.json_lines import JsonLines
+from sipguard.edge.plan import SAMPLE_GROUP
 from sipguard.edge.policy_file import load
 from sipguard.edge.service import GuardService, Settings
 from sipguard.edge.store import Store
 from sipguard.errors import EdgeError, PolicyError
 
 STATE_DIR = "/var/lib/sipguard"
+
+
+def _number(option: str, least: int) -> Callable[[str], int]:
+    """Return what reads the value of an option that is a number of 16 bits."""
+
+    def read(text: str) -> int:
+        if not text.isdecimal() or not least <= int(text) <= 65535:
+            raise ValueError(f"--{option} is a number from {least} to 65535")
+        return int(text)
+
+    return read
 
 
 class Options(usage.Options):
@@ -42,6 +55,20 @@ blocked", "sipguard explain ID", "sipguard tail". Check a policy first: "sipguar
         ("policy", "p", None, "The policy file (required)."),
         ("state-dir", "s", STATE_DIR, "Where records and status are kept."),
         ("queue", "q", "0", "NFQUEUE number to read, or a range FIRST-LAST."),
+        (
+            "media-queue",
+            None,
+            None,
+            "NFQUEUE number where media proves itself (default: the one after --queue).",
+            _number("media-queue", 0),
+        ),
+        (
+            "sample-group",
+            None,
+            SAMPLE_GROUP,
+            "NFLOG group where copies of proven media come.",
+            _number("sample-group", 1),
+        ),
         ("mode", "m", None, "Override the policy's mode: shadow or enforce."),
         ("json-lines", "j", None, "Also append each record to this file as one JSON line."),
         ("keep-days", None, 90, "Keep records for so many days.", int),
@@ -88,6 +115,8 @@ def makeService(options: Options) -> GuardService:
         interfaces=tuple(options.interfaces),
         mode=options["mode"] or "",
         fail_open=bool(options["fail-open"]),
+        media_queue=options["media-queue"],
+        sample_group=options["sample-group"],
     )
     lines = options["json-lines"]
     try:

@@ -1,6 +1,6 @@
 """What a policy asks of the kernel; the service and ``sipguard rules`` must agree on it."""
 
-from sipguard.edge.plan import Plan, StreamTransports
+from sipguard.edge.plan import SAMPLE_GROUP, Plan, StreamTransports
 from sipguard.policy.rules import Policy
 
 
@@ -11,6 +11,9 @@ def plan_of(
     interfaces: tuple[str, ...] = (),
     fail_open: bool = False,
     mode: str = "",
+    media_queue: int | None = None,
+    sample_group: int = SAMPLE_GROUP,
+    proves: bool = False,
 ) -> Plan:
     """Return the plan of the rules for *policy* on this gateway.
 
@@ -20,6 +23,9 @@ def plan_of(
         interfaces: Where forwarded packets come in; empty for all.
         fail_open: SIP passes unjudged while nobody listens on the queue.
         mode: ``shadow`` or ``enforce`` where the command line overrides the policy.
+        media_queue: Where media proves itself; None for the number after the last of *queues*.
+        sample_group: Where copies of proven media go.
+        proves: Whether media must prove itself.
 
     Raises:
         EdgeError: Rules that cannot be; the text says which.
@@ -36,4 +42,6 @@ def plan_of(
         queues=queues,
         interfaces=interfaces,
         max_pinholes=policy.max_pinholes,
+        media_queue=(queues[1] + 1 if media_queue is None else media_queue) if proves else None,
+        sample_group=sample_group,
     )

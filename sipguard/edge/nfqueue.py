@@ -23,6 +23,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer  # type: ignore[import-untyped] # it ships no types
 
+from sipguard.edge.complaints import Complaints
 from sipguard.edge.plan import MARK
 from sipguard.edge.queued import Judge, QueuedPacket, Reader
 from sipguard.errors import EdgeError
@@ -34,14 +35,15 @@ MAX_PACKETS: Final = 4096  # what the kernel holds: 0.3 s of a saturated reader
 BATCH: Final = 64  # packets in one reactor turn, under 2 ms: timers are never starved
 SOCKET_OCTETS: Final = 16 << 20  # 4096 small packets cost the socket about 8 MB
 MAX_HELD: Final = 256
-SILENCE_S: Final = 60.0  # one traceback a minute from one place
 
 _COPY_RANGE: Final = 0xFFFF
-_MAX_PLACES: Final = 256
 _MAX_NAMES: Final = 4096
 _SO_RCVBUFFORCE: Final = 33
 _PROC: Final = "/proc/thread-self/net/netfilter/nfnetlink_queue"
 _FAIL_OPEN: Final = 1  # NFQA_CFG_F_FAIL_OPEN
+_SOON: Final = 4  # turns in one, at most, where the end of one asks for the next
+
+TurnEnd = Callable[[bool], bool]
 
 
 class QueueStatus(NamedTuple):
@@ -75,6 +77,8 @@ class Queue:
         mark: The bit that says "judged" to the rules behind the queue.
         fail_open: The verdict where our own code failed, and the kernel's
             choice when the queue is full.
+        turn_end: Called when the packets of a turn have their verdicts; told
+            whether any is left. Returns whether to look for more at once.
 
     Raises:
         EdgeError: no permission, or another process has the queue.
@@ -93,14 +97,15 @@ class Queue:
         socket_octets: int = SOCKET_OCTETS,
         batch: int = BATCH,
         max_held: int = MAX_HELD,
+        turn_end: TurnEnd | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.number = number
         self._fail_open = fail_open
         self._batch = batch
-        self._clock = clock
+        self._turn_end = turn_end
         self._failures = 0
-        self._places: dict[str, tuple[float, int]] = {}
+        self._complaints = Complaints(f"queue {number}", clock)
         self._library: NetfilterQueue | None = _open(number)
         _bind(self._library, number, max_packets, socket_octets)
         # A second descriptor of the library's own socket: same netlink port,
@@ -135,8 +140,21 @@ class Queue:
             return
         try:
             self._reader.read(self._batch)
+            if self._turn_end is not None:
+                self._end_turn(self._turn_end)
         except OSError as failure:
-            self._complain("socket", Failure(failure))
+            self._complaints.at("socket", Failure(failure))
+
+    def _end_turn(self, turn_end: TurnEnd) -> None:
+        for _ in range(_SOON):
+            try:
+                if not turn_end(self._reader.is_empty):
+                    return
+            except Exception:  # noqa: BLE001 - no packet waits for it, and the next come
+                self._failures += 1
+                self._complaints.of_code(Failure())
+                return
+            self._reader.read(self._batch)
 
     def connectionLost(self, reason: Failure) -> None:
         """Give the queue back; the kernel drops or passes what it still holds."""
@@ -177,7 +195,7 @@ class Queue:
         self._failures += 1
         self._fail(packet)
         if raised:
-            self._complain_of_judge()
+            self._complaints.of_code(Failure())
 
     def _fail(self, packet: QueuedPacket) -> None:
         if self._fail_open:
@@ -194,29 +212,6 @@ class Queue:
             self.forget_interfaces()
         self._reader.names[index.to_bytes(4, "big")] = name
         return name
-
-    def _complain_of_judge(self) -> None:
-        failure = Failure()
-        innermost = failure.frames[-1] if failure.frames else ("?", "?", 0)
-        self._complain(f"{innermost[1]}:{innermost[2]}", failure)
-
-    def _complain(self, place: str, failure: Failure) -> None:
-        """Log the traceback once a minute for each place, and how often it came meanwhile."""
-        now = self._clock()
-        last, silent = self._places.get(place, (-SILENCE_S, 0))
-        if now - last < SILENCE_S:
-            self._places[place] = (last, silent + 1)
-            return
-        if len(self._places) >= _MAX_PLACES:
-            self._places.clear()
-        self._places[place] = (now, 0)
-        self.log.failure(
-            "queue {number}: our own code failed at {place} ({silent} more since the last time)",
-            failure,
-            number=self.number,
-            place=place,
-            silent=silent,
-        )
 
 
 def read_status(number: int) -> QueueStatus | None:

@@ -203,7 +203,7 @@ def is_deletion(kind: int) -> bool:
 def read_elements(body: bytes) -> list[Element]:
     """Return the elements that one message tells of, from its own header on."""
     elements = []
-    listed = _content(body, 4, 3)
+    listed = content(body, 4, 3)
     offset = 0
     while offset + 4 <= len(listed):
         length = _u16(listed, offset)
@@ -216,20 +216,20 @@ def read_elements(body: bytes) -> list[Element]:
 
 def read_element(octets: bytes) -> Element:
     """Return one listed element."""
-    key = _content(_content(octets, 0, 1), 0, 1)
-    expires = _content(octets, 0, 5)
-    counter = read_counter(_content(_content(octets, 0, 7), 0, 2))
+    key = content(content(octets, 0, 1), 0, 1)
+    expires = content(octets, 0, 5)
+    counter = read_counter(content(content(octets, 0, 7), 0, 2))
     expires_s = int.from_bytes(expires[:8], "big") / 1000
     return Element(key, expires_s, counter.packets, counter.octets)
 
 
 def read_counter(octets: bytes) -> Counter:
     """Return what a counter says of itself."""
-    packets, count = _content(octets, 0, 2), _content(octets, 0, 1)
+    packets, count = content(octets, 0, 2), content(octets, 0, 1)
     return Counter(int.from_bytes(packets, "big"), int.from_bytes(count, "big"))
 
 
-def _content(octets: bytes, offset: int, wanted: int) -> bytes:
+def content(octets: bytes, offset: int, wanted: int) -> bytes:
     """Return the content of the first attribute of that kind, or nothing."""
     end = len(octets)
     while offset + 4 <= end:

@@ -102,6 +102,7 @@ class Reader:
         "accepted",
         "dropped",
         "held",
+        "is_empty",
         "names",
         "overruns",
         "packets",
@@ -131,6 +132,7 @@ class Reader:
         self._verdicts: list[bytes] = []
         self._waiting = 0
         self._reading = False
+        self.is_empty = True  # whether the last turn left nothing behind
         self._crowd = 0  # the number of packets from which on verdicts wait for each other
         self.packets = self.accepted = self.dropped = self.overruns = 0
         self.names: dict[bytes, str] = {b"": ""}
@@ -143,12 +145,14 @@ class Reader:
             OSError: the socket failed.
         """
         self._reading = True
+        self.is_empty = False
         self._crowd = self.packets + ALONE
         try:
             for _ in range(most):
                 try:
                     message = self._receive(RECV_OCTETS)
                 except BlockingIOError:
+                    self.is_empty = True
                     break
                 except OSError as failure:
                     if failure.errno != errno.ENOBUFS:

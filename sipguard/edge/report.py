@@ -47,12 +47,22 @@ def count_kernel(report: StatusReport, queues: Sequence[Queue], netfilter: Netfi
     report.counters["pinholes_opened"] = totals.opened
     report.counters["pinholes_closed"] = totals.closed
     report.counters["pinholes_refused"] = totals.refused
+    if netfilter.plan.media_queue is not None:
+        report.counters["sources_proven"] = totals.proven
+        report.counters["sources_doubted"] = totals.doubted
+        report.counters["sources_now"] = netfilter.sources()
     if queues:
         for name, counter in netfilter.counters().items():
             report.counters[name] = counter.packets
 
 
 def count_unjudged(netfilter: Netfilter) -> int | None:
-    """Return how often SIP met our rules without a verdict; None if the rules are not there."""
-    counter = netfilter.counters().get("sip_unjudged")
-    return None if counter is None else counter.packets
+    """Return how often packets met our rules without the verdict that they need.
+
+    Above all, where somebody flushed the rules that queue them. None if our rules are not there.
+    """
+    counters = netfilter.counters()
+    if "sip_unjudged" not in counters:
+        return None
+    names = ["sip_unjudged"] + (["media_unproven"] if "media_unproven" in counters else [])
+    return sum(counters[name].packets for name in names)

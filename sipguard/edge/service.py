@@ -21,12 +21,15 @@ from sipguard.edge.control import INTERVAL_S, StatusReport, write_status
 from sipguard.edge.fetching import Fetching, terms_of
 from sipguard.edge.from_policy import plan_of
 from sipguard.edge.journal import Journal
+from sipguard.edge.media_gate import MediaGate
+from sipguard.edge.media_turnstile import MediaGuard
 from sipguard.edge.netfilter import Netfilter
 from sipguard.edge.nfqueue import MAX_PACKETS, Queue
-from sipguard.edge.plan import Plan
+from sipguard.edge.plan import SAMPLE_GROUP, Plan
 from sipguard.edge.policy_file import LoadedPolicy
 from sipguard.edge.reply import ReplySender
 from sipguard.edge.report import count_kernel, count_tables, count_unjudged, rule_hits
+from sipguard.edge.samples import Samples
 from sipguard.edge.store import Store
 from sipguard.edge.turnstile import Turnstile, now
 from sipguard.errors import EdgeError, PolicyError
@@ -44,10 +47,10 @@ OVERLOADED_AT: Final = MAX_PACKETS // 2
 class Reactor(Clock, Protocol):
     """What the service asks of Twisted's reactor."""
 
-    def addReader(self, reader: Queue) -> None:
+    def addReader(self, reader: Queue | Samples) -> None:
         """Call ``doRead`` whenever there is something to read."""
 
-    def removeReader(self, reader: Queue) -> None:
+    def removeReader(self, reader: Queue | Samples) -> None:
         """Stop that."""
 
     def callFromThread(self, work: Callable[..., None], *arguments: object) -> None:
@@ -64,6 +67,8 @@ class Settings:
     interfaces: tuple[str, ...] = ()
     mode: str = ""
     fail_open: bool = False
+    media_queue: int | None = None  # None: the number after the last of queues
+    sample_group: int = SAMPLE_GROUP
 
 
 class GuardService(Service):
@@ -91,12 +96,14 @@ class GuardService(Service):
         self._started_s = time.time()
         self._last_reload = ""
         self._turnstile = Turnstile(self._apply, self._reply)
+        self._media = MediaGate(self._carry_out, reactor)
         terms_of(loaded.policy)  # a file that cannot be used ends the start here
         self._fetching = Fetching(self._turnstile, reactor)
         self._packets_at_tick = 0
         self._collected_at_s = 0.0
         self._unjudged = 0  # SIP packets that met our rules without a verdict of ours
         self._errors = 0
+        self._passed_packets = self._passed_octets = 0  # through pinholes closed by now
         self._loops: list[LoopingCall] = []
 
     def _plan(self, loaded: LoadedPolicy) -> Plan:
@@ -106,6 +113,8 @@ class GuardService(Service):
             queues=settings.queues,
             interfaces=settings.interfaces,
             fail_open=settings.fail_open,
+            media_queue=settings.media_queue,
+            sample_group=settings.sample_group,
         )
 
     # --- starting and stopping
@@ -120,6 +129,7 @@ class GuardService(Service):
                     number, self._turnstile.take, mark=plan.mark, fail_open=plan.lets_pass
                 )
                 self._queues.append(queue)
+            self._media.open(plan)
             self._replies = ReplySender(plan.mark)
             self._netfilter.install()
             self._unjudged = count_unjudged(self._netfilter) or 0
@@ -136,6 +146,8 @@ class GuardService(Service):
             learning=bool(adopted),
         )
         self._turnstile.guard = self._guard
+        if isinstance(self._guard, MediaGuard):
+            self._media.use(self._guard)
         self._fetching.use(self._loaded.policy, self._guard.credentials)
         if adopted or forgotten:
             self.log.info(
@@ -149,6 +161,7 @@ class GuardService(Service):
         self.running = True
         for queue in self._queues:
             self._reactor.addReader(queue)
+        self._media.start()
         for seconds, work in (
             (TICK_S, self._tick),
             (journal.TURN_S, self._turn_journal),
@@ -183,6 +196,7 @@ class GuardService(Service):
                 loop.stop()
         for queue in self._queues:
             self._reactor.removeReader(queue)
+        self._media.stop()
         self._fetching.stop()
         keep = self._loaded.policy.on_exit == "keep"
         self._journal.finish(time.time())
@@ -201,6 +215,7 @@ class GuardService(Service):
         for queue in self._queues:
             queue.close()
         self._queues.clear()
+        self._media.close()
         if self._replies is not None:
             self._replies.close()
             self._replies = None
@@ -213,9 +228,17 @@ class GuardService(Service):
             self._replies.send(reply)
 
     def _apply(self, effects: Sequence[Effect]) -> None:
-        for effect in self._netfilter.apply(effects).refused:
-            what = "open" if isinstance(effect, OpenPinhole) else "close"
+        self._media.overtaken_by(effects)
+        self._carry_out(effects)
+
+    def _carry_out(self, effects: Sequence[Effect]) -> None:
+        applied = self._netfilter.apply(effects)
+        for effect in applied.refused:
+            what = type(effect).__name__.removesuffix("Pinhole").lower()
             self.log.warn("the kernel did not {what} {hole}", what=what, hole=effect.hole)
+        for tally in applied.tallies:
+            self._passed_packets += tally.packets
+            self._passed_octets += tally.octets
 
     # --- in turns
 
@@ -235,6 +258,7 @@ class GuardService(Service):
         effects = self._guard.tick(now())
         if effects:
             self._apply(effects)
+        self._media.tick()
         self._collect_garbage()
 
     def _collect_garbage(self) -> None:
@@ -304,7 +328,7 @@ class GuardService(Service):
             terms_of(loaded.policy)
             plan = self._plan(loaded)
             if plan != self._netfilter.plan:
-                self._netfilter.reinstall(plan)
+                self._media.replace(plan, lambda: self._netfilter.reinstall(plan))
         except (PolicyError, EdgeError) as error:
             # Do not try the same bad file again until it is written once more.
             # What it named and lacked is watched, too: it may come.
@@ -351,11 +375,15 @@ class GuardService(Service):
         report.records = self._store.written
         report.lost_records = self._store.all_lost + self._journal.lost
         report.store_error = self._store.last_error
-        report.errors = self._errors + sum(queue.counts().failures for queue in self._queues)
+        failures = sum(queue.counts().failures for queue in self._queues)
+        report.errors = self._errors + failures + self._media.failures()
         report.rules = rule_hits(policy, now_s - time.monotonic())
         count_tables(report, self._guard)
         self._fetching.count(report)
-        count_kernel(report, self._queues, self._netfilter)
+        count_kernel(report, [*self._queues, *self._media.queues()], self._netfilter)
+        self._media.count(report)
+        report.counters["passed_packets"] = self._passed_packets
+        report.counters["passed_octets"] = self._passed_octets
         if self._replies is not None:
             report.counters["replies_sent"] = self._replies.sent
         return report

@@ -1,0 +1,134 @@
+"""What media passes until it has proven itself: to the guard, its verdict, and its effects last.
+
+With SIP the holes come first, so that media cannot outrun them. Here it is the other
+way round: what the kernel forwards alone would overtake the packets that still wait
+for a verdict. So a proof is carried out when none waits, right behind a turn that
+emptied the queue, and the queue is looked at once more at once: a packet that came in
+the few microseconds between waits no longer than those. Where the queue never empties,
+a proof waits ``PATIENCE_S``; then the order of a packet or two matters less than the load.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol, final, runtime_checkable
+
+from sipguard.edge.queued import QueuedPacket
+from sipguard.edge.turnstile import now
+from sipguard.moment import Moment
+from sipguard.verdict import ClosePinhole, DoubtPinhole, Effect, Hole, ProvePinhole
+
+PATIENCE_S: Final = 0.02  # the spacing of an audio stream's packets
+
+
+class MediaDecision(Protocol):
+    """The guard's answer for one packet of media."""
+
+    @property
+    def accept(self) -> bool:
+        """Whether it goes on."""
+
+    @property
+    def effects(self) -> tuple[Effect, ...]:
+        """What follows from it."""
+
+
+@runtime_checkable
+class MediaGuard(Protocol):
+    """Who judges media."""
+
+    def inspect_media(self, octets: bytes, interface: str, now: Moment) -> MediaDecision:
+        """Judge one IP packet that came through an open pinhole."""
+
+    def sample_media(self, octets: bytes, now: Moment) -> tuple[Effect, ...]:
+        """Look at the copy of an IP packet that a proven source sent."""
+
+
+@final
+class MediaTurnstile:
+    """Takes packets of media to the guard, and has done what follows when they are gone.
+
+    Args:
+        apply: Opens, closes, proves and doubts pinholes.
+    """
+
+    __slots__ = (
+        "_apply",
+        "_proofs",
+        "_urgent",
+        "_waiting_since_s",
+        "accepted",
+        "dropped",
+        "guard",
+        "samples",
+    )
+
+    def __init__(self, apply: Callable[[Sequence[Effect]], None]) -> None:
+        self.guard: MediaGuard | None = None  # set before the first packet is read
+        self._apply = apply
+        self._urgent: list[Effect] = []
+        self._proofs: dict[tuple[Hole, int], ProvePinhole] = {}
+        self._waiting_since_s = 0.0
+        self.accepted = self.dropped = self.samples = 0
+
+    def take(self, octets: bytes, interface: str, packet: QueuedPacket) -> None:
+        """Judge one packet and give its verdict; what follows from it waits for the turn's end."""
+        guard = self.guard
+        if guard is None:
+            return
+        moment = now()
+        decision = guard.inspect_media(octets, interface, moment)
+        if decision.accept:
+            self.accepted += 1
+            packet.accept()
+        else:
+            self.dropped += 1
+            packet.drop()
+        for effect in decision.effects:
+            if isinstance(effect, ProvePinhole):
+                if not self._proofs:
+                    self._waiting_since_s = moment.monotonic_s
+                self._proofs[effect.hole, effect.source_port] = effect
+            else:
+                self._forget(effect)
+                self._urgent.append(effect)
+
+    def take_sample(self, octets: bytes) -> None:
+        """Look at the copy of a packet that has gone on already."""
+        guard = self.guard
+        if guard is None:
+            return
+        self.samples += 1
+        effects = guard.sample_media(octets, now())
+        if effects:
+            self.overtaken_by(effects)
+            self._apply(effects)
+
+    def end_turn(self, is_empty: bool) -> bool:
+        """Have done what the turn's packets led to; report whether to look for more at once.
+
+        Args:
+            is_empty: Whether no packet waits any more.
+        """
+        effects: list[Effect] = self._urgent
+        proofs = self._proofs
+        if not (effects or proofs):
+            return False
+        self._urgent = []
+        if proofs and (is_empty or now().monotonic_s - self._waiting_since_s >= PATIENCE_S):
+            self._proofs = {}
+            effects += proofs.values()
+        if effects:
+            self._apply(effects)
+        return proofs is not self._proofs
+
+    def overtaken_by(self, effects: Sequence[Effect]) -> None:
+        """Forget the proofs that wait where others have closed their pinhole, or doubted them."""
+        if self._proofs:
+            for effect in effects:
+                self._forget(effect)
+
+    def _forget(self, effect: Effect) -> None:
+        if isinstance(effect, DoubtPinhole):
+            self._proofs.pop((effect.hole, effect.source_port), None)
+        elif isinstance(effect, ClosePinhole):
+            for key in [key for key in self._proofs if key[0] == effect.hole]:
+                del self._proofs[key]
