@@ -13,7 +13,6 @@ def plan_of(
     mode: str = "",
     media_queue: int | None = None,
     sample_group: int = SAMPLE_GROUP,
-    proves: bool = False,
 ) -> Plan:
     """Return the plan of the rules for *policy* on this gateway.
 
@@ -25,11 +24,12 @@ def plan_of(
         mode: ``shadow`` or ``enforce`` where the command line overrides the policy.
         media_queue: Where media proves itself; None for the number after the last of *queues*.
         sample_group: Where copies of proven media go.
-        proves: Whether media must prove itself.
 
     Raises:
         EdgeError: Rules that cannot be; the text says which.
     """
+    if media_queue is None:
+        media_queue = queues[1] + 1
     opening = {rule.idle_s for rule in policy.chains["media"].rules if rule.action == "open"}
     return Plan(
         sip_ports=policy.sip_ports,
@@ -42,6 +42,7 @@ def plan_of(
         queues=queues,
         interfaces=interfaces,
         max_pinholes=policy.max_pinholes,
-        media_queue=(queues[1] + 1 if media_queue is None else media_queue) if proves else None,
+        media_queue=media_queue if policy.proof_within_s else None,
         sample_group=sample_group,
+        recheck_s=policy.recheck_s,
     )

@@ -112,10 +112,10 @@ def is_unproven(plan: Plan) -> str:
 def proven_rules(plan: Plan) -> list[str]:
     """Return the rules for a packet of a proven source: a mark, and seldom a copy."""
     keep = _ALL_BITS ^ (plan.mark | plan.unproven_mark | plan.proven_mark)
-    rules = [
-        f"meta mark set meta mark & {keep:#x} | {plan.proven_mark:#x} counter name media",
-        f"numgen random mod {_LOTS} != 0 accept",
-    ]
+    rules = [f"meta mark set meta mark & {keep:#x} | {plan.proven_mark:#x} counter name media"]
+    if not plan.recheck_s:
+        return [*rules, "accept"]
+    rules.append(f"numgen random mod {_LOTS} != 0 accept")
     for family, ip, _ in FAMILIES:
         key, sampled = _source_key(ip), f"@sampled{family}"
         rules.append(

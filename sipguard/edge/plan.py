@@ -12,7 +12,7 @@ MARK: Final = 0x40000000  # high enough to stay clear of the marks of routing se
 UNPROVEN_MARK: Final = 0x20000000
 PROVEN_MARK: Final = 0x10000000
 SAMPLE_GROUP: Final = 5060
-RECHECK_S: Final = 10
+RECHECK_S: Final = 5
 MAX_PINHOLES: Final = 400_000
 MAX_BANS: Final = 65_536
 
@@ -37,7 +37,7 @@ class Plan:
 
     *media_queue* is the queue where media streams prove themselves, None for
     media that passes by its pinhole alone. Of what is proven, one packet of a
-    stream every *recheck_s* seconds is copied to the log group *sample_group*.
+    stream every *recheck_s* seconds (0: none) is copied to the log group *sample_group*.
     """
 
     sip_ports: tuple[int, ...] = (5060,)
@@ -132,8 +132,8 @@ def _wrong_gate(plan: Plan) -> Iterator[str]:
         yield f"media queue {number} is not a number in 0 to 65535 that no SIP queue has"
     if not 1 <= plan.sample_group <= 65535:
         yield f"sample group {plan.sample_group} is outside 1 to 65535"
-    if not 1 <= plan.recheck_s <= 3600:
-        yield f"recheck time {plan.recheck_s} s is outside 1 s to one hour"
+    if not 0 <= plan.recheck_s <= 3600:
+        yield f"recheck time {plan.recheck_s} s is outside 0 (never) to one hour"
     marks = (plan.mark, plan.unproven_mark, plan.proven_mark)
     if len(set(marks)) < len(marks) or not all(map(_is_bit, marks)):
         yield "the marks of judged, unproven and proven packets must be three different bits"
