@@ -12,7 +12,7 @@ COMPILED := env PYTHONPATH=$(CURDIR)/$(BUILT):$(CURDIR) $(BIN)/python -P
 SYSTEM_PACKAGES := python3-venv python3-dev gcc libc6-dev libnetfilter-queue-dev libnfnetlink-dev \
                    libcap2-bin nftables iptables iproute2 ethtool
 # Third-party SIP programs for the demo and the end-to-end tests.
-CLIENT_PACKAGES := sip-tester baresip-core tcpdump openssl gnutls-bin
+CLIENT_PACKAGES := sip-tester baresip-core tcpdump openssl gnutls-bin libsrtp2-1
 # A rival to measure against; `make bench` goes on without it.
 BENCH_PACKAGES  := kamailio
 

@@ -105,6 +105,7 @@ def sdes_terms(offer: Media, answer: Media, *, is_callers_offer: bool) -> SdesTe
 
 
 @final
+@mypyc_attr(acyclic=True)
 class _Side:
     """One direction: its sender's keys, and what came of its packets so far."""
 

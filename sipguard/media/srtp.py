@@ -31,7 +31,7 @@ from sipguard.media.suites import (
 from sipguard.native import mypyc_attr
 from sipguard.wire.rtp import RTCP_HEADER_OCTETS, SRTCP_INDEX_OCTETS, Rtp
 
-MAX_SSRCS: Final = 16  # that one sender's packets are followed of, each for RTP and RTCP
+MAX_SSRCS: Final = 16  # of one sender that are followed, for RTP and RTCP each; the oldest goes
 WINDOW: Final = 64  # packets that replays are known among (RFC 3711 section 3.3.2)
 FIRST_ROCS: Final = 16  # roll-overs before a first packet: five hours of telephony
 MAX_LOST_ROCS: Final = 64  # and between two packets
@@ -61,6 +61,7 @@ _OPEN: Final = Tag.OPEN
 
 
 @final
+@mypyc_attr(acyclic=True)
 class _Session:
     """The session keys for RTP or for RTCP under one master key, while a rate's period lasts."""
 
@@ -165,23 +166,15 @@ def lost_rocs(silent_s: float) -> int:
     return min(int(packets / _SEQUENCES + 0.5), MAX_LOST_ROCS)
 
 
-def _window_of(windows: list[_Window], ssrc: int) -> _Window | None:
+def _window_of(windows: tuple[_Window, ...], ssrc: int) -> _Window | None:
     for window in windows:  # nearly always one
         if window.ssrc == ssrc:
             return window
     return None
 
 
-def _admit(windows: list[_Window], ssrc: int) -> _Window:
-    """Begin to follow an SSRC; where there are too many, the oldest goes."""
-    if len(windows) >= MAX_SSRCS:
-        del windows[0]
-    window = _Window(ssrc)
-    windows.append(window)
-    return window
-
-
 @final
+@mypyc_attr(acyclic=True)
 class SrtpKeys:
     """One sender's keys, and what is known of the packets that were made with them.
 
@@ -208,8 +201,8 @@ class SrtpKeys:
         self._is_padded = False
         self._rtp_session: _Session | None = None
         self._rtcp_session: _Session | None = None
-        self._rtp: Final[list[_Window]] = []
-        self._rtcp: Final[list[_Window]] = []
+        self._rtp: tuple[_Window, ...] = ()
+        self._rtcp: tuple[_Window, ...] = ()
         self.rtp_extra_octets: Final = suite.rtp_tag_octets + self._mki_octets
         self.rtcp_extra_octets: Final = suite.rtcp_tag_octets + self._mki_octets
         self.ssrcs = 0  # that authentic RTP came from, one after another
@@ -233,7 +226,8 @@ class SrtpKeys:
         if index < 0:
             return _WRONG
         if window is None:
-            window = _admit(self._rtp, header.ssrc)
+            window = _Window(header.ssrc)
+            self._rtp = (*self._rtp, window)[-MAX_SSRCS:]
             self.ssrcs += 1
         return window.take(index, now_s)
 
@@ -259,7 +253,8 @@ class SrtpKeys:
             return _WRONG
         window = _window_of(self._rtcp, ssrc)
         if window is None:
-            window = _admit(self._rtcp, ssrc)
+            window = _Window(ssrc)
+            self._rtcp = (*self._rtcp, window)[-MAX_SSRCS:]
         return window.take(index, now_s)
 
     def rest(self) -> None:
@@ -278,8 +273,7 @@ class SrtpKeys:
             overwrite(master.secret)
         self._masters = ()
         self.rest()
-        self._rtp.clear()
-        self._rtcp.clear()
+        self._rtp = self._rtcp = ()
 
     def _master(self, payload: bytes, tag_octets: int) -> MasterKey | None:
         """Return the master key that the packet names, if it is one of ours."""
