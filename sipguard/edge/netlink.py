@@ -96,8 +96,15 @@ class NftSocket:
                 while not self._is_done(self._socket.recv(65536), gone):
                     pass
             except OSError as refusal:
+                self._drain()
                 raise NetlinkRefused(refusal.errno or errno.EIO, "") from refusal
         return gone
+
+    def _drain(self) -> None:
+        """Throw away what was told of a transaction whose end was lost."""
+        with contextlib.suppress(OSError):
+            while self._socket.recv(65536):
+                pass
 
     def elements(self, set_name: str) -> list[Element]:
         """List a set; for status and after a restart, never while packets wait."""
@@ -136,14 +143,15 @@ class NftSocket:
             length, kind, flags, sequence, _ = HEADER.unpack_from(reply, offset)
             if length < 20:
                 break
-            if sequence == self._sequence:
-                if kind == _ERROR:
-                    (code,) = struct.unpack_from("=i", reply, offset + 16)
-                    if code:
-                        raise NetlinkRefused(-code, _explanation(reply[offset:], flags))
-                    return True
-                if is_deletion(kind):
-                    gone += read_elements(reply[offset + 16 : offset + length])
+            if is_deletion(kind):
+                # Told under our number or, by Linux 6.18, under none. We listen to no group,
+                # so it is always of our own doing.
+                gone += read_elements(reply[offset + 16 : offset + length])
+            elif kind == _ERROR and sequence == self._sequence:
+                (code,) = struct.unpack_from("=i", reply, offset + 16)
+                if code:
+                    raise NetlinkRefused(-code, _explanation(reply[offset:], flags))
+                return True
             offset += length + 3 & ~3
         return False
 

@@ -31,6 +31,7 @@ _REQUEST_ACK: Final = 0x005
 _ERROR: Final = 2
 _SO_RCVBUFFORCE: Final = 33
 _SOCKET_OCTETS: Final = 4 << 20
+_PROC: Final = "/proc/thread-self/net/netfilter/nfnetlink_log"
 
 _COMMAND, _MODE, _TIMEOUT, _THRESHOLD = 1, 2, 4, 5  # attributes of a configuration
 _PAYLOAD: Final = 9  # attribute of a packet
@@ -173,8 +174,17 @@ def _acknowledged(reply: bytes) -> int:
 
 def _refusal(group: int, code: int) -> str:
     what = f"cannot read the copies of log group {group}"
-    if code == errno.EBUSY:
+    if code == errno.EBUSY or (code == errno.EPERM and _is_read(group)):
         return f"{what}: another process does; stop it or choose another group"
     if code in (errno.EPERM, errno.EACCES):
         return f"{what}: run as root or with CAP_NET_ADMIN"
     return f"{what} ({os.strerror(code)}); this kernel may lack nfnetlink_log"
+
+
+def _is_read(group: int) -> bool:
+    """Report whether the group has a reader; the kernel calls a second one not permitted."""
+    try:
+        with open(_PROC, encoding="ascii") as table:
+            return any(line.split()[:1] == [str(group)] for line in table)
+    except OSError:
+        return False

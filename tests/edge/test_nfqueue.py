@@ -327,3 +327,30 @@ def test_without_the_library_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setitem(sys.modules, "netfilterqueue", None)
     with pytest.raises(EdgeError, match="NetfilterQueue is not installed"):
         Queue(0, print)
+
+
+def test_what_follows_a_turn_may_ask_for_the_next(bench: Bench, logged: Sequence[LogEvent]) -> None:
+    """After the verdicts; looked at again a few times, and a fault in it stops no packet."""
+    turns: list[bool] = []
+
+    def turn_end(is_empty: bool) -> bool:
+        turns.append(is_empty)
+        if len(turns) == 2:
+            raise ZeroDivisionError("for this test")
+        return True
+
+    queue = bench.lab.router.run(
+        lambda: Queue(0, lambda _o, _i, packet: packet.accept(), batch=2, turn_end=turn_end)
+    )
+    bench.queues.append(queue)
+    with bench.lab.a.udp(A4, 0) as sender:
+        for _ in range(3):
+            sender.sendto(b"OPTIONS", (B4, 5060))
+    time.sleep(0.1)
+    bench.lab.router.run(queue.doRead)
+    assert turns == [False, True]
+    assert queue.counts()[:2] == (3, 3)
+    assert queue.counts().failures == 1
+    assert len([event for event in logged if "place" in event]) == 1
+    bench.lab.router.run(queue.doRead)
+    assert turns == [False, True, True, True, True, True]

@@ -175,3 +175,13 @@ def test_no_octets_of_a_message_raise(noise: bytes, cut: int) -> None:
     whole = queued(1, attribute(5, b"\0\0\0\1"))
     desk.read(whole[:20] + noise, whole[:cut] + noise, whole[:cut])
     assert desk.failures == []
+
+
+def test_it_knows_whether_a_turn_left_something() -> None:
+    """Who must not overtake a packet that waits asks for that."""
+    desk = Desk(accept)
+    assert desk.reader.is_empty
+    desk.read(queued(1), queued(2), most=2)
+    assert not desk.reader.is_empty
+    desk.read(queued(3), most=2)
+    assert desk.reader.is_empty

@@ -8,8 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sipguard.edge.from_policy import plan_of
 from sipguard.edge.iptables import iptables_removal, iptables_script
+from sipguard.edge.media_rules import GATE_CHAINS, GATE_COUNTERS, GATE_SETS
 from sipguard.edge.plan import Plan, StreamTransports
+from sipguard.edge.policy_file import load
 from sipguard.edge.programs import with_sets_of
 from sipguard.edge.rules import CHAINS, COUNTERS, nft_script, render_rules
 from sipguard.errors import EdgeError
@@ -194,3 +197,148 @@ def test_no_interface_name_writes_a_rule(name: str) -> None:
         return
     assert rules(plan, "gate")[0] == f'iifname != {{ "{name}" }} oifname != {{ "{name}" }} return'
     assert not set(name) & set(' \n\t"{};#$\\')
+
+
+GATED = replace(PLAN, media_queue=1)
+
+
+def test_without_a_media_queue_there_is_no_gate() -> None:
+    """Nobody who did not ask for it gets another rule, set or counter."""
+    shown = render_rules(PLAN)
+    for word in (
+        "proven",
+        "asking",
+        "sampled",
+        "tproxy",
+        "media_flood",
+        "media_unproven",
+        "0x2000",
+    ):
+        assert word not in shown
+
+
+def test_the_screen_is_done_with_proven_media_first() -> None:
+    """Most packets are media; each rule in front of theirs would cost it."""
+    screen = rules(GATED, "screen")
+    key = "ip saddr . ip daddr . udp dport"
+    assert screen[0] == (
+        f"{key} @alive4 {key} . udp sport @proven4 update @alive4 {{ {key} timeout 60s }} "
+        "goto proven"
+    )
+    scoped = replace(GATED, interfaces=("eth0",))
+    assert rules(scoped, "screen")[1:2] == screen[:1]
+    assert rules(GATED, "proven")[-1] == "accept"
+
+
+def test_no_packet_can_add_a_proof() -> None:
+    """What packets refresh they can also recreate: the set of proofs is ours alone."""
+    script = nft_script(GATED, queue_by_nft=True)
+    assert not re.search(r"(update|add) @proven", script)
+    assert not any(
+        "dynamic" in line
+        for line in script.splitlines()
+        if "set inet" in line and " proven" in line
+    )
+
+
+def test_what_is_unproven_reaches_the_media_queue_by_either_way() -> None:
+    """Its own number, behind the marks of the screen."""
+    plan = replace(GATED, queues=(4, 7), media_queue=9)
+    assert rules(plan, "queue_forward")[-1] == "meta mark & 0x20000000 == 0x20000000 queue num 9"
+    lines = iptables_script(plan).splitlines()
+    assert "-A SIPGUARD -m mark --mark 0x20000000/0x20000000 -j NFQUEUE --queue-num 9" in lines
+    (jump,) = [line for line in lines if line.startswith("-I FORWARD")]
+    assert "! --mark 0x10000000/0x10000000" in jump
+    removal = iptables_removal(plan, [jump.replace("-I ", "-A ", 1)])
+    assert "-D FORWARD -m mark ! --mark" in removal
+
+
+def test_behind_the_queue_media_needs_pinhole_and_verdict() -> None:
+    """A packet that the screen saw before its pinhole opened does not pass unasked."""
+    gate = rules(GATED, "gate")
+    assert gate[0] == "meta l4proto udp meta mark & 0x10000000 == 0x10000000 accept"
+    assert "meta mark & 0x60000000 == 0x20000000 counter name media_unproven drop" in gate
+    for rule in gate:
+        if "@pinholes" in rule:
+            assert rule.startswith("meta mark & 0x60000000 == 0x60000000 ")
+
+
+@pytest.mark.parametrize("option", ["fail_open", "shadow"])
+def test_unproven_media_passes_only_where_sip_would(option: str) -> None:
+    """The same choice for both, and the queue lets pass what nobody reads."""
+    plan = replace(GATED, fail_open=option == "fail_open", shadow=option == "shadow")
+    assert "meta mark & 0x60000000 == 0x20000000 counter name media_unproven" in rules(plan, "gate")
+    assert rules(plan, "queue_forward")[-1].endswith("queue num 1 bypass")
+    assert "--queue-num 1 --queue-bypass" in iptables_script(plan)
+    assert not any(
+        rule.startswith("meta mark") and "@pinholes" in rule for rule in rules(plan, "gate")
+    )
+    flood = rules(plan, "asking")[0]
+    assert flood.endswith("counter name media_flood " + ("accept" if plan.shadow else "drop"))
+
+
+def test_shadow_mode_drops_no_media_either() -> None:
+    """Start here: it decides and counts, and drops nothing."""
+    script = nft_script(replace(GATED, shadow=True), queue_by_nft=True)
+    assert " drop" not in script
+    assert "reject" not in script
+
+
+def test_every_chain_and_counter_of_the_gate_is_declared() -> None:
+    """A chain that is not purged would survive an upgrade; a counter, fail the transaction."""
+    script = nft_script(replace(GATED, forward_udp=(53,)), queue_by_nft=True)
+    added = set(re.findall(r"^add rule inet sipguard (\w+)", script, re.MULTILINE))
+    assert added == {
+        name for name in (*CHAINS, *GATE_CHAINS) if not re.search("input|output", name)
+    }
+    assert all(f"delete chain inet sipguard {name}\n" in script for name in added)
+    named = set(re.findall(r"counter name (\w+)", script))
+    assert named == {*COUNTERS, *GATE_COUNTERS} - {"invalid"}
+    assert all(f"add counter inet sipguard {name}\n" in script for name in named)
+    sets = set(re.findall(r"@(\w+)", script))
+    assert all(f"add set inet sipguard {name} " in script for name in sets)
+
+
+def test_connections_are_looked_up_only_without_another_way() -> None:
+    """They cost as much as forwarding; but fragments must be put together in any case."""
+    assert not re.search(r"\bct ", nft_script(GATED, queue_by_nft=True))
+    assert rules(GATED, "reassembly") == ["meta l4proto udp tproxy to :1"]
+    script = nft_script(GATED, queue_by_nft=True, defrag_by_tproxy=False)
+    assert "tproxy" not in script
+    assert " screen ct state invalid counter name invalid" in script
+
+
+def test_a_policy_without_a_gate_takes_the_sets_of_one_away() -> None:
+    """Proofs that nobody would take back are not left behind."""
+    script = nft_script(PLAN, queue_by_nft=True, had_gate=True)
+    for name in GATE_SETS:
+        assert f"delete set inet sipguard {name}\n" in script
+    assert "delete chain inet sipguard proven\n" in script
+    assert "delete set" not in nft_script(GATED, queue_by_nft=True, had_gate=True)
+
+
+@pytest.mark.parametrize(
+    ("plan", "complaint"),
+    [
+        (lambda: replace(GATED, media_queue=65536), "media queue 65536"),
+        (lambda: replace(GATED, queues=(0, 3)), "media queue 1 .* that no SIP queue has"),
+        (lambda: replace(GATED, sample_group=0), "sample group 0"),
+        (lambda: replace(GATED, recheck_s=0), "recheck time 0 s"),
+        (lambda: replace(GATED, mark=0x10000000), "three different bits"),
+        (lambda: replace(GATED, unproven_mark=3), "three different bits"),
+        (lambda: replace(GATED, local=True), "local telephony"),
+    ],
+)
+def test_a_gate_that_cannot_stand_is_refused(plan: Callable[[], Plan], complaint: str) -> None:
+    """With a sentence, before anything is tried."""
+    with pytest.raises(EdgeError, match=complaint):
+        plan()
+
+
+def test_a_policy_asks_for_the_gate_and_its_queue_follows_those_of_sip() -> None:
+    """Service and `sipguard rules` agree on the number."""
+    policy = load("policies/strict.policy", "", 0.0).policy
+    assert plan_of(policy).media_queue is None
+    assert plan_of(policy, queues=(2, 5), proves=True).media_queue == 6
+    named = plan_of(policy, media_queue=9, sample_group=8, proves=True)
+    assert (named.media_queue, named.sample_group) == (9, 8)
