@@ -36,6 +36,14 @@ def test_options_and_their_defaults() -> None:
     assert (parsed.queues, parsed.interfaces) == ((3, 5), ["lan0", "lan1"])
 
 
+def test_numbers_of_the_media_gate() -> None:
+    """By default the queue after those of SIP, which the plan knows."""
+    parsed = options("-p", "p", "-q", "3:5")
+    assert (parsed["media-queue"], parsed["sample-group"]) == (None, 5060)
+    parsed = options("-p", "p", "--media-queue", "9", "--sample-group", "8")
+    assert (parsed["media-queue"], parsed["sample-group"]) == (9, 8)
+
+
 @pytest.mark.parametrize(
     "words",
     [
@@ -49,6 +57,9 @@ def test_options_and_their_defaults() -> None:
         ("--policy", "p", "--queue", "1:"),
         ("--policy", "p", "--queue", "\u00b2"),
         ("--policy", "p", "--keep-days", "many"),
+        ("--policy", "p", "--media-queue", "65536"),
+        ("--policy", "p", "--media-queue", "-1"),
+        ("--policy", "p", "--sample-group", "0"),
         ("--nonsense",),
     ],
 )
