@@ -23,6 +23,7 @@ from sipguard.wire.stun import is_stun
 
 MAX_CANDIDATES: Final = 4  # keys that one side may use; more are as good as none
 MAX_LEAKS: Final = 2  # clear packets that a telephone sends before it knows that it has a key
+MIN_UNKNOWN: Final = 4  # packets in a row, none of which looks clear, where looks tell no more
 MAX_DOUBTS: Final = 3  # samples in a row that take the proof back
 MAX_SOURCES: Final = 16  # SSRCs before the proof, where none is announced (SRT-4)
 RTCP_ALONE_S: Final = 1.0  # a shared port without RTP by then has RTCP alone to prove itself
@@ -121,7 +122,7 @@ class _Way:
 
     __slots__ = (
         *("before", "doubts", "has_rtp", "is_proven", "leaks", "rings", "side", "since_s"),
-        *("sources", "trouble"),
+        *("sources", "trouble", "unknown"),
     )
 
     def __init__(self, side: MikeySide) -> None:
@@ -134,11 +135,13 @@ class _Way:
         self.has_rtp = False
         self.is_proven = False
         self.since_s = -1.0  # when the first SRTCP came
+        self.unknown = 0  # packets in a row that are neither clear nor surely SRTP
         self.trouble = ""
 
     def leak(self, detail: str) -> Sight:
         """Drop in silence what honest telephones send by mistake, and tell of what goes on."""
         self.leaks += 1
+        self.unknown = 0
         if self.leaks <= MAX_LEAKS:
             return IS_QUIET
         return Sight(_REFUSE, Finding(Reason.PLAIN_RTP, detail))
@@ -270,16 +273,20 @@ class MikeyProver(Prover):
             detail = "another SSRC than the MIKEY message announces"
             return Sight(_REFUSE, Finding(Reason.SSRC_CHANGES, detail))
         before, extra = way.before, way.side.suite.rtp_tag_octets
+        way.before = header
         if before is None or before.ssrc != header.ssrc:
+            way.unknown = 0
             look = self._looks.look(payload, header, extra)
         else:
             look = self._looks.look_at_step(before, payload, header, extra)
             if look is _CLEAR:
                 return way.leak("RTP in clear where MIKEY agreed on a key")
-        if look is not _SECURED and (before is None or before.ssrc != header.ssrc):
-            # The next one shows by its timestamp how much this one held.
-            way.before = header
-            return PASSES
+        if look is not _SECURED:
+            # Of some codecs nothing can be told. Of others the next packet tells, by its
+            # timestamp, unless one was lost between.
+            way.unknown += 1
+            if way.unknown < MIN_UNKNOWN:
+                return PASSES
         way.before = None
         way.sources = []
         return PROVES

@@ -464,11 +464,19 @@ def test_mik_13_policies_without_protection_fail(params: list[tuple[int, int]]) 
     failed(m.psk_offer([m.policy(*params)]), Reason.MIKEY_POLICY)
 
 
+def test_mik_13_null_is_called_by_its_name() -> None:
+    """Not just something that sipguard does not know."""
+    for params in ((0, 0), (2, 0)):
+        detail = failed(m.psk_offer([m.policy(params)]), Reason.MIKEY_POLICY)
+        assert detail == "a NULL cipher or a NULL authentication"
+
+
 def test_mik_13_other_policies() -> None:
     """Of another protocol, odd values, and sessions that refer to none of them."""
     failed(m.psk_offer([m.policy((0, 1), protocol=7)]), Reason.MIKEY_POLICY)
     failed(m.psk_offer([(10, b"\0\0\0\x02\0\0")]), Reason.MIKEY_POLICY)
-    failed(m.psk_offer([(10, b"\0\0\0\x0b\0\x09" + b"1" * 9)]), Reason.MIKEY_POLICY)
+    long = bytes(8) + b"\x0a"  # a tag of 10 octets, in more of them than anybody counts with
+    failed(m.psk_offer([(10, b"\0\0\0\x0b\x0b\x09" + long)]), Reason.MIKEY_POLICY)
     failed(m.psk_offer([m.policy((0, 1), number=3)]), Reason.MIKEY_POLICY)
     two = [m.policy((0, 1), number=3), m.policy((0, 6), number=4), m.extension(1, b"mikey")]
     streams = b"\x02\0" + m.sessions(1, policy=3)[2:] + m.sessions(2, policy=4)[2:]

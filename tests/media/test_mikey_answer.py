@@ -302,6 +302,8 @@ def test_a_public_key_exchange_cannot_be_followed() -> None:
     offer = m.signed(m.build(2, chain, v=True, last=4), rsa_key(m.ALICE))
     agreement = agree(offer, m.build(3, [m.stamp(), m.nai(m.BOB), (9, b"\x01" + b"v" * 20)]))
     assert (agreement.keyed, agreement.state) == (True, State.UNKNOWN)
+    assert agreement.finding is not None
+    assert agreement.finding.detail == "only the initiator can check the response"
     refused(offer, b"", Reason.MIKEY_ANSWER)
 
 
@@ -387,6 +389,20 @@ def test_mik_11_a_forged_rsa_r_response_fails() -> None:
     sealed = m.kemac(b"sealed", 1, 1, b"m" * 20)
     unfinished = m.build(10, [m.stamp(), *named, sealed, m.envelope()], last=4)
     refused(rsa_r_offer(m.rand()), m.signed(unfinished, rsa_key(m.BOB)), Reason.MIKEY_MAC)
+
+
+def test_mik_11_an_initiator_that_only_its_certificate_names() -> None:
+    """RFC 4738 has IDi or CERTi: what SIGNr covers then nobody says, so that it is no failure."""
+    chain = [m.stamp(), m.rand(), m.certificate(CERTIFICATES[m.ALICE]), m.extension(1, b"mikey")]
+    offer = m.signed(m.build(9, chain, v=True, last=4), rsa_key(m.ALICE))
+    agreement = agree(offer, rsa_r_response())
+    assert (agreement.keyed, agreement.state) == (True, State.UNKNOWN)
+    named = [m.nai(m.BOB), m.certificate(CERTIFICATES[m.ALICE])]
+    sealed = m.kemac(b"sealed", 1, 1, b"m" * 20)
+    unfinished = m.build(10, [m.stamp(), *named, sealed, m.envelope()], last=4)
+    covered = m.BOB + m.stamp()[1][1:]
+    stolen = m.signed(unfinished, rsa_key(m.ALICE), named=covered)
+    refused(offer, stolen, Reason.CREDENTIAL_UNTRUSTED)
 
 
 def test_mik_16_one_failure_ends_the_session() -> None:

@@ -14,7 +14,13 @@ from sipguard.media.mikey import Context, MikeyChecks
 from sipguard.media.mikey_keys import MediaKey
 from sipguard.media.mikey_view import SideKeys
 from sipguard.media.proof import Flight, Sight, Word
-from sipguard.media.prove_mikey import MAX_CANDIDATES, MAX_LEAKS, MikeyProver, MikeySide
+from sipguard.media.prove_mikey import (
+    MAX_CANDIDATES,
+    MAX_LEAKS,
+    MIN_UNKNOWN,
+    MikeyProver,
+    MikeySide,
+)
 from sipguard.media.suites import derive
 from sipguard.moment import Moment
 from sipguard.reason import Reason
@@ -25,7 +31,7 @@ KEY, OTHER = b"k" * 30, b"o" * 30
 LOOKS = appearance_of(
     parse_sdp(
         b"v=0\r\no=- 1 1 IN IP4 10.0.0.1\r\ns=-\r\nc=IN IP4 10.0.0.1\r\nt=0 0\r\n"
-        b"m=audio 26000 RTP/SAVP 0 96\r\na=rtpmap:0 PCMU/8000\r\na=rtpmap:96 opus/48000/2\r\n"
+        b"m=audio 26000 RTP/SAVP 0 18 96\r\na=rtpmap:96 opus/48000/2\r\n"
     ).media[0]
 )
 
@@ -187,19 +193,31 @@ def test_without_a_visible_key_looks_decide() -> None:
     assert plain.told(False) == "no SRTP yet"
 
 
-def test_codecs_whose_frames_vary_need_a_second_packet() -> None:
+def test_codecs_whose_frames_vary_need_more_packets() -> None:
     """Nothing can be told of opus but that it goes on."""
-    room = prover(ssrcs=(7,))
-    first, second = rtp(1, kind=96, size=91), rtp(2, kind=96, size=55)
-    assert words(room, first, second) == [Word.PASS, Word.PROVEN]
-    other = prover()
-    assert words(other, first, rtp(1, ssrc=8, kind=96, size=91)) == [Word.PASS] * 2
+    packets = [rtp(n, kind=96, size=50 + 7 * n) for n in range(MIN_UNKNOWN)]
+    proven = [Word.PASS] * (MIN_UNKNOWN - 1) + [Word.PROVEN]
+    assert words(prover(ssrcs=(7,)), *packets) == proven
+    others = [rtp(n, ssrc=n, kind=96, size=91) for n in range(6)]
+    assert words(prover(), *others) == [Word.PASS] * 6
+
+
+def test_steps_of_time_tell_what_sizes_do_not() -> None:
+    """20 octets of G.729 are 20 ms in clear, 30 octets are the same with a tag."""
+    sealed = [rtp(n, kind=18, size=30) for n in (1, 2)]
+    assert words(prover(), *sealed) == [Word.PASS, Word.PROVEN]
+    clear = [rtp(n, kind=18, size=20) for n in range(1, 10)]
+    assert words(prover(), *clear) == [Word.PASS, Word.QUIET, Word.QUIET] + [Word.REFUSE] * 6
+    lossy = [rtp(n, kind=18, size=20) for n in (1, 3, 4, 6, 7, 9, 10, 12, 13, 15, 17, 18, 20)]
+    assert Word.PROVEN not in words(prover(), *lossy)
+    other = [rtp(1, kind=18, size=30), rtp(2, ssrc=8, kind=18, size=20)]
+    assert words(prover(), *other) == [Word.PASS, Word.PASS]
 
 
 def test_an_mki_of_unknown_length_does_no_harm() -> None:
-    """Only the key tells it: neither clear nor surely SRTP, so the second packet proves."""
-    room = prover(ssrcs=(7,))
-    assert words(room, srtp(1, mki=b"\1\2\3"), srtp(2, mki=b"\1\2\3")) == [Word.PASS, Word.PROVEN]
+    """Only the key tells it: neither clear nor surely SRTP, so it takes some packets."""
+    packets = [srtp(n, mki=b"\1\2\3") for n in range(MIN_UNKNOWN)]
+    assert words(prover(ssrcs=(7,)), *packets)[-1] is Word.PROVEN
 
 
 def test_mik_13_announced_ssrcs_are_the_only_ones() -> None:

@@ -432,6 +432,12 @@ def test_parse_key_mgmt_is_total(values: list[bytes]) -> None:
     assert len(found.listed) == len(values)
 
 
+@pytest.mark.parametrize("data_type", [*range(19), 26])
+def test_mik_1_known_types_of_messages(data_type: int) -> None:
+    """RFC 3830, 4650, 4738, 6043 and 6509."""
+    assert parse_mikey(m.build(data_type, [m.stamp()])).data_type == data_type
+
+
 def test_a_message_is_what_its_octets_are() -> None:
     """The fields of the header, as they stand."""
     message: Mikey = parse_mikey(m.build(9, [m.stamp()], v=True, prf=1, csb=b"abcd"))
