@@ -148,13 +148,18 @@ class ClosePinhole:
 
 @final
 class ProvePinhole:
-    """Let the kernel alone forward what this source port sends into a pinhole: it proved itself."""
+    """Let the kernel alone forward what a source sends into a pinhole: it proved itself.
 
-    __slots__ = ("call_id", "hole", "source_port")
+    A source is a port and an SSRC: clear RTP forged from the port of a sealed stream
+    must at least know and use that stream's own.
+    """
 
-    def __init__(self, hole: Hole, source_port: int, call_id: bytes) -> None:
+    __slots__ = ("call_id", "hole", "source_port", "ssrc")
+
+    def __init__(self, hole: Hole, source_port: int, ssrc: int, call_id: bytes) -> None:
         self.hole = hole
         self.source_port = source_port
+        self.ssrc = ssrc
         self.call_id = call_id
 
     def __eq__(self, other: object) -> bool:
@@ -166,13 +171,13 @@ class ProvePinhole:
     def __repr__(self) -> str:
         return f"ProvePinhole{self._values()!r}"
 
-    def _values(self) -> tuple[Hole, int, bytes]:
-        return self.hole, self.source_port, self.call_id
+    def _values(self) -> tuple[Hole, int, int, bytes]:
+        return self.hole, self.source_port, self.ssrc, self.call_id
 
 
 @final
 class DoubtPinhole:
-    """Take the proof of one source port back: each of its packets is judged again."""
+    """Take the proofs of one source port back: each of its packets is judged again."""
 
     __slots__ = ("call_id", "hole", "reason", "source_port")
 

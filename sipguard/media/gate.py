@@ -16,13 +16,14 @@ from sipguard.media.watch import Lane, Watch
 from sipguard.reason import Finding, Reason
 from sipguard.verdict import ClosePinhole, DoubtPinhole, Effect, Hole, ProvePinhole
 from sipguard.wire.packet import Packet
-from sipguard.wire.rtp import Kind, kind_of
+from sipguard.wire.rtp import Kind, kind_of, ssrc_of
 
 # The kernel hears of a proof after the packet that brought it: others may be on their way.
 SETTLING_S: Final = 1.0
 # A proven source that was not seen for so long gives way to another port of its host. The
 # kernel shows a copy of a packet of each proven source every few seconds.
 SILENT_S: Final = 20.0
+MAX_SSRCS: Final = 8  # of one port that the kernel forwards alone
 
 OVERLAP_S: Final = 60.0  # old keys stay good beside new ones after a renegotiation (PIN-8)
 
@@ -127,6 +128,7 @@ class Gate:
         finding = sight.finding or _UNPROVEN
         if state.port == packet.sport:
             state.port, state.proven_s, state.since_s = 0, -1.0, -1.0
+            state.ssrcs = ()
         watch.count(finding.reason)
         doubt = DoubtPinhole(_hole(packet), packet.sport, finding.reason, watch.call_id)
         return Answer(False, line, (doubt,), finding)
@@ -202,7 +204,7 @@ class Gate:
         self, line: Line, watch: Watch, state: Lane, packet: Packet, sight: Sight, now_s: float
     ) -> Answer:
         effects: tuple[Effect, ...] = ()
-        hole = _hole(packet)
+        hole, ssrc = _hole(packet), ssrc_of(packet.payload)
         if state.port not in (0, packet.sport):
             if now_s - state.last_s <= SILENT_S:
                 # Who has the key may send from another port, too, but under the gate's eyes:
@@ -211,9 +213,15 @@ class Gate:
                     return Answer(True, line, (), sight.finding)
                 return self._answer(False, line, watch, _OTHER_SOURCE)
             effects = (DoubtPinhole(hole, state.port, Reason.OTHER_SOURCE, watch.call_id),)
-        if state.port != packet.sport or now_s - state.proven_s > SETTLING_S:
-            effects += (ProvePinhole(hole, packet.sport, watch.call_id),)
+            state.ssrcs = ()
+        is_known = ssrc in state.ssrcs
+        if not is_known or now_s - state.proven_s > SETTLING_S:
+            if not is_known and len(state.ssrcs) >= MAX_SSRCS:
+                return Answer(True, line, effects, sight.finding)  # judged one by one
+            effects += (ProvePinhole(hole, packet.sport, ssrc, watch.call_id),)
             state.proven_s = now_s
+        if not is_known:
+            state.ssrcs = (*state.ssrcs, ssrc)
         state.port, state.last_s, state.since_s = packet.sport, now_s, -1.0
         return Answer(True, line, effects, sight.finding)
 

@@ -15,11 +15,12 @@ MAX_TOLD: Final = 8  # kinds of refusal counted for one stream
 class Lane:
     """One direction to one kind of port: since when it proves nothing, or who has proven it."""
 
-    __slots__ = ("last_s", "port", "proven_s", "since_s")
+    __slots__ = ("last_s", "port", "proven_s", "since_s", "ssrcs")
 
     def __init__(self) -> None:
         self.since_s = -1.0  # first packet that should have proven something; -1 for none
         self.port = 0  # the source port that proved itself first (PIN-14)
+        self.ssrcs: tuple[int, ...] = ()  # with which it did
         self.proven_s = -1.0
         self.last_s = -1.0  # when that port was seen last, by a copy or in the queue
 

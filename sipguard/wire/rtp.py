@@ -33,6 +33,7 @@ class Kind(Enum):
     OTHER = "other"
 
 
+_RTCP: Final = Kind.RTCP
 _BY_FIRST_OCTET: Final = tuple(
     Kind.STUN
     if first <= 3
@@ -138,6 +139,12 @@ def parse_rtcp(payload: bytes) -> Rtcp:
     if len(payload) < RTCP_HEADER_OCTETS or payload[0] & _VERSION_BITS != _VERSION_2:
         raise HostileInput(Reason.BAD_RTCP, "no RTCP header")
     return Rtcp(payload[1], int.from_bytes(payload[4:8], "big"), len(payload))
+
+
+def ssrc_of(payload: bytes) -> int:
+    """Return the SSRC where RTP or RTCP has its sender's, 0 where it is cut off before that."""
+    at = 4 if kind_of(payload) is _RTCP else 8
+    return int.from_bytes(payload[at : at + 4], "big") if len(payload) >= at + 4 else 0
 
 
 def is_clear_rtcp(payload: bytes) -> bool:
