@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final, final
 
 from sipguard.edge.nft_messages import Change, Element, Operation
-from sipguard.edge.proofs import Proofs, hole_key_of, is_proof, proof_key
+from sipguard.edge.proofs import Proofs, hole_key_of, is_proof, port_key, proof_key
 from sipguard.verdict import (
     ClosePinhole,
     DoubtPinhole,
@@ -19,7 +19,6 @@ from sipguard.verdict import (
 LONGEST_CALL_S: Final = 7 * 24 * 3600
 
 HoleEffect = OpenPinhole | ClosePinhole
-ProofEffect = ProvePinhole | DoubtPinhole
 PinholeEffect = OpenPinhole | ClosePinhole | ProvePinhole | DoubtPinhole
 
 _ADD: Final = Operation.ADD
@@ -59,17 +58,20 @@ class Wanted:
     and must not shift a key's octets.
     """
 
-    __slots__ = ("holes", "impossible", "proofs")
+    __slots__ = ("doubts", "holes", "impossible", "proofs")
 
     def __init__(self, effects: Sequence[Effect]) -> None:
         self.holes: dict[bytes, HoleEffect] = {}
-        self.proofs: dict[bytes, ProofEffect] = {}
+        self.proofs: dict[bytes, ProvePinhole] = {}
+        self.doubts: dict[bytes, DoubtPinhole] = {}  # by port; carried out before any proof
         self.impossible: list[PinholeEffect] = []
         for effect in effects:
             if isinstance(effect, (OpenPinhole, ClosePinhole)):
                 self._add_hole(effect)
-            elif isinstance(effect, (ProvePinhole, DoubtPinhole)):
+            elif isinstance(effect, ProvePinhole):
                 self._add_proof(effect)
+            elif isinstance(effect, DoubtPinhole):
+                self._add_doubt(effect)
 
     def _add_hole(self, effect: HoleEffect) -> None:
         if not _is_possible(effect.hole):
@@ -81,23 +83,35 @@ class Wanted:
             for source in [source for source in self.proofs if hole_key_of(source) == key]:
                 del self.proofs[source]
 
-    def _add_proof(self, effect: ProofEffect) -> None:
-        if not _is_possible(effect.hole) or not 0 < effect.source_port < 65536:
+    def _add_proof(self, effect: ProvePinhole) -> None:
+        key = key_of(effect.hole)
+        is_closed = isinstance(self.holes.get(key), ClosePinhole)
+        if is_closed or not (_is_possible(effect.hole) and 0 < effect.source_port < 65536):
             self.impossible.append(effect)
             return
-        key = key_of(effect.hole)
-        if not isinstance(self.holes.get(key), ClosePinhole):
-            self.proofs[proof_key(key, effect.source_port)] = effect
-        elif isinstance(effect, ProvePinhole):
+        self.proofs[proof_key(key, effect.source_port, effect.ssrc)] = effect
+
+    def _add_doubt(self, effect: DoubtPinhole) -> None:
+        if not (_is_possible(effect.hole) and 0 < effect.source_port < 65536):
             self.impossible.append(effect)
+            return
+        key = port_key(key_of(effect.hole), effect.source_port)
+        for source in [source for source in self.proofs if source.startswith(key)]:
+            del self.proofs[source]
+        self.doubts[key] = effect
+
+    def effects(self) -> list[PinholeEffect]:
+        """Return what counts, in the order in which it is carried out."""
+        return [*self.doubts.values(), *self.holes.values(), *self.proofs.values()]
 
     def refuse_proofs(self, proofs: Proofs, has_gate: bool) -> None:
         """Make impossible what there is no set for, or what could never be taken back."""
+        if not has_gate:
+            self.doubts.clear()
         for key, effect in list(self.proofs.items()):
-            if not has_gate or (isinstance(effect, ProvePinhole) and not proofs.has_room(key)):
+            if not (has_gate and proofs.has_room(key)):
                 del self.proofs[key]
-                if isinstance(effect, ProvePinhole):
-                    self.impossible.append(effect)
+                self.impossible.append(effect)
 
 
 def _is_possible(hole: Hole) -> bool:
@@ -136,14 +150,15 @@ class Sets:
         self._renews = renews
         self._proofs = proofs
 
-    def changes(
-        self, holes: dict[bytes, HoleEffect], proofs: dict[bytes, ProofEffect]
-    ) -> list[Change]:
+    def changes(self, wanted: Wanted) -> list[Change]:
         """Return the transaction: first what must be gone, then what must stand."""
         closing: dict[str, list[bytes]] = {}
         opening: dict[str, dict[int, list[bytes]]] = {}
         doubted: dict[str, list[bytes]] = {}
-        for key, effect in holes.items():
+        for key in wanted.doubts:
+            family = "4" if len(key) == 16 else "6"
+            doubted.setdefault(family, []).extend(self._proofs.of_port(key))
+        for key, effect in wanted.holes.items():
             family = "4" if len(key) == 12 else "6"
             if isinstance(effect, OpenPinhole):
                 # A timeout of 0 would mean: never.
@@ -153,27 +168,24 @@ class Sets:
             else:
                 closing.setdefault(family, []).append(key)
                 sources = self._proofs.of(key)
-            if sources:
-                doubted.setdefault(family, []).extend(sources)
+            known = doubted.setdefault(family, [])
+            known += [source for source in sources if source not in known]
         return [
-            *self._proving(proofs, doubted),
+            *self._proving(wanted.proofs, doubted),
             *self._closing(closing),
             *self._opening(opening),
         ]
 
     def _proving(
-        self, proofs: dict[bytes, ProofEffect], doubted: dict[str, list[bytes]]
+        self, proofs: dict[bytes, ProvePinhole], doubted: dict[str, list[bytes]]
     ) -> list[Change]:
         proven: dict[str, list[bytes]] = {}
-        for key, effect in proofs.items():
-            family = "4" if len(key) == 16 else "6"
-            if isinstance(effect, ProvePinhole):
-                proven.setdefault(family, []).append(key)
-            elif key not in doubted.setdefault(family, []):
-                doubted[family].append(key)
+        for key in proofs:
+            proven.setdefault("4" if len(key) == 20 else "6", []).append(key)
         changes: list[Change] = []
         for family, keys_gone in doubted.items():
-            changes += self.absent("proven" + family, keys_gone, told=True)
+            if keys_gone:
+                changes += self.absent("proven" + family, keys_gone, told=True)
         for family, keys_there in proven.items():
             changes.append(Change(_ADD, "proven" + family, keys_there, LONGEST_CALL_S))
         return changes
@@ -224,20 +236,15 @@ class Sets:
         return max([(idle, suffix) for suffix, idle in self._idle_classes])[1]
 
 
-def settle(
-    holes: dict[bytes, HoleEffect],
-    proofs: dict[bytes, ProofEffect],
-    gone: list[Element],
-    known: Proofs,
-) -> list[Tally]:
+def settle(wanted: Wanted, gone: list[Element], known: Proofs) -> list[Tally]:
     """Write down what the kernel has carried out, and count what the closed pinholes let pass.
 
     Args:
-        holes: Pinholes that were opened and closed.
-        proofs: Sources that were proven, or are not any more.
+        wanted: What was asked of it.
         gone: What the kernel told of elements that went.
         known: Where it is written down.
     """
+    holes = wanted.holes
     passed: dict[bytes, tuple[int, int]] = {}
     for element in gone:
         key = hole_key_of(element.key) if is_proof(element.key) else element.key
@@ -246,11 +253,11 @@ def settle(
             passed[key] = (packets + element.packets, octets + element.octets)
         else:
             known.count(key, element.packets, element.octets)
-    for key, proof in proofs.items():
-        if isinstance(proof, ProvePinhole):
-            known.add(key)
-        else:
-            known.remove(key)
+    for key in wanted.doubts:
+        for source in known.of_port(key):
+            known.remove(source)
+    for key in wanted.proofs:
+        known.add(key)
     tallies: list[Tally] = []
     for key, effect in holes.items():
         if isinstance(effect, OpenPinhole):

@@ -5,6 +5,9 @@ it is marked, and now and then one is copied to the log group. Any other packet 
 is marked as unproven, within a limit for each stream, and goes to the media queue. Behind it,
 what is unproven passes only with the mark of a verdict.
 
+A source is a port with an SSRC, which RTP has at another place than RTCP: clear RTP
+that somebody forges from the port of a sealed stream is not proven with it.
+
 *proven* is changed by us alone, as *pinholes* is, so that a proof taken back is gone at once.
 Which packet is copied is drawn by lot: whoever could tell would send clear packets in between.
 
@@ -32,6 +35,12 @@ _LOTS: Final = (
 )
 _SNAPLEN: Final = 2048
 
+# From the UDP header on, in bits: RFC 3550 sections 5.1 and 6.4.1, RFC 5761 section 4.
+_RTP_SSRC: Final = "@th,128,32"
+_RTCP_SSRC: Final = "@th,96,32"
+_IS_RTCP: Final = "@th,72,8 192-223"
+_IS_NO_RTCP: Final = "@th,72,8 != 192-223"
+
 _ALL_BITS: Final = 0xFFFFFFFF
 
 
@@ -40,20 +49,29 @@ def stream_key(ip: str) -> str:
     return f"{ip} saddr . {ip} daddr . udp dport"
 
 
-def _source_key(ip: str) -> str:
+def _port_key(ip: str) -> str:
     return f"{stream_key(ip)} . udp sport"
+
+
+def source_key(ip: str) -> str:
+    """Return the expression that the sets of proven sources are keyed by; for RTP."""
+    return f"{_port_key(ip)} . {_RTP_SSRC}"
+
+
+def source_type(kind: str) -> str:
+    """Return how nft 1.0 lists that type, which it cannot read again."""
+    return f"type {kind} . {kind} . inet_service . inet_service . integer"
 
 
 def gate_sets(plan: Plan) -> Iterator[tuple[str, str]]:
     """Yield name and body of each set of the gate."""
     dynamic = f"size {2 * plan.max_pinholes}; flags dynamic,timeout;"
-    for family, _, kind in FAMILIES:
+    for family, ip, kind in FAMILIES:
         stream = f"{kind} . {kind} . inet_service"
-        source = f"{stream} . inet_service"
         static = f"size {plan.max_pinholes}; flags timeout; counter;"
-        yield f"proven{family}", f"{{ type {source}; {static} }}"
+        yield f"proven{family}", f"{{ typeof {source_key(ip)}; {static} }}"
         yield f"asking{family}", f"{{ type {stream}; {dynamic} }}"
-        yield f"sampled{family}", f"{{ type {source}; {dynamic} }}"
+        yield f"sampled{family}", f"{{ type {stream} . inet_service; {dynamic} }}"
 
 
 def proven_first(plan: Plan) -> Iterator[str]:
@@ -62,10 +80,11 @@ def proven_first(plan: Plan) -> Iterator[str]:
         for family, ip, _ in FAMILIES:
             alive, key = f"alive{family}{suffix}", stream_key(ip)
             # `proven` after `alive`, so that its counters count each packet once.
-            yield (
-                f"{key} @{alive} {_source_key(ip)} @proven{family} "
-                f"update @{alive} {{ {key} timeout {idle}s }} goto proven"
-            )
+            for is_kind, ssrc in ((_IS_NO_RTCP, _RTP_SSRC), (_IS_RTCP, _RTCP_SSRC)):
+                yield (
+                    f"{is_kind} {key} @{alive} {_port_key(ip)} . {ssrc} @proven{family} "
+                    f"update @{alive} {{ {key} timeout {idle}s }} goto proven"
+                )
 
 
 def no_borrowed_marks(plan: Plan) -> str:
@@ -117,7 +136,7 @@ def proven_rules(plan: Plan) -> list[str]:
         return [*rules, "accept"]
     rules.append(f"numgen random mod {_LOTS} != 0 accept")
     for family, ip, _ in FAMILIES:
-        key, sampled = _source_key(ip), f"@sampled{family}"
+        key, sampled = _port_key(ip), f"@sampled{family}"
         rules.append(
             f"{key} != {sampled} add {sampled} {{ {key} timeout {plan.recheck_s}s }} "
             f"log group {plan.sample_group} snaplen {_SNAPLEN}"

@@ -23,7 +23,7 @@ from sipguard.edge.plan import Plan, StreamTransports
 from sipguard.edge.proofs import Proofs, hole_key_of
 from sipguard.edge.rules import nft_script, purge_chains, render_rules
 from sipguard.errors import EdgeError
-from sipguard.verdict import Effect, OpenPinhole, ProvePinhole
+from sipguard.verdict import Effect, OpenPinhole
 
 __all__ = ["Applied", "Netfilter", "OpenHole", "Plan", "StreamTransports", "Tally", "render_rules"]
 
@@ -213,17 +213,17 @@ class Netfilter:
             What the kernel refused, counted and logged; what passed through the closed.
         """
         wanted = Wanted(effects)
-        if wanted.proofs:
+        if wanted.proofs or wanted.doubts:
             wanted.refuse_proofs(self._proofs, self.plan.media_queue is not None)
         refused = wanted.impossible
-        if not (wanted.holes or wanted.proofs or refused):
+        if not (wanted.holes or wanted.proofs or wanted.doubts or refused):
             return _NOTHING
         try:
             tallies = self._carry_out(wanted)
         except NetlinkRefused:
             # One bad element undid its neighbors: find it, so that it alone pays.
             tallies = []
-            for effect in [*wanted.holes.values(), *wanted.proofs.values()]:
+            for effect in wanted.effects():
                 told = self._apply_alone(effect)
                 if told is None:
                     refused.append(effect)
@@ -233,15 +233,14 @@ class Netfilter:
         return Applied(tuple(refused), tuple(tallies))
 
     def _carry_out(self, wanted: Wanted) -> list[Tally]:
-        holes, proofs = wanted.holes, wanted.proofs
-        gone = self._commit(self._sets().changes(holes, proofs))
+        holes = wanted.holes
+        gone = self._commit(self._sets().changes(wanted))
         opened = sum([isinstance(effect, OpenPinhole) for effect in holes.values()])
-        proven = sum([isinstance(effect, ProvePinhole) for effect in proofs.values()])
         self._opened += opened
         self._closed += len(holes) - opened
-        self._proven += proven
-        self._doubted += len(proofs) - proven
-        return settle(holes, proofs, gone, self._proofs)
+        self._proven += len(wanted.proofs)
+        self._doubted += len(wanted.doubts)
+        return settle(wanted, gone, self._proofs)
 
     def forget_silent(self) -> int:
         """Free the sets of pinholes that fell silent and that nobody closed; return how many.
@@ -296,7 +295,7 @@ class Netfilter:
             return False
         for key in proven:
             self._proofs.remove(key)
-        settle({}, {}, gone, self._proofs)
+        settle(Wanted(()), gone, self._proofs)
         self._banned += 1
         return True
 

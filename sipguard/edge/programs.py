@@ -12,6 +12,7 @@ import subprocess
 from pathlib import Path
 from typing import Final
 
+from sipguard.edge.media_rules import FAMILIES, source_key, source_type
 from sipguard.edge.plan import Plan
 from sipguard.errors import EdgeError
 
@@ -105,7 +106,13 @@ def nft_listing(table: str) -> str:
     """
     listing = _run(["nft", "-s", "-t", "list", "ruleset", "inet"]).stdout
     _, found, rest = f"\n{listing}".partition(f"\ntable inet {table} {{\n")
-    return f"table inet {table} {{\n{rest.partition(_TABLE_END)[0]}{_TABLE_END}" if found else ""
+    if not found:
+        return ""
+    body = rest.partition(_TABLE_END)[0]
+    for _, ip, kind in FAMILIES:
+        # What nft 1.0 lists it cannot read again.
+        body = body.replace(source_type(kind), f"typeof {source_key(ip)}")
+    return f"table inet {table} {{\n{body}{_TABLE_END}"
 
 
 def nft_sets(table: str) -> dict[str, int]:

@@ -1,4 +1,6 @@
-"""Which source ports have proven themselves, by pinhole; compiled, for it runs while media waits.
+"""Which sources have proven themselves, by pinhole; compiled, for it runs while media waits.
+
+A source is a port and an SSRC.
 
 The kernel's set cannot be asked for all sources of one pinhole, so closing one
 needs this memory. What an earlier process left in the kernel is adopted:
@@ -7,24 +9,31 @@ it flows on, until its pinhole is closed, or opened for a call of our own.
 
 from typing import Final, final
 
-MAX_PORTS: Final = 8  # of one pinhole: RTP and RTCP from ports of their own, and moved ones
+MAX_SOURCES: Final = 16  # of one pinhole: several SSRCs, ports of their own, moved ones
 
 _PORT_OCTETS: Final = 4  # each field of a key is padded to four
+_SOURCE_OCTETS: Final = 8  # in a key: port and SSRC
+_KEPT_OCTETS: Final = 6  # here: the same without the padding
 
 
-def proof_key(hole_key: bytes, source_port: int) -> bytes:
-    """Return a source as the kernel's set has it: its pinhole's key and its port."""
+def port_key(hole_key: bytes, source_port: int) -> bytes:
+    """Return what the keys of all sources of one port begin with."""
     return hole_key + (source_port << 16).to_bytes(_PORT_OCTETS, "big")
+
+
+def proof_key(hole_key: bytes, source_port: int, ssrc: int) -> bytes:
+    """Return a source as the kernel's set has it: its pinhole's key, its port and its SSRC."""
+    return port_key(hole_key, source_port) + ssrc.to_bytes(4, "big")
 
 
 def hole_key_of(key: bytes) -> bytes:
     """Return the key of the pinhole that a source sends into."""
-    return key[:-_PORT_OCTETS]
+    return key[:-_SOURCE_OCTETS]
 
 
 def is_proof(key: bytes) -> bool:
     """Report whether *key* is a source's, and not a pinhole's."""
-    return len(key) in (16, 40)
+    return len(key) in (20, 44)
 
 
 @final
@@ -39,7 +48,7 @@ class Proofs:
 
     def __init__(self, max_holes: int) -> None:
         self._max_holes = max_holes
-        # Two octets a port; there may be hundreds of thousands.
+        # Six octets a source; there may be hundreds of thousands.
         self._own: dict[bytes, bytes] = {}
         self._adopted: dict[bytes, bytes] = {}
         # What passed by proofs that were taken back, of pinholes that are still open.
@@ -57,6 +66,10 @@ class Proofs:
     def of(self, hole_key: bytes) -> list[bytes]:
         """Return the keys of all sources of a pinhole."""
         return _keys(hole_key, self._own.get(hole_key, b"") + self._adopted.get(hole_key, b""))
+
+    def of_port(self, key: bytes) -> list[bytes]:
+        """Return the keys of all sources of one port; *key* is a :func:`port_key`."""
+        return [source for source in self.of(key[:-_PORT_OCTETS]) if source.startswith(key)]
 
     def adopted(self, hole_key: bytes) -> list[bytes]:
         """Return the keys of those that an earlier process proved."""
@@ -77,14 +90,14 @@ class Proofs:
         known = self._own.get(hole_key_of(key))
         if known is None:
             return len(self._own) < self._max_holes
-        return len(known) < 2 * MAX_PORTS or _without(known, key) != known
+        return len(known) < _KEPT_OCTETS * MAX_SOURCES or _without(known, key) != known
 
     def add(self, key: bytes) -> None:
         """Remember a source that this process has proven."""
         hole_key = hole_key_of(key)
         _drop(self._adopted, hole_key, key)
         known = self._own.get(hole_key, b"")
-        self._own[hole_key] = _without(known, key) + _port(key)
+        self._own[hole_key] = _without(known, key) + _kept(key)
 
     def adopt(self, key: bytes) -> None:
         """Remember a source that was found in the kernel."""
@@ -92,7 +105,7 @@ class Proofs:
         own = self._own.get(hole_key, b"")
         if _without(own, key) == own:
             known = self._adopted.get(hole_key, b"")
-            self._adopted[hole_key] = _without(known, key) + _port(key)
+            self._adopted[hole_key] = _without(known, key) + _kept(key)
 
     def remove(self, key: bytes) -> None:
         """Forget a source whose proof was taken back."""
@@ -116,18 +129,25 @@ class Proofs:
         return self._counted.pop(hole_key, (0, 0))
 
 
-def _port(key: bytes) -> bytes:
-    return key[-_PORT_OCTETS : 2 - _PORT_OCTETS]
+def _kept(key: bytes) -> bytes:
+    return key[-8:-6] + key[-4:]
 
 
-def _keys(hole_key: bytes, ports: bytes) -> list[bytes]:
-    return [hole_key + ports[at : at + 2] + b"\0\0" for at in range(0, len(ports), 2)]
+def _keys(hole_key: bytes, sources: bytes) -> list[bytes]:
+    return [
+        hole_key + sources[at : at + 2] + b"\0\0" + sources[at + 2 : at + _KEPT_OCTETS]
+        for at in range(0, len(sources), _KEPT_OCTETS)
+    ]
 
 
-def _without(ports: bytes, key: bytes) -> bytes:
-    port = _port(key)
-    kept = [ports[at : at + 2] for at in range(0, len(ports), 2) if ports[at : at + 2] != port]
-    return b"".join(kept)
+def _without(sources: bytes, key: bytes) -> bytes:
+    gone = _kept(key)
+    kept = b""
+    for at in range(0, len(sources), _KEPT_OCTETS):
+        source = sources[at : at + _KEPT_OCTETS]
+        if source != gone:
+            kept += source
+    return kept
 
 
 def _drop(known: dict[bytes, bytes], hole_key: bytes, key: bytes) -> None:

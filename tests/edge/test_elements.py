@@ -4,7 +4,7 @@ import pytest
 
 from sipguard.edge.elements import Sets, Tally, Wanted, key_of, settle
 from sipguard.edge.nft_messages import Change, Element, Operation
-from sipguard.edge.proofs import MAX_PORTS, Proofs, proof_key
+from sipguard.edge.proofs import MAX_SOURCES, Proofs, proof_key
 from sipguard.reason import Reason
 from sipguard.verdict import (
     ClosePinhole,
@@ -21,20 +21,21 @@ A, B = bytes([10, 9, 1, 2]), bytes([10, 9, 2, 2])
 A6, B6 = bytes(15) + b"\1", bytes(15) + b"\2"
 HOLE = Hole(A, B, 4000)
 KEY = key_of(HOLE)
+SSRC = 0xCAFE_BABE
 OPEN = OpenPinhole(HOLE, "sdes", 60, b"call")
 CLOSE = ClosePinhole(HOLE, "sdes", Reason.CALL_ENDED, b"call")
 
 
-def prove(port: int, hole: Hole = HOLE) -> ProvePinhole:
-    return ProvePinhole(hole, port, b"call")
+def prove(port: int, hole: Hole = HOLE, ssrc: int = SSRC) -> ProvePinhole:
+    return ProvePinhole(hole, port, ssrc, b"call")
 
 
 def doubt(port: int, hole: Hole = HOLE) -> DoubtPinhole:
     return DoubtPinhole(hole, port, Reason.PLAIN_RTP, b"call")
 
 
-def source(port: int, hole: Hole = HOLE) -> bytes:
-    return proof_key(key_of(hole), port)
+def source(port: int, hole: Hole = HOLE, ssrc: int = SSRC) -> bytes:
+    return proof_key(key_of(hole), port, ssrc)
 
 
 class Desk:
@@ -46,11 +47,11 @@ class Desk:
 
     def changes(self, *effects: Effect) -> list[tuple[str, str, list[bytes], bool]]:
         wanted = Wanted(effects)
-        return [row(change) for change in self.sets.changes(wanted.holes, wanted.proofs)]
+        return [row(change) for change in self.sets.changes(wanted)]
 
     def carry_out(self, *effects: Effect, gone: list[Element] | None = None) -> list[Tally]:
         wanted = Wanted(effects)
-        return settle(wanted.holes, wanted.proofs, gone or [], self.known)
+        return settle(wanted, gone or [], self.known)
 
 
 def row(change: Change) -> tuple[str, str, list[bytes], bool]:
@@ -61,15 +62,26 @@ def counted(key: bytes, packets: int, octets: int) -> Element:
     return Element(key, 0.0, packets, octets)
 
 
-def test_a_source_is_its_pinhole_and_a_port() -> None:
-    """As the kernel compares it: a key of the pinhole's set, and one more field."""
-    assert source(5004).hex() == "0a0901020a0902020fa00000138c0000"
+def test_a_source_is_its_pinhole_a_port_and_an_ssrc() -> None:
+    """As the kernel compares it: a key of the pinhole's set, and two more fields."""
+    assert source(5004).hex() == "0a0901020a0902020fa00000138c0000cafebabe"
 
 
 def test_the_last_word_on_a_source_counts() -> None:
     """Proven and doubted in one turn is doubted."""
-    assert set(Wanted([prove(1), doubt(1), prove(2)]).proofs.values()) == {doubt(1), prove(2)}
-    assert list(Wanted([doubt(1), prove(1)]).proofs.values()) == [prove(1)]
+    assert Wanted([prove(1), doubt(1), prove(2)]).effects() == [doubt(1), prove(2)]
+    assert Wanted([doubt(1), prove(1)]).effects() == [doubt(1), prove(1)]
+
+
+def test_a_doubt_is_about_all_ssrcs_of_a_port() -> None:
+    """Whoever sends from it is judged packet by packet again."""
+    desk = Desk()
+    desk.carry_out(OPEN, prove(1), prove(1, ssrc=7), prove(2))
+    gone = [source(1), source(1, ssrc=7)]
+    assert desk.changes(doubt(1)) == [("destroy", "proven4", gone, True)]
+    desk.carry_out(doubt(1))
+    assert desk.known.of(KEY) == [source(2)]
+    assert desk.changes(doubt(1)) == []
 
 
 def test_no_proof_outlives_the_end_of_its_pinhole() -> None:
@@ -93,7 +105,7 @@ def test_replies_are_none_of_the_kernels() -> None:
     """They stand among the effects of one decision."""
     end = Endpoint(A, 5060)
     wanted = Wanted([Reply(b"", end, end)])
-    assert (wanted.holes, wanted.proofs, wanted.impossible) == ({}, {}, [])
+    assert (wanted.effects(), wanted.impossible) == ([], [])
 
 
 def test_what_closes_takes_its_sources_along_and_proof_goes_first() -> None:
@@ -114,7 +126,9 @@ def test_what_closes_takes_its_sources_along_and_proof_goes_first() -> None:
 
 def test_before_linux_6_3_what_goes_is_added_first() -> None:
     """A plain delete of what has expired meanwhile would undo everything."""
-    assert Desk(destroys=False).changes(doubt(2)) == [
+    desk = Desk(destroys=False)
+    desk.carry_out(prove(2))
+    assert desk.changes(doubt(2)) == [
         ("add", "proven4", [source(2)], False),
         ("delete", "proven4", [source(2)], True),
     ]
@@ -129,6 +143,7 @@ def test_a_pinhole_opened_for_a_call_of_ours_is_asked_anew() -> None:
     desk.carry_out(OPEN)
     assert desk.known.of(KEY) == [source(2)]
     assert all("proven" not in name for _, name, _, _ in desk.changes(OPEN))
+    desk.known.adopt(source(1))
     assert desk.changes(OPEN, doubt(1), doubt(1))[0][2] == [source(1)]
 
 
@@ -146,16 +161,16 @@ def test_a_tally_is_the_sum_of_all_ways() -> None:
 def test_without_room_there_is_no_proof() -> None:
     """What could not be taken back must not be given; without a gate there is none to give."""
     known = Proofs(1)
-    wanted = Wanted([prove(port) for port in range(1, MAX_PORTS + 1)])
+    wanted = Wanted([prove(port) for port in range(1, MAX_SOURCES + 1)])
     wanted.refuse_proofs(known, True)
     assert wanted.impossible == []
-    settle({}, wanted.proofs, [], known)
+    settle(wanted, [], known)
     more = Wanted([prove(99), prove(1), doubt(98), prove(1, Hole(B, A, 1))])
     more.refuse_proofs(known, True)
     assert more.impossible == [prove(99), prove(1, Hole(B, A, 1))]
     gateless = Wanted([prove(1), doubt(1, Hole(B, A, 1))])
     gateless.refuse_proofs(known, False)
-    assert (gateless.impossible, gateless.proofs) == ([prove(1)], {})
+    assert (gateless.impossible, gateless.effects()) == ([prove(1)], [])
 
 
 def test_operations_are_what_the_kernel_knows() -> None:

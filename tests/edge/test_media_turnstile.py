@@ -13,8 +13,9 @@ from sipguard.verdict import ClosePinhole, DoubtPinhole, Effect, Hole, ProvePinh
 
 HOLE = Hole(b"\1\1\1\1", b"\2\2\2\2", 4000)
 OTHER = Hole(b"\1\1\1\1", b"\2\2\2\2", 4002)
-PROVE = ProvePinhole(HOLE, 5004, b"call")
-MOVED = ProvePinhole(HOLE, 5006, b"call")
+SSRC = 0xCAFE_BABE
+PROVE = ProvePinhole(HOLE, 5004, SSRC, b"call")
+MOVED = ProvePinhole(HOLE, 5006, SSRC, b"call")
 DOUBT = DoubtPinhole(HOLE, 5004, Reason.PLAIN_RTP, b"call")
 CLOSE = ClosePinhole(HOLE, "sdes", Reason.UNPROVEN, b"call")
 ELSEWHERE = ClosePinhole(OTHER, "sdes", Reason.CALL_ENDED, b"call")
@@ -106,7 +107,7 @@ def test_a_proof_that_waits_is_not_carried_out_after_its_end(
     desk: Desk, effect: Effect, by_others: bool
 ) -> None:
     """The BYE comes by another queue; the proof of a closed pinhole would stay for good."""
-    desk.take(True, PROVE, ProvePinhole(OTHER, 5004, b"call"))
+    desk.take(True, PROVE, ProvePinhole(OTHER, 5004, SSRC, b"call"))
     if by_others:
         desk.turnstile.overtaken_by([effect])
     else:
@@ -115,7 +116,7 @@ def test_a_proof_that_waits_is_not_carried_out_after_its_end(
     applied = desk.log[-1]
     assert isinstance(applied, list)
     assert PROVE not in applied
-    assert ProvePinhole(OTHER, 5004, b"call") in applied
+    assert ProvePinhole(OTHER, 5004, SSRC, b"call") in applied
 
 
 def test_a_source_that_is_proven_again_is_proven(desk: Desk) -> None:

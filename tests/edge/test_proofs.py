@@ -3,16 +3,16 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sipguard.edge.proofs import MAX_PORTS, Proofs, hole_key_of, is_proof, proof_key
+from sipguard.edge.proofs import MAX_SOURCES, Proofs, hole_key_of, is_proof, port_key, proof_key
 
 HOLES = [bytes(8) + bytes([0, hole, 0, 0]) for hole in (1, 2, 3)] + [bytes(36)]
-keys = st.builds(proof_key, st.sampled_from(HOLES), st.integers(1, 4))
+keys = st.builds(proof_key, st.sampled_from(HOLES), st.integers(1, 3), st.integers(1, 2))
 steps = st.lists(st.tuples(st.sampled_from(["add", "adopt", "remove", "close", "disown"]), keys))
 
 
 def test_keys_tell_what_they_are() -> None:
     """Of either family."""
-    assert [is_proof(key) for key in (bytes(12), bytes(16), bytes(36), bytes(40))] == [
+    assert [is_proof(key) for key in (bytes(12), bytes(20), bytes(36), bytes(44))] == [
         False,
         True,
         False,
@@ -49,6 +49,9 @@ def test_it_knows_what_was_proven_and_not_taken_back(steps: list[tuple[str, byte
         assert len(listed) == len(set(listed))
         assert set(listed) == {key for key in own | adopted if hole_key_of(key) == hole}
         assert set(known.adopted(hole)) == {key for key in adopted if hole_key_of(key) == hole}
+        for port in (1, 2, 3):
+            begins = port_key(hole, port)
+            assert set(known.of_port(begins)) == {key for key in listed if key.startswith(begins)}
     both = {hole_key_of(key) for key in own}, {hole_key_of(key) for key in adopted}
     assert len(known) == len(both[0]) + len(both[1])
 
@@ -56,27 +59,27 @@ def test_it_knows_what_was_proven_and_not_taken_back(steps: list[tuple[str, byte
 def test_it_is_bounded_in_pinholes_and_ports() -> None:
     """An attacker with a key cannot make it grow."""
     known = Proofs(2)
-    for port in range(1, MAX_PORTS + 1):
-        assert known.has_room(proof_key(HOLES[0], port))
-        known.add(proof_key(HOLES[0], port))
-    assert not known.has_room(proof_key(HOLES[0], 99))
-    assert known.has_room(proof_key(HOLES[0], 1)), "it is known already"
-    known.add(proof_key(HOLES[1], 1))
-    assert not known.has_room(proof_key(HOLES[2], 1))
+    for port in range(1, MAX_SOURCES + 1):
+        assert known.has_room(proof_key(HOLES[0], port, 9))
+        known.add(proof_key(HOLES[0], port, 9))
+    assert not known.has_room(proof_key(HOLES[0], 99, 9))
+    assert known.has_room(proof_key(HOLES[0], 1, 9)), "it is known already"
+    known.add(proof_key(HOLES[1], 1, 9))
+    assert not known.has_room(proof_key(HOLES[2], 1, 9))
     known.close(HOLES[1])
-    assert known.has_room(proof_key(HOLES[2], 1))
+    assert known.has_room(proof_key(HOLES[2], 1, 9))
 
 
 def test_what_a_source_sends_is_found_by_its_address() -> None:
     """Of its family alone: zeros begin addresses of both."""
     known = Proofs(9)
-    of_source = proof_key(bytes([1, 2, 3, 4]) + bytes(8), 7)
-    for key in (of_source, proof_key(bytes([1, 2, 3, 5]) + bytes(8), 7)):
+    of_source = proof_key(bytes([1, 2, 3, 4]) + bytes(8), 7, 9)
+    for key in (of_source, proof_key(bytes([1, 2, 3, 5]) + bytes(8), 7, 9)):
         known.add(key)
-    known.adopt(proof_key(bytes(36), 7))
+    known.adopt(proof_key(bytes(36), 7, 9))
     assert known.sent_by(bytes([1, 2, 3, 4])) == [of_source]
     assert known.sent_by(bytes(4)) == []
-    assert known.sent_by(bytes(16)) == [proof_key(bytes(36), 7)]
+    assert known.sent_by(bytes(16)) == [proof_key(bytes(36), 7, 9)]
 
 
 def test_forgetting_forgets_the_counts_too() -> None:
@@ -87,6 +90,6 @@ def test_forgetting_forgets_the_counts_too() -> None:
     assert known.close(HOLES[0]) == (4, 400)
     assert known.close(HOLES[0]) == (0, 0)
     known.count(HOLES[0], 3, 300)
-    known.add(proof_key(HOLES[0], 1))
+    known.add(proof_key(HOLES[0], 1, 9))
     known.clear()
     assert (len(known), known.close(HOLES[0])) == (0, (0, 0))

@@ -4,7 +4,7 @@ from typing import Final
 
 from phones import ALICE, BOB, octets
 
-from sipguard.media.gate import SETTLING_S, SILENT_S, Gate, closing
+from sipguard.media.gate import MAX_SSRCS, SETTLING_S, SILENT_S, Gate, closing
 from sipguard.media.holebook import HoleBook
 from sipguard.media.keys import Keys, ProofTerms
 from sipguard.media.line import Line
@@ -20,6 +20,7 @@ HERE: Final = Hole(octets(ALICE), octets(BOB), CALLEE_PORT)
 REFUSED: Final = Sight(Word.REFUSE, Finding(Reason.SRTP_TAG))
 WORDS: Final = {b"p": PROVES, b"w": PASSES, b"q": IS_QUIET, b"r": REFUSED}
 STUN: Final = b"\0\1"
+SSRC: Final = 0xCAFE_BABE
 
 
 class Spoken(Prover):
@@ -80,6 +81,7 @@ class Scene:
         self.line = self.agree(self.keys)
         assert self.book.claim(self.line, 8) == 4
         self.now_s = 100.0
+        self.ssrc = SSRC
 
     def agree(self, keys: Keys) -> Line:
         line = Line(octets(ALICE), octets(BOB), 30001 << 16 | 30000, 40001 << 16 | 40000, "sdes")
@@ -90,7 +92,8 @@ class Scene:
         self, payload: bytes, port: int = CALLER_PORT, to: int = CALLEE_PORT, back: bool = False
     ) -> Packet:
         ends = (BOB, ALICE) if back else (ALICE, BOB)
-        return Packet(octets(ends[0]), octets(ends[1]), port, to, b"\x80\0" + payload, "udp", "")
+        head = b"\x80" + bytes(7) + self.ssrc.to_bytes(4, "big")
+        return Packet(octets(ends[0]), octets(ends[1]), port, to, head + payload, "udp", "")
 
     def send(
         self, payload: bytes, port: int = CALLER_PORT, to: int = CALLEE_PORT, back: bool = False
@@ -102,8 +105,8 @@ class Scene:
         return [late.hole for late in self.gate.tick(self.now_s)]
 
 
-def prove(port: int = CALLER_PORT, hole: Hole = HERE) -> ProvePinhole:
-    return ProvePinhole(hole, port, b"call-1")
+def prove(port: int = CALLER_PORT, ssrc: int = SSRC) -> ProvePinhole:
+    return ProvePinhole(HERE, port, ssrc, b"call-1")
 
 
 def test_a_proof_makes_the_kernel_forward_the_rest() -> None:
@@ -167,6 +170,21 @@ def test_without_a_tag_another_port_is_refused() -> None:
     scene.send(b"kp")
     answer = scene.gate.inspect(scene.packet(b"kp", port=31000), scene.now_s)
     assert (answer.accept, answer.finding) == (False, Finding(Reason.OTHER_SOURCE))
+
+
+def test_another_ssrc_proves_itself_too() -> None:
+    """SRT-4: what the kernel forwards alone is one port and one SSRC; each is asked about once."""
+    scene = Scene()
+    scene.send(b"kp")
+    scene.ssrc = 7
+    assert scene.send(b"kr") == (False, ())
+    assert scene.send(b"kp") == (True, (prove(ssrc=7),))
+    assert scene.send(b"kp") == (True, ())
+    for ssrc in range(8, 8 + MAX_SSRCS):
+        scene.ssrc = ssrc
+        accept, effects = scene.send(b"kp")
+        assert accept
+    assert effects == ()
 
 
 def test_copies_keep_a_source_proven() -> None:
