@@ -119,7 +119,8 @@ class Negotiator:
             return _UNSAID
         if ruling.action != "open":
             return _REFUSE
-        return Opened(_OPEN, ruling.rule.idle_s or policy.media_idle_s)
+        rule = ruling.rule
+        return Opened(_OPEN, rule.idle_s or policy.media_idle_s, rule.unproven)
 
     def close(self, ended: list[Ended], now: Moment) -> tuple[Effect, ...]:
         """Close the holes of dialogs that are over."""

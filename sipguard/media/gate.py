@@ -12,6 +12,7 @@ from sipguard.media.ice import IceProver
 from sipguard.media.keys import Keys, ProofTerms
 from sipguard.media.line import BY_CALLER, NO_LANE, RTCP, Line
 from sipguard.media.proof import Flight, Prover, Sight, Word
+from sipguard.media.prove_nothing import Unproven
 from sipguard.media.watch import Lane, Watch
 from sipguard.reason import Finding, Reason
 from sipguard.verdict import ClosePinhole, DoubtPinhole, Effect, Hole, ProvePinhole
@@ -182,7 +183,7 @@ class Gate:
 
     def _prover(self, keys: Keys, before: Prover | None) -> Prover:
         """Return what judges packets under *keys*; ways that were checked *before* go on."""
-        prover = keys.prover(self.terms)
+        prover = Unproven() if keys.unproven else keys.prover(self.terms)
         if keys.ice is None:
             return prover
         caller, callee = keys.ice

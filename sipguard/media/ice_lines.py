@@ -5,13 +5,14 @@ from typing import Final
 from sipguard.media.ice_plan import IceHole, agreed_ice, plan_ice
 from sipguard.media.line import BY_CALLER, OFF, RTCP, Branch, Line
 from sipguard.media.room import Room
-from sipguard.media.terms import Opening, Stream
+from sipguard.media.terms import Opened, Opening, Stream
 from sipguard.reason import Finding
 from sipguard.verdict import Endpoint
 from sipguard.wire.candidate import RTCP_COMPONENT, Ice, read_ice
 from sipguard.wire.sdp import Media, Sdp
 
 _OPEN: Final = Opening.OPEN
+_NONE: Final = Opened(Opening.REFUSE, 0)
 _SIGN: Final = b"ice-"  # what a description with ICE has in it
 
 
@@ -31,8 +32,8 @@ def ice_of(
 
 def checked_line(
     room: Room, stream: Stream, caller: Media, callee: Media, ice: tuple[Ice, Ice], method: str
-) -> tuple[Line, int]:
-    """Return a line of the candidate pairs that the policy lets open, and its idle time.
+) -> tuple[Line, Opened]:
+    """Return a line of the candidate pairs that the policy lets open, and its word on them.
 
     Each pair of addresses is shown to the policy by itself: that a host answers checks
     says nothing about whose it is. ``OFF`` where no pair may open.
@@ -41,22 +42,24 @@ def checked_line(
     for finding in plan.findings:
         room.report.find(finding)
     branches: list[Branch] = []
-    asked: dict[tuple[bytes, bytes], int] = {}
+    asked: dict[tuple[bytes, bytes], Opened] = {}
+    word = _NONE
     for one in plan.holes:
         ends = _ends(one)
-        idle_s = asked.get(ends)
-        if idle_s is None:
-            idle_s = asked[ends] = _ask(room, stream, ends)
-        if idle_s:
+        opened = asked.get(ends)
+        if opened is None:
+            opened = asked[ends] = _ask(room, stream, ends)
+        if opened.verdict is _OPEN:
+            word = opened
             lane = (BY_CALLER if one.by_caller else 0) | (
                 RTCP if one.component == RTCP_COMPONENT else 0
             )
             branches.append(Branch(one.hole, lane))
     if not branches:
-        return OFF, 0
+        return OFF, _NONE
     mux = caller.rtcp_mux and callee.rtcp_mux
     line = Line(caller.address, callee.address, 0, 0, method, mux, tuple(branches))
-    return line, max(asked.values())
+    return line, word
 
 
 def _ends(one: IceHole) -> tuple[bytes, bytes]:
@@ -65,8 +68,8 @@ def _ends(one: IceHole) -> tuple[bytes, bytes]:
     return (hole.source, hole.destination) if one.by_caller else (hole.destination, hole.source)
 
 
-def _ask(room: Room, stream: Stream, ends: tuple[bytes, bytes]) -> int:
-    """Return how long holes between two addresses may be silent, 0 where none may open."""
+def _ask(room: Room, stream: Stream, ends: tuple[bytes, bytes]) -> Opened:
+    """Return the policy's word on holes between two addresses."""
     vouched = room.vouched
     caller, callee = ends
     pair = stream.between(
@@ -75,5 +78,4 @@ def _ask(room: Room, stream: Stream, ends: tuple[bytes, bytes]) -> int:
         caller in vouched.caller,
         callee in vouched.callee,
     )
-    opened = room.judge(pair)
-    return max(1, opened.idle_s) if opened.verdict is _OPEN else 0
+    return room.judge(pair)

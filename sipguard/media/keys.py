@@ -42,13 +42,14 @@ class ProofTerms:
 class Keys:
     """The negotiated keys of one line, and its ICE credentials, caller's first."""
 
-    __slots__ = ("ice", "kind", "method", "suite", "users")
+    __slots__ = ("ice", "kind", "method", "suite", "unproven", "users")
 
     def __init__(self, kind: bytes, method: bytes, suite: bytes = b"") -> None:
         self.kind = kind  # of media: audio, video
         self.method = method
         self.suite = suite
         self.ice: tuple[Ice, Ice] | None = None
+        self.unproven = False  # the policy asks no proof of this stream
         self.users = 1  # lines with these keys; the last one to end wipes them
 
     def prover(self, terms: ProofTerms) -> Prover:

@@ -151,20 +151,19 @@ class Settling:
         method = _METHODS[stream.method]
         ice = self._ice(index)
         if ice is not None:
-            line, idle_s = checked_line(self._room, stream, caller, callee, ice, method)
-            line.caller = line.caller or old.caller
+            line, opened = checked_line(self._room, stream, caller, callee, ice, method)
         else:
             line = plan(caller, callee, old, method)
             opened = self._room.judge(stream)
-            if opened.verdict is not _OPEN:
-                return OFF, 0
-            idle_s = opened.idle_s
+        if line is OFF or opened.verdict is not _OPEN:
+            return OFF, 0
         line.call_id = self._room.report.call_id
         line.keys = keys
         if keys is not None:
             keys.ice = ice
+            keys.unproven = opened.unproven
         self._compare(stream, line, old)
-        return line, idle_s
+        return line, opened.idle_s
 
     def _ice(self, index: int) -> tuple[Ice, Ice] | None:
         """Return the caller's and the callee's ICE, where the line uses it (PIN-13)."""

@@ -209,13 +209,17 @@ class Opening(Enum):
 
 @final
 class Opened:
-    """The policy's word on one stream, and how long its holes may stay silent."""
+    """The policy's word on one stream, and how long its holes may stay silent.
 
-    __slots__ = ("idle_s", "verdict")
+    ``unproven``: its packets need not show that they are made with the key.
+    """
 
-    def __init__(self, verdict: Opening, idle_s: int) -> None:
+    __slots__ = ("idle_s", "unproven", "verdict")
+
+    def __init__(self, verdict: Opening, idle_s: int, unproven: bool = False) -> None:
         self.verdict = verdict
         self.idle_s = idle_s
+        self.unproven = unproven
 
 
 Judge = Callable[[Stream], Opened]

@@ -56,6 +56,7 @@ class Rule:
         "shadow",
         "status",
         "tolerates",
+        "unproven",
     )
 
     def __init__(self, name: str, chain: str, action: str, node: Node, at: Place) -> None:
@@ -70,6 +71,7 @@ class Rule:
         self.status = 0  # of reject; 0: that of the finding that made the rule speak
         self.phrase = ""
         self.idle_s = 0
+        self.unproven = False  # of open: its packets need not show the key
         self.log = False
         self.log_rate: Rate | None = None  # None: every hit
         self.alarm = False

@@ -152,7 +152,7 @@ Condition = Either | Both | Negated | Bare | Present | Compare | Member | Match 
 
 
 class Modifier(NamedTuple):
-    """``log``, ``log 1/min``, ``alarm``, ``shadow`` or ``idle 60s``."""
+    """``log``, ``log 1/min``, ``alarm``, ``shadow``, ``unproven`` or ``idle 60s``."""
 
     name: Word
     value: Word | None = None

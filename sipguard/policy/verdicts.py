@@ -124,6 +124,10 @@ def _modify(rule: Rule, modifier: Modifier) -> None:
                 rule.log_rate = parse_rate(value.text)
                 if rule.log_rate is None:
                     raise Wrong(value.at, f"{value.text} is no rate", "write log 1/min")
+        case "unproven":
+            if rule.action != "open":
+                raise Wrong(name.at, "unproven belongs to open")
+            rule.unproven = True
         case _:  # the grammar has no other
             _set_idle(rule, name, value)
 

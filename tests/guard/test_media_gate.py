@@ -198,6 +198,15 @@ def test_a_rule_may_refuse_a_downgrade() -> None:
     assert exchange.send(call.request("INVITE", body=sdp(ALICE, version=3)), ALICE, BOB)
 
 
+def test_a_peer_may_be_exempted_from_proof() -> None:
+    """``unproven``: recorded SRTP of a test bench passes, what is no media does not."""
+    exchange = made("bench open if keyed and src in {10.20.0.0/16} unproven")
+    Call(exchange).establish()
+    assert not show(exchange, ALICE, b"\xff" * 40).accept
+    assert show(exchange, ALICE, sealed(MALLORY)).accept
+    assert proven(exchange) == {(octets(ALICE), 40000)}
+
+
 # --- BUNDLE and ICE
 
 

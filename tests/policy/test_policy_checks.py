@@ -162,6 +162,7 @@ RULES = [
     ),
     ("parse", "a tolerate bare-lf shadow", "p:2:22: tolerate cannot be a shadow"),
     ("request", "a drop idle 60s", "p:2:10: idle belongs to open"),
+    ("request", "a drop unproven", "p:2:10: unproven belongs to open"),
     ("media", "a open idle 60", "p:2:15: idle needs a duration up to 1d (write idle 60s)"),
     ("media", "a open idle 2d", "p:2:15: idle needs a duration up to 1d (write idle 60s)"),
     ("media", "a open idle 0s", "p:2:15: idle needs a duration up to 1d (write idle 60s)"),

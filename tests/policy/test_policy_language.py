@@ -85,6 +85,13 @@ def test_rules_keep_what_was_written() -> None:
     assert (no.place, no.condition) == ("p:2", "replay")
     assert (plain.log, plain.log_rate, plain.alarm, plain.shadow) == (True, None, False, False)
     assert (hole.idle_s, other.idle_s) == (90, 60)
+    assert not hole.unproven
+
+
+def test_a_rule_may_ask_no_proof() -> None:
+    """For a test bench whose SRTP is recorded; named, and for its peers alone."""
+    [rule] = load("chain media\n  bench open if keyed unproven idle 90s\n").chains["media"].rules
+    assert (rule.unproven, rule.idle_s) == (True, 90)
 
 
 def test_settings_have_their_defaults() -> None:
