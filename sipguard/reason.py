@@ -198,7 +198,7 @@ class Reason(Enum):
     BAD_DTLS = "bad-dtls", "DTL-6", _N, 0, "A DTLS packet that is not well formed."
     DTLS_FINGERPRINT = "dtls-fingerprint", "DTL-4", _N, 0, "The DTLS certificate is not the one that signalling names."
     DTLS_NO_CERTIFICATE = "dtls-no-certificate", "DTL-4", _N, 0, "One side of the DTLS handshake shows no certificate."
-    DTLS_HIDDEN = "dtls-hidden", "DTL-4", _N, 0, "DTLS 1.3 hides the certificates, so that nobody here can compare them."
+    DTLS_HIDDEN = "dtls-hidden", "DTL-4", _N, 0, "DTLS 1.3 or a resumed session hides the certificates, so that nobody here can compare them."
     DTLS_NO_SRTP = "dtls-no-srtp", "DTL-5", _N, 0, "The DTLS handshake agrees on no SRTP protection."
     DTLS_ROLE = "dtls-role", "DTL-8", _N, 0, "The DTLS handshake comes from the wrong side."
 

@@ -179,9 +179,17 @@ class Handshakes:
         return said
 
     @property
-    def has_connection_ids(self) -> bool:
-        """Whether records can be read only with what the hellos said."""
-        return bool(self._connection_id_octets(True) or self._connection_id_octets(False))
+    def is_over(self) -> bool:
+        """Whether nothing goes on, and no later record needs what the hellos said.
+
+        In the middle of the next handshake half a certificate must not be forgotten.
+        """
+        return (
+            self._settles is self.current
+            and not self._is_asked
+            and not self._connection_id_octets(True)
+            and not self._connection_id_octets(False)
+        )
 
     def _connection_id_octets(self, by_client: bool) -> int:
         client_hello, server_hello = self.current.client_hello, self.current.server_hello

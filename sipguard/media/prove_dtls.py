@@ -134,8 +134,8 @@ class _Component:
         if not way.is_proven:
             way.end_wait()
             handshakes = self.handshakes
-            is_over = self.caller.is_proven and self.callee.is_proven
-            if is_over and handshakes is not None and not handshakes.has_connection_ids:
+            is_all = self.caller.is_proven and self.callee.is_proven
+            if is_all and handshakes is not None and handshakes.is_over:
                 self.handshakes = None
         return PROVES
 

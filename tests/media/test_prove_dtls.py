@@ -438,19 +438,36 @@ class TestNextHandshake:
         said(2, server_hello(use_srtp(7), random=OTHER_RANDOM[::-1]), 0),
     )
 
-    def test_its_profile_counts_from_its_end_on(self) -> None:
-        """Until then media goes on under the old one."""
+    @pytest.mark.parametrize("both", [False, True])
+    def test_its_profile_counts_from_its_end_on(self, both: bool) -> None:
+        """Until then media goes on under the old one, whether that has proven one way or both."""
         mki = use_srtp(1, mki=bytes(30))  # with the tag it is as long as a frame
         offer = said(1, client_hello(mki, random=OTHER_RANDOM), 0)
         answer = said(2, server_hello(mki, random=OTHER_RANDOM[::-1]), 0)
         line = after(HANDSHAKE)
-        assert line.media(10) == PROVEN
+        for by_caller in (True, False)[: 1 + both]:
+            assert line.see(by_caller, rtp()).word is Word.PROVEN
         after([*client(offer), *server(answer)], line)
         after([datagram for datagram in HANDSHAKE[2:] if datagram.octets != FINISHED], line)
-        assert line.media(10) == PROVEN
-        assert line.media(40) == QUIET  # five frames in clear
+        assert line.see(True, rtp(10)).word is Word.PROVEN
+        assert line.see(True, rtp(40)).word is Word.QUIET  # five frames in clear
         after([*client(FINISHED), *server(FINISHED)], line)
-        assert line.media(40) == PROVEN
+        assert line.see(True, rtp(40)).word is Word.PROVEN
+
+    def test_dtl_4_half_a_certificate_is_not_forgotten_with_a_proof(self) -> None:
+        """The second direction is proven in the middle of the next handshake."""
+        good = certificates(ALICE.der)
+        bad = bytearray(good)
+        bad[20] ^= 1
+        for begun in range(1, 4):
+            line = after(HANDSHAKE)
+            assert line.see(True, rtp()).word is Word.PROVEN
+            head, tail = said(11, bytes(bad), 1, 0, 99), said(11, good, 1, 99)
+            moves = [*client(self.AGAIN[0]), *server(self.AGAIN[1], head)]
+            after(moves[:begun], line)
+            assert line.see(False, rtp()).word is Word.PROVEN
+            after(moves[begun:], line)
+            assert refused(line, False, tail) is Reason.DTLS_FINGERPRINT
 
     def test_it_may_begin_with_a_cookie(self) -> None:
         """Then its hellos have the numbers that certificates had before."""
