@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sipguard.errors import HostileInput
-from sipguard.media.bundle import Bundles, bundle_of, with_transport_of
+from sipguard.media.bundle import MAX_GROUPS, Bundles, bundle_of, with_transport_of
 from sipguard.media.keying import agreed_key
 from sipguard.reason import Reason
 from sipguard.wire.candidate import read_ice
@@ -65,7 +65,9 @@ def test_no_bundle_without_the_answer() -> None:
     assert bundles.tagged == {}
     assert bundle_of(sdp(AUDIO, VIDEO, groups=()), sdp(AUDIO, VIDEO, groups=())).findings == ()
     assert bundle_of(OFFER, sdp(AUDIO, VIDEO, groups=(b"LS foo bar",))).tagged == {}
-    assert bundle_of(OFFER, sdp(AUDIO, VIDEO, groups=(b"BUNDLE",))).tagged == {}
+    for empty in (b"BUNDLE", b"", b"BUNDLE "):
+        bundles = bundle_of(OFFER, sdp(AUDIO, VIDEO, groups=(empty,)))
+        assert (bundles.tagged, bundles.findings) == ({}, ())
 
 
 def test_a_line_may_be_moved_out() -> None:
@@ -190,6 +192,22 @@ def test_several_groups() -> None:
     lines = [section(b"audio", 10_000 + 2 * at, name) for at, name in enumerate(names)]
     both = sdp(*lines, groups=(b"BUNDLE a c", b"BUNDLE d b"))
     assert bundle_of(both, both).tagged == {0: 0, 2: 0, 3: 3, 1: 3}
+
+
+def test_groups_and_findings_are_bounded() -> None:
+    """GEN-3: a description has no more groups than lines, nor more to say about them."""
+    just = bundle_of(OFFER, sdp(AUDIO, VIDEO, groups=(b"BUNDLE x",) * MAX_GROUPS))
+    assert len(just.findings) == MAX_GROUPS
+    more = bundle_of(OFFER, sdp(AUDIO, VIDEO, groups=(b"BUNDLE x",) * (MAX_GROUPS + 1)))
+    assert len(more.findings) == MAX_GROUPS
+    assert more.findings[0].detail != just.findings[0].detail
+
+
+def test_a_port_count_is_carried_along() -> None:
+    """Nobody bundles several ports, but the two lines must not differ in them."""
+    several = parse_sdp(OFFER.raw.replace(b"m=audio 10000", b"m=audio 10000/2"))
+    assert with_transport_of(several.media[1], several.media[0]).port_count == 2
+    assert with_transport_of(OFFER.media[1], OFFER.media[0]).port_count == 1
 
 
 TAGGED = section(

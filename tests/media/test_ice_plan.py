@@ -110,7 +110,11 @@ def test_the_default_destination_is_an_end_too() -> None:
 
 def test_no_default_destination_yet() -> None:
     """RFC 8839 section 4.2.5: 0.0.0.0 port 9 is no place and no mismatch."""
-    assert {one.hole.port for one in plan(ALICE, BOB).holes if not one.by_caller} == {4000, 4001}
+    line = f"1 {HOST} 10.20.1.2 4000"
+    for at, port in (("0.0.0.0", 9), ("0.0.0.0", 4100), ("a.example", 4100), ("10.20.1.3", 0)):
+        planned = plan(side(line, at=at, port=port), BOB)
+        assert {one.hole.port for one in planned.holes if not one.by_caller} == {4000}
+        assert planned.findings == ()
 
 
 @pytest.mark.parametrize(

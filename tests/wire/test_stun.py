@@ -285,6 +285,20 @@ def test_attributes_that_do_not_fit_are_refused(attributes: bytes) -> None:
     assert refused(message(REQUEST, attributes)) is Reason.BAD_STUN
 
 
+def test_as_many_attributes_as_anybody_sends() -> None:
+    """GEN-3: up to the limit, which no agent comes near."""
+    assert parse_stun(message(REQUEST, attribute(0x7777, b"") * MAX_ATTRIBUTES)).method == 1
+
+
+def test_what_a_bare_message_says() -> None:
+    """Nothing: the keepalive of a telephone without ICE."""
+    stun = parse_stun(message(REQUEST))
+    assert (stun.username, stun.priority, stun.error, stun.use_candidate) == (b"", 0, 0, False)
+    assert (stun.integrity_at, stun.sha256_at, stun.has_fingerprint) == (0, 0, False)
+    assert (stun.mapped_address, stun.mapped_port) == (b"", 0)
+    assert (stun.controlling, stun.controlled) == (None, None)
+
+
 def test_unknown_attributes_are_passed_over() -> None:
     """Section 14: vendors add their own, such as browsers do."""
     attributes = attribute(0xC057, b"cost") + attribute(USERNAME, b"a:b") + attribute(0x7F00, b"?")
