@@ -73,6 +73,8 @@ def test_a_reflexive_candidate_counts_with_its_own_address(kind: bytes) -> None:
         HOST + b" ",
         REFLEXIVE.replace(b"203.0.113.141 rport 8998", b"0.0.0.0 rport 0"),
         HOST.replace(b"1 1", b"a+/Z9 256"),
+        HOST.replace(b"1 1", b"x" * 32 + b" 100"),
+        HOST.replace(b"8998", b"1"),
         HOST.replace(b"2130706431", b"1"),
         HOST.replace(b"2130706431", b"2147483647"),
         HOST.replace(b"8998", b"65535"),
@@ -89,11 +91,13 @@ def test_usable_lines(line: bytes) -> None:
         HOST.replace(b"203.0.113.141", b"phone.example.com"),
         HOST.replace(b"203.0.113.141", b"1f4712db-ea17-4bcf-a596-105139dfd8bf.local"),
         HOST.replace(b"UDP", b"TCP") + b" tcptype active",
+        HOST.replace(b"203.0.113.141", b"x"),
         HOST.replace(b"UDP", b"ssltcp"),
+        HOST.replace(b"UDP", b"x"),
         HOST.replace(b"typ host", b"typ imaginary"),
         HOST.replace(b"8998", b"0"),
     ],
-    ids=["name", "mdns", "tcp", "ssltcp", "type", "port 0"],
+    ids=["name", "mdns", "tcp", "letter", "ssltcp", "transport", "type", "port 0"],
 )
 def test_well_formed_and_of_no_use(line: bytes) -> None:
     """Names are to be ignored (RFC 8839 section 5.1), and only UDP gets a pinhole; no fault."""
@@ -277,7 +281,13 @@ def test_a_bad_candidate_does_not_spoil_the_others() -> None:
 def test_candidates_findings_and_options_are_bounded() -> None:
     """GEN-3: a body of 64 KiB cannot grow the record or the plan."""
     lines = [b"candidate:" + HOST] * (MAX_CANDIDATES + 1)
-    assert len(used(*CREDENTIALS, *lines).candidates) == MAX_CANDIDATES
+    full, over = used(*CREDENTIALS, *lines[1:]), used(*CREDENTIALS, *lines)
+    assert len(full.candidates) == len(over.candidates) == MAX_CANDIDATES
+    assert full.findings == ()
+    assert [one.reason for one in over.findings] == [Reason.BAD_CANDIDATE]
+    ends = b"remote-candidates:" + b" ".join([b"1 ::1 4000"] * MAX_CANDIDATES)
+    assert len(used(*CREDENTIALS, ends).remote) == MAX_CANDIDATES
+    assert used(*CREDENTIALS, ends + b" 1 ::1 4000").remote == ()
     found = used(*CREDENTIALS, *[b"candidate:bad"] * 20, b"ice-options:" + b"x " * 99)
     assert len(found.findings) == MAX_FINDINGS
     assert len(found.options) == MAX_OPTIONS

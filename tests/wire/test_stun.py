@@ -275,6 +275,8 @@ def test_the_fingerprint_is_the_last() -> None:
         attribute(CONTROLLING, bytes(12)),
         attribute(FINGERPRINT, bytes(8)),
         attribute(XOR_MAPPED, b""),
+        attribute(XOR_MAPPED, b"\x00"),
+        attribute(XOR_MAPPED, b"\x00\x01"),
         attribute(XOR_MAPPED, b"\x00\x01" + bytes(2 + 16)),
         attribute(XOR_MAPPED, b"\x00\x03" + bytes(2 + 4)),
         attribute(0x7777, b"") * (MAX_ATTRIBUTES + 1),
@@ -288,6 +290,12 @@ def test_attributes_that_do_not_fit_are_refused(attributes: bytes) -> None:
 def test_as_many_attributes_as_anybody_sends() -> None:
     """GEN-3: up to the limit, which no agent comes near."""
     assert parse_stun(message(REQUEST, attribute(0x7777, b"") * MAX_ATTRIBUTES)).method == 1
+
+
+def test_the_longest_name() -> None:
+    """Two fragments of 256 characters and the colon (RFC 8839 section 5.4)."""
+    name = b"a" * 256 + b":" + b"b" * 256
+    assert parse_stun(message(REQUEST, attribute(USERNAME, name))).username == name
 
 
 def test_what_a_bare_message_says() -> None:
