@@ -20,9 +20,8 @@ PWDS = {True: b"alice/password/of22chars", False: b"bobs+password+of+22chars"}
 class Inner(Prover):
     """Says PROVEN to all, and remembers what it was shown."""
 
-    method = "dtls"
-
     def __init__(self, sight: Sight = PROVES) -> None:
+        self.method = "dtls"
         self.sight = sight
         self.seen: list[bytes] = []
         self.sampled: list[bytes] = []

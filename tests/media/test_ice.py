@@ -134,7 +134,7 @@ def test_handshakes_begin_after_the_first_check(asks: bool, handshake: bytes) ->
 
 def test_the_inner_prover_has_the_last_word() -> None:
     """A checked pair proves no key."""
-    wrong = Sight(Word.REFUSE, Finding(Reason.DTLS_FINGERPRINT))
+    wrong = Sight(Word.REFUSE, Finding(Reason.UNPROVEN))
     made = checked(Inner(wrong))
     assert made.see(flight(True, RTP)) == wrong
     one_way = prover(Inner(wrong))
