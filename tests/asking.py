@@ -163,7 +163,7 @@ def proven(hole: Hole, source: socket.socket) -> ProvePinhole:
 
 
 def doubted(hole: Hole, source: socket.socket) -> DoubtPinhole:
-    return DoubtPinhole(hole, int(source.getsockname()[1]), Reason.PLAIN_RTP, b"call")
+    return DoubtPinhole(hole, int(source.getsockname()[1]), Reason.UNPROVEN, b"call")
 
 
 def ended(hole: Hole) -> ClosePinhole:

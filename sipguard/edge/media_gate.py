@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from sipguard.edge.control import StatusReport
-from sipguard.edge.media_turnstile import MediaGuard, MediaTurnstile
+from sipguard.edge.media_guard import MediaGuard
+from sipguard.edge.media_turnstile import MediaTurnstile
 from sipguard.edge.nfqueue import Queue
 from sipguard.edge.plan import Plan
 from sipguard.edge.samples import Samples

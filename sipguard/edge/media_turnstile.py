@@ -9,8 +9,9 @@ a proof waits ``PATIENCE_S``; then the order of a packet or two matters less tha
 """
 
 from collections.abc import Callable, Sequence
-from typing import Final, Protocol, final, runtime_checkable
+from typing import Final, final
 
+from sipguard.edge.media_guard import MediaGuard
 from sipguard.edge.queued import QueuedPacket
 from sipguard.edge.turnstile import now
 from sipguard.moment import Moment
@@ -19,39 +20,18 @@ from sipguard.verdict import ClosePinhole, DoubtPinhole, Effect, Hole, ProvePinh
 PATIENCE_S: Final = 0.02  # the spacing of an audio stream's packets
 
 
-class MediaDecision(Protocol):
-    """The guard's answer for one packet of media."""
-
-    @property
-    def accept(self) -> bool:
-        """Whether it goes on."""
-
-    @property
-    def effects(self) -> tuple[Effect, ...]:
-        """What follows from it."""
-
-
-@runtime_checkable
-class MediaGuard(Protocol):
-    """Who judges media."""
-
-    def inspect_media(self, octets: bytes, interface: str, now: Moment) -> MediaDecision:
-        """Judge one IP packet that came through an open pinhole."""
-
-    def sample_media(self, octets: bytes, now: Moment) -> tuple[Effect, ...]:
-        """Look at the copy of an IP packet that a proven source sent."""
-
-
 @final
 class MediaTurnstile:
     """Takes packets of media to the guard, and has done what follows when they are gone.
 
     Args:
         apply: Opens, closes, proves and doubts pinholes.
+        clock: Returns this instant.
     """
 
     __slots__ = (
         "_apply",
+        "_clock",
         "_proofs",
         "_urgent",
         "_waiting_since_s",
@@ -61,9 +41,12 @@ class MediaTurnstile:
         "samples",
     )
 
-    def __init__(self, apply: Callable[[Sequence[Effect]], None]) -> None:
+    def __init__(
+        self, apply: Callable[[Sequence[Effect]], None], clock: Callable[[], Moment] = now
+    ) -> None:
         self.guard: MediaGuard | None = None  # set before the first packet is read
         self._apply = apply
+        self._clock = clock
         self._urgent: list[Effect] = []
         self._proofs: dict[tuple[Hole, int], ProvePinhole] = {}
         self._waiting_since_s = 0.0
@@ -74,7 +57,7 @@ class MediaTurnstile:
         guard = self.guard
         if guard is None:
             return
-        moment = now()
+        moment = self._clock()
         decision = guard.inspect_media(octets, interface, moment)
         if decision.accept:
             self.accepted += 1
@@ -97,7 +80,7 @@ class MediaTurnstile:
         if guard is None:
             return
         self.samples += 1
-        effects = guard.sample_media(octets, now())
+        effects = guard.sample_media(octets, self._clock())
         if effects:
             self.overtaken_by(effects)
             self._apply(effects)
@@ -113,7 +96,7 @@ class MediaTurnstile:
         if not (effects or proofs):
             return False
         self._urgent = []
-        if proofs and (is_empty or now().monotonic_s - self._waiting_since_s >= PATIENCE_S):
+        if proofs and (is_empty or self._clock().monotonic_s - self._waiting_since_s >= PATIENCE_S):
             self._proofs = {}
             effects += proofs.values()
         if effects:

@@ -22,7 +22,7 @@ from sipguard.edge.fetching import Fetching, terms_of
 from sipguard.edge.from_policy import plan_of
 from sipguard.edge.journal import Journal
 from sipguard.edge.media_gate import MediaGate
-from sipguard.edge.media_turnstile import MediaGuard
+from sipguard.edge.media_guard import MediaGuard
 from sipguard.edge.netfilter import Netfilter
 from sipguard.edge.nfqueue import MAX_PACKETS, Queue
 from sipguard.edge.plan import SAMPLE_GROUP, Plan

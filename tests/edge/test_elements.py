@@ -31,7 +31,7 @@ def prove(port: int, hole: Hole = HOLE, ssrc: int = SSRC) -> ProvePinhole:
 
 
 def doubt(port: int, hole: Hole = HOLE) -> DoubtPinhole:
-    return DoubtPinhole(hole, port, Reason.PLAIN_RTP, b"call")
+    return DoubtPinhole(hole, port, Reason.UNPROVEN, b"call")
 
 
 def source(port: int, hole: Hole = HOLE, ssrc: int = SSRC) -> bytes:

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from sipguard.edge import media_turnstile as room
-from sipguard.edge.media_turnstile import PATIENCE_S, MediaGuard, MediaTurnstile
+from sipguard.edge.media_guard import MediaGuard
+from sipguard.edge.media_turnstile import PATIENCE_S, MediaTurnstile
 from sipguard.edge.queued import QueuedPacket, Reader
 from sipguard.moment import Moment
 from sipguard.reason import Reason
@@ -16,7 +16,7 @@ OTHER = Hole(b"\1\1\1\1", b"\2\2\2\2", 4002)
 SSRC = 0xCAFE_BABE
 PROVE = ProvePinhole(HOLE, 5004, SSRC, b"call")
 MOVED = ProvePinhole(HOLE, 5006, SSRC, b"call")
-DOUBT = DoubtPinhole(HOLE, 5004, Reason.PLAIN_RTP, b"call")
+DOUBT = DoubtPinhole(HOLE, 5004, Reason.UNPROVEN, b"call")
 CLOSE = ClosePinhole(HOLE, "sdes", Reason.UNPROVEN, b"call")
 ELSEWHERE = ClosePinhole(OTHER, "sdes", Reason.CALL_ENDED, b"call")
 
@@ -30,16 +30,15 @@ class Answer:
 class Desk:
     """A turnstile, and everything that happens around it in order."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self) -> None:
         self.log: list[object] = []
         self.now_s = 100.0
         self.answer = Answer(True)
         self.effects: tuple[Effect, ...] = ()
-        self.turnstile = MediaTurnstile(self.apply)
+        self.turnstile = MediaTurnstile(self.apply, lambda: Moment(self.now_s, 0.0))
         self.turnstile.guard = self
         ends = (lambda _: b""), self.settle
         self.reader = Reader(1, 1, *ends, lambda *_: None, lambda _: "", lambda *_: None, 9)
-        monkeypatch.setattr(room, "now", lambda: Moment(self.now_s, 0.0))
 
     def inspect_media(self, octets: bytes, interface: str, now: Moment) -> Answer:
         return self.answer
@@ -59,8 +58,8 @@ class Desk:
 
 
 @pytest.fixture
-def desk(monkeypatch: pytest.MonkeyPatch) -> Desk:
-    return Desk(monkeypatch)
+def desk() -> Desk:
+    return Desk()
 
 
 def test_the_verdict_comes_first_and_the_proof_when_nobody_waits(desk: Desk) -> None:
