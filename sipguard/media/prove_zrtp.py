@@ -75,11 +75,12 @@ class _Pace:
 class _Way:
     """What one direction has shown: messages by type, the last packet of SRTP, its last fault."""
 
-    __slots__ = ("before", "is_proven", "paces", "trouble")
+    __slots__ = ("before", "is_proven", "paces", "trouble", "was_clear")
 
     def __init__(self) -> None:
         self.paces: dict[Type, _Pace] = {}
         self.before: Rtp | None = None
+        self.was_clear = False  # after the exchange
         self.is_proven = False
         self.trouble = ""
 
@@ -206,13 +207,19 @@ class ZrtpProver(Prover):
             return _OTHER_TYPE
         may_send = self._exchange.may_send(flight.by_caller)
         look = self._look(way.before if may_send else None, flight.payload, header)
+        before = way.before
+        if may_send:
+            way.before = header  # a clear one, too: the next must not be held against a gap
         if look is _CLEAR:
+            way.was_clear = way.was_clear or may_send
             return self._unless_on_its_way(_PLAIN, flight.now_s)
         if not may_send:
             return self._unless_on_its_way(_TOO_EARLY, flight.now_s)
-        before, way.before = way.before, header
         # By size alone two clear frames may look like one with a tag; the next packet tells.
-        return PASSES if look is _UNKNOWN and before is None else PROVES
+        # Who was clear once has to send two in a row that are not.
+        if look is _UNKNOWN and not _follows(before, header) and (before is None or way.was_clear):
+            return PASSES
+        return PROVES
 
     def _look(self, before: Rtp | None, payload: bytes, header: Rtp) -> Look:
         """Return what the packet looks like, knowing the length of the tag or not."""
@@ -263,3 +270,12 @@ def _agreement(exchange: Exchange, by_caller: bool) -> str:
     if len(held) == 1:
         return f"{held[0]} agrees"
     return f"{', '.join(held[:-1])} and {held[-1]} agree"
+
+
+def _follows(before: Rtp | None, header: Rtp) -> bool:
+    """Tell whether two packets are neighbors, so that the time between them says something."""
+    return (
+        before is not None
+        and before.ssrc == header.ssrc
+        and (header.sequence - before.sequence) & 0xFFFF == 1
+    )

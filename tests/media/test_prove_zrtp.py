@@ -249,6 +249,16 @@ def test_srt_3_where_sizes_tell_nothing_the_next_packet_is_asked() -> None:
         assert words(watched, (True, one), (True, two)) == [Word.PASS, then]
 
 
+def test_srt_3_clear_media_with_gaps_is_not_taken_for_proof() -> None:
+    """30 octets of G.729 again: whoever was clear once has to send two in a row that are not."""
+    watched = ZrtpProver((), (), appearance_of(media("audio 9 RTP/AVP 18")))
+    for said in exchange().said():
+        watched.see(flight(said))
+    sent = (struct.pack("!BBHLL", 0x80, 18, at, 240 * at, 7) + bytes(30) for at in (1, 2, 3, 5, 8))
+    seen = words(watched, *((True, octets) for octets in sent), now_s=9.0)
+    assert Word.PROVEN not in seen
+
+
 def test_srt_3_before_the_tag_is_known_any_may_be_meant() -> None:
     """30 octets of G.729 may be SRTP, 2 are clear silence, and 160 of PCMU clear sound."""
     for line, payload_type, octets, why in (
