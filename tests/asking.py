@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from guarded import PLAN, Gateway
 from netns import A4, A6
@@ -17,13 +17,42 @@ from sipguard.edge.media_turnstile import MediaTurnstile
 from sipguard.edge.netfilter import Plan, Tally
 from sipguard.edge.nfqueue import Queue
 from sipguard.edge.samples import Samples
+from sipguard.guard.media_gate import MediaDecision
 from sipguard.moment import Moment
 from sipguard.reason import Reason
 from sipguard.verdict import ClosePinhole, DoubtPinhole, Effect, Hole, ProvePinhole
 from sipguard.wire.packet import Packet, parse_packet
 
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
 GATED = replace(PLAN, media_idle_s=30, media_queue=1, sample_group=77)
-HEADERS = {A4: 28, A6: 48}  # octets of IP and UDP in front of a payload
+SSRC = 0xCAFE_BABE
+RTP = b"\x80\0" + bytes(6) + SSRC.to_bytes(4, "big")  # the header that every packet here has
+HEADERS = {A4: 28 + len(RTP), A6: 48 + len(RTP)}  # octets of IP, UDP and RTP before the words
+
+
+def said(payload: bytes) -> bytes:
+    """Return a packet of RTP with these words."""
+    return RTP + payload
+
+
+class Phone(socket.socket):
+    """Sends and hears words in RTP packets of one SSRC."""
+
+    def send(self, octets: "Buffer", flags: int = 0, /) -> int:
+        return super().send(said(bytes(octets)), flags)
+
+    def recv(self, octets: int, flags: int = 0, /) -> bytes:
+        return super().recv(octets, flags).removeprefix(RTP)
+
+
+def phone(line: socket.socket) -> Phone:
+    """Make a socket a phone's."""
+    limit_s = line.gettimeout()
+    made = Phone(fileno=line.detach())
+    made.settimeout(limit_s)
+    return made
 
 
 class Answer(NamedTuple):
@@ -50,13 +79,13 @@ class StubGuard:
         self.sampled: list[Packet] = []
         self.after_sample: tuple[Effect, ...] = ()
 
-    def inspect_media(self, octets: bytes, interface: str, now: Moment) -> Answer:
-        packet = parse_packet(octets, interface)
+    def inspect_media(self, octets: bytes, interface: str, now: Moment) -> MediaDecision:
+        packet = _worded(parse_packet(octets, interface))
         self.seen.append(packet)
-        return self.judge(packet)
+        return MediaDecision(*self.judge(packet))
 
     def sample_media(self, octets: bytes, now: Moment) -> tuple[Effect, ...]:
-        self.sampled.append(parse_packet(octets))
+        self.sampled.append(_worded(parse_packet(octets)))
         return self.after_sample
 
 
@@ -149,17 +178,21 @@ def until(condition: Callable[[], bool], limit_s: float = 3.0) -> bool:
     return True
 
 
+def _worded(packet: Packet) -> Packet:
+    return packet._replace(payload=packet.payload.removeprefix(RTP))
+
+
 def hole_of(packet: Packet) -> Hole:
     return Hole(packet.src, packet.dst, packet.dport)
 
 
 def proves(packet: Packet) -> ProvePinhole:
     """Say that a packet's source has proven itself."""
-    return ProvePinhole(hole_of(packet), packet.sport, b"call")
+    return ProvePinhole(hole_of(packet), packet.sport, SSRC, b"call")
 
 
 def proven(hole: Hole, source: socket.socket) -> ProvePinhole:
-    return ProvePinhole(hole, int(source.getsockname()[1]), b"call")
+    return ProvePinhole(hole, int(source.getsockname()[1]), SSRC, b"call")
 
 
 def doubted(hole: Hole, source: socket.socket) -> DoubtPinhole:

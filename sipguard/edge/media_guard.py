@@ -1,6 +1,6 @@
 """What the edge asks of whoever judges media; interpreted, for mypyc knows no such protocols."""
 
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 from sipguard.moment import Moment
 from sipguard.verdict import Effect
@@ -18,7 +18,6 @@ class MediaDecision(Protocol):
         """What follows from it."""
 
 
-@runtime_checkable
 class MediaGuard(Protocol):
     """Who judges media."""
 

@@ -38,8 +38,9 @@ _SNAPLEN: Final = 2048
 # From the UDP header on, in bits: RFC 3550 sections 5.1 and 6.4.1, RFC 5761 section 4.
 _RTP_SSRC: Final = "@th,128,32"
 _RTCP_SSRC: Final = "@th,96,32"
-_IS_RTCP: Final = "@th,72,8 192-223"
-_IS_NO_RTCP: Final = "@th,72,8 != 192-223"
+# Version 2 and no other: octets of DTLS may be those of an SSRC.
+_IS_RTCP: Final = "@th,64,2 2 @th,72,8 192-223"
+_IS_NO_RTCP: Final = "@th,64,2 2 @th,72,8 != 192-223"
 
 _ALL_BITS: Final = 0xFFFFFFFF
 

@@ -22,7 +22,6 @@ from sipguard.edge.fetching import Fetching, terms_of
 from sipguard.edge.from_policy import plan_of
 from sipguard.edge.journal import Journal
 from sipguard.edge.media_gate import MediaGate
-from sipguard.edge.media_guard import MediaGuard
 from sipguard.edge.netfilter import Netfilter
 from sipguard.edge.nfqueue import MAX_PACKETS, Queue
 from sipguard.edge.plan import SAMPLE_GROUP, Plan
@@ -146,8 +145,7 @@ class GuardService(Service):
             learning=bool(adopted),
         )
         self._turnstile.guard = self._guard
-        if isinstance(self._guard, MediaGuard):
-            self._media.use(self._guard)
+        self._media.use(self._guard)
         self._fetching.use(self._loaded.policy, self._guard.credentials)
         if adopted or forgotten:
             self.log.info(

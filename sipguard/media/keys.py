@@ -9,7 +9,7 @@ from typing import final
 from sipguard.media.appearance import Appearance
 from sipguard.media.methods import DTLS, MIKEY, SDES, ZRTP
 from sipguard.media.proof import Prover
-from sipguard.media.prove_dtls import DtlsProver
+from sipguard.media.prove_dtls import DtlsProver, caller_is_active
 from sipguard.media.prove_mikey import MikeyProver, MikeySide
 from sipguard.media.prove_sdes import SdesProver, SdesTerms
 from sipguard.media.prove_zrtp import ZrtpProver
@@ -149,12 +149,16 @@ class DtlsKeys(Keys):
         )
 
     def same_as(self, other: Keys) -> bool:
-        """Compare certificates: roles may be said anew for a handshake that is over (DTL-3)."""
+        """Compare certificates, and who begins: other roles are another association (DTL-3)."""
         return (
             isinstance(other, DtlsKeys)
             and self.caller_prints == other.caller_prints
             and self.callee_prints == other.callee_prints
+            and self._caller_is_active() == other._caller_is_active()
         )
+
+    def _caller_is_active(self) -> bool:
+        return caller_is_active(self.caller_setup, self.callee_setup)
 
     def goes_on_with(self, offer: Media, by_caller: bool) -> bool:
         """Report whether the offerer keeps to a certificate of his."""

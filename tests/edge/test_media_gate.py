@@ -17,8 +17,10 @@ from asking import (
     heard_all,
     hole_of,
     passes,
+    phone,
     proven,
     proves,
+    said,
     until,
 )
 from guarded import PLAN, Gateway, opened
@@ -39,7 +41,7 @@ OPEN = opened(A4, B4, idle_s=30)
 @contextmanager
 def ends(lab: Lab, a: str = A4, b: str = B4) -> Iterator[tuple[socket.socket, socket.socket]]:
     """A source at a, connected to port 4000 of b, and who listens there."""
-    with lab.b.udp(b, 4000) as listener, lab.a.udp(a, 0) as source:
+    with phone(lab.b.udp(b, 4000)) as listener, phone(lab.a.udp(a, 0)) as source:
         source.connect((b, 4000))
         listener.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 8 << 20)
         yield source, listener
@@ -79,7 +81,7 @@ def test_what_is_proven_reaches_userspace_no_more(gateway: Gateway, a: str, b: s
         assert heard_all(listener) == [b"%d" % number for number in range(50)]
         assert len(gate.guard.seen) == 1
         with gate.lab.a.udp(a, 0) as other:
-            other.sendto(b"bad", (b, 4000))
+            other.sendto(said(b"bad"), (b, 4000))
             assert gate.await_seen(2)
         assert heard(listener) is None
         gate.apply([doubted(hole, source)])
@@ -122,9 +124,9 @@ def test_doubts_do_not_lose_what_was_counted(gateway: Gateway) -> None:
                 source.send(b"12345")
                 assert heard(listener) == b"12345"
         (listed,) = gate.netfilter.pinholes()
-        assert (listed.packets, listed.octets) == (15, 15 * 33)  # without the first proof's
+        assert (listed.packets, listed.octets) == (15, 15 * 45)  # without the first proof's
         gate.apply([ended(HOLE)])
-        assert gate.tallies == [Tally(HOLE, 20, 20 * 33)]
+        assert gate.tallies == [Tally(HOLE, 20, 20 * 45)]
 
 
 def test_an_untouched_pinhole_tells_so_and_a_missing_one_nothing(gateway: Gateway) -> None:
@@ -161,7 +163,7 @@ def test_a_flood_reaches_userspace_at_a_bounded_rate(gateway: Gateway) -> None:
         assert 500 <= len(gate.guard.seen) <= 500 + 500 * seconds + 10
         assert gate.packets("media_flood") == 3000 - len(gate.guard.seen)
         seen = len(gate.guard.seen)
-        source.sendto(b"other", (B4, 4002))
+        source.sendto(said(b"other"), (B4, 4002))
         assert gate.await_seen(seen + 1)
         assert gate.guard.seen[-1].payload == b"other"
 
@@ -197,12 +199,12 @@ def test_proven_media_outlives_the_process_and_the_rest_is_dropped(gateway: Gate
         source.send(b"1")
         assert heard(listener) == b"1"
         with gate.lab.a.udp(A4, 0) as other:
-            other.sendto(b"good", (B4, 4000))
+            other.sendto(said(b"good"), (B4, 4000))
             assert heard(listener) is None
         assert gate.packets("media_unproven") in (0, 1)  # dropped there, or by its missing queue
         gate.bind()
         with gate.lab.a.udp(A4, 0) as other:
-            other.sendto(b"good", (B4, 4000))
+            other.sendto(said(b"good"), (B4, 4000))
             assert heard(listener) == b"good"
 
 
@@ -318,7 +320,7 @@ def test_each_idle_class_has_its_proofs(gateway: Gateway) -> None:
             source.send(b"12345")
         assert len(heard_all(listener)) == 7
         gate.apply([ended(HOLE)])
-        assert gate.tallies == [Tally(HOLE, 7, 7 * 33)]
+        assert gate.tallies == [Tally(HOLE, 7, 7 * 45)]
 
 
 def test_a_flood_cannot_hold_its_proof(gateway: Gateway) -> None:
@@ -453,7 +455,7 @@ def test_a_ban_takes_the_proofs_of_whom_it_bans(gateway: Gateway) -> None:
         assert gate.packets("banned") == 1
         assert gate.netfilter.sources() == 0
         gate.apply([ended(HOLE)])
-        assert gate.tallies == [Tally(HOLE, 1, 29)]
+        assert gate.tallies == [Tally(HOLE, 1, 41)]
 
 
 @pytest.mark.parametrize("abilities", [(True, False), (False, False)])
@@ -471,7 +473,7 @@ def test_older_kernels_prove_and_doubt_by_a_longer_way(
         source.send(b"good")
         assert heard(listener) == b"good"
         gate.apply([ended(HOLE)])
-        assert gate.tallies == [Tally(HOLE, 2, 29 + 32)]
+        assert gate.tallies == [Tally(HOLE, 2, 41 + 44)]
 
 
 def test_a_full_set_refuses_one_proof_and_not_its_neighbors(gateway: Gateway) -> None:

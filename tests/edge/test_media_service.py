@@ -3,19 +3,17 @@
 import select
 import time
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
-from asking import Answer, StubGuard, ended, proves, until
+from asking import Answer, StubGuard, ended, phone, proves, until
 from guarded import opened
 from netns import A4, B4, Lab, heard, raw
 from twisted.internet.task import Clock
 
 from sipguard.edge import media_gate
 from sipguard.edge import service as room
-from sipguard.edge.from_policy import plan_of
 from sipguard.edge.media_gate import MediaGate
 from sipguard.edge.nfqueue import Queue
 from sipguard.edge.plan import Plan
@@ -26,6 +24,7 @@ from sipguard.edge.service import GuardService, Settings
 from sipguard.edge.store import Store
 from sipguard.errors import EdgeError
 from sipguard.guard import Guard
+from sipguard.guard.media_gate import MediaDecision
 from sipguard.moment import Moment
 from sipguard.verdict import Effect, Hole
 from sipguard.wire.packet import Packet, build_udp
@@ -142,7 +141,7 @@ class GatedGuard(Guard):
 
     stub = StubGuard()
 
-    def inspect_media(self, octets: bytes, interface: str, now: Moment) -> Answer:
+    def inspect_media(self, octets: bytes, interface: str, now: Moment) -> MediaDecision:
         return self.stub.inspect_media(octets, interface, now)
 
     def sample_media(self, octets: bytes, now: Moment) -> tuple[Effect, ...]:
@@ -195,7 +194,6 @@ class Reactor(Clock):
 
 @pytest.fixture
 def running(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Running]:
-    monkeypatch.setattr(room, "plan_of", partial(plan_of, proves=True))
     monkeypatch.setattr(room, "Guard", GatedGuard)
     made = Running(lab, tmp_path)
     yield made
@@ -210,18 +208,19 @@ def test_the_service_asks_proves_and_reports(running: Running) -> None:
     """From the queue after SIP's to the status; what passed is counted when it ends."""
     running.stub.judge = lambda packet: Answer(True, (proves(packet),))
     running.service._apply([opened(A4, B4, idle_s=30)])
-    with running.lab.b.udp(B4, 4000) as listener, running.lab.a.udp(A4, 0) as source:
-        source.sendto(b"1", (B4, 4000))
+    with phone(running.lab.b.udp(B4, 4000)) as listener, phone(running.lab.a.udp(A4, 0)) as source:
+        source.connect((B4, 4000))
+        source.send(b"1")
         assert running.serve(lambda: bool(running.stub.seen))
         assert heard(listener) == b"1"
         for number in range(5):
-            source.sendto(b"%d" % number, (B4, 4000))
+            source.send(b"%d" % number)
             assert heard(listener) == b"%d" % number
     assert len(running.stub.seen) == 1
     assert [running.counter(name) for name in ("media_asked", "media_refused")] == [1, 0]
     assert [running.counter(name) for name in ("sources_proven", "sources_now")] == [1, 1]
     running.service._apply([ended(HOLE)])
-    assert (running.counter("passed_packets"), running.counter("passed_octets")) == (6, 6 * 29)
+    assert (running.counter("passed_packets"), running.counter("passed_octets")) == (6, 6 * 41)
     assert running.counter("sources_now") == 0
 
 
@@ -231,38 +230,38 @@ def test_flushed_rules_come_back_and_media_is_asked_anew(running: Running) -> No
     running.stub.judge = lambda packet: Answer(True, (proves(packet),))
     running.service._apply([opened(A4, B4, idle_s=30)])
     shell = running.lab.router.shell
-    with running.lab.b.udp(B4, 4000) as listener, running.lab.a.udp(A4, 0) as source:
+    with phone(running.lab.b.udp(B4, 4000)) as listener, phone(running.lab.a.udp(A4, 0)) as source:
+        source.connect((B4, 4000))
         shell("iptables-nft", "-t", "mangle", "-F")
-        source.sendto(b"lost", (B4, 4000))
+        source.send(b"lost")
         assert heard(listener) is None
         running.lab.router.run(running.service._look_at_the_rules)
-        source.sendto(b"1", (B4, 4000))
+        source.send(b"1")
         assert running.serve(lambda: bool(running.stub.seen))
         assert heard(listener) == b"1"
         shell("nft", "flush", "ruleset")
         running.lab.router.run(running.service._look_at_the_rules)
         assert running.counter("sources_now") == 0
         running.service._apply([opened(A4, B4, idle_s=30)])
-        source.sendto(b"2", (B4, 4000))
+        source.send(b"2")
         assert running.serve(lambda: len(running.stub.seen) == 2)
         assert heard(listener) == b"2"
 
 
 @pytest.mark.kernel
-def test_a_reload_begins_and_ceases_to_ask(
-    running: Running, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_reload_begins_and_ceases_to_ask(running: Running) -> None:
     """Pinholes stay open through both."""
     running.service._apply([opened(A4, B4, idle_s=30)])
-    monkeypatch.setattr(room, "plan_of", plan_of)
+    running.policy.write_text("media-proof off\n" + POLICY)
     running.lab.router.run(running.service.reload)
     assert running.readers() == []
-    with running.lab.b.udp(B4, 4000) as listener, running.lab.a.udp(A4, 0) as source:
-        source.sendto(b"unasked", (B4, 4000))
+    with phone(running.lab.b.udp(B4, 4000)) as listener, phone(running.lab.a.udp(A4, 0)) as source:
+        source.connect((B4, 4000))
+        source.send(b"unasked")
         assert heard(listener) == b"unasked"
-        monkeypatch.setattr(room, "plan_of", partial(plan_of, proves=True))
+        running.policy.write_text(POLICY)
         running.lab.router.run(running.service.reload)
-        source.sendto(b"good", (B4, 4000))
+        source.send(b"good")
         assert running.serve(lambda: bool(running.stub.seen))
         assert heard(listener) == b"good"
 

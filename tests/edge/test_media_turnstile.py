@@ -141,7 +141,8 @@ def test_what_a_copy_shows_is_done_at_once(desk: Desk) -> None:
 
 def test_without_a_guard_nothing_is_judged(desk: Desk) -> None:
     """The queue gives the verdict then (tests/edge/test_nfqueue.py)."""
-    assert isinstance(desk, MediaGuard)
+    guard: MediaGuard = desk
+    assert guard is desk
     desk.turnstile.guard = None
     desk.take(True, PROVE)
     desk.turnstile.take_sample(b"")

@@ -338,7 +338,8 @@ def test_a_gate_that_cannot_stand_is_refused(plan: Callable[[], Plan], complaint
 def test_a_policy_asks_for_the_gate_and_its_queue_follows_those_of_sip() -> None:
     """Service and `sipguard rules` agree on the number."""
     policy = load("policies/strict.policy", "", 0.0).policy
-    assert plan_of(policy).media_queue is None
-    assert plan_of(policy, queues=(2, 5), proves=True).media_queue == 6
-    named = plan_of(policy, media_queue=9, sample_group=8, proves=True)
-    assert (named.media_queue, named.sample_group) == (9, 8)
+    assert plan_of(policy, queues=(2, 5)).media_queue == 6
+    named = plan_of(policy, media_queue=9, sample_group=8)
+    assert (named.media_queue, named.sample_group, named.recheck_s) == (9, 8, 5)
+    assert plan_of(replace(policy, proof_within_s=0)).media_queue is None
+    assert plan_of(replace(policy, recheck_s=0)).recheck_s == 0
