@@ -26,7 +26,7 @@ MAX_LEAKS: Final = 4  # packets in clear of one direction, dropped in silence; t
 MAX_EARLY: Final = 50  # packets before the keys: a second of speech
 MAX_GUESSES: Final = 16  # packets of a codec that shows nothing, waiting for two in a row
 MAX_DOUBTS: Final = 3  # samples in clear before a proof is taken back
-MAX_SOURCES: Final = 8  # SSRCs before the proof (SRT-4)
+MAX_SOURCES: Final = 8  # SSRCs without a proof among them, and with one (SRT-4)
 RTCP_ALONE_S: Final = 1.0  # a shared port without RTP by then has RTCP alone to prove itself
 KEEP_ALIVE_OCTETS: Final = 4  # RFC 6263 section 4: telephones keep paths open with next to nothing
 
@@ -60,18 +60,18 @@ class _Way:
 
     __slots__ = (
         *("before", "doubts", "early", "guesses", "has_rtp"),
-        *("is_proven", "leaks", "sources"),
+        *("leaks", "proven", "sources"),
     )
 
     def __init__(self) -> None:
-        self.before: Rtp | None = None
-        self.sources: list[int] = []
+        self.proven: tuple[int, ...] = ()  # the SSRCs that are
+        self.before: Rtp | None = None  # of one that is not yet
+        self.sources: list[int] = []  # SSRCs since the last proof
         self.leaks = 0
         self.early = 0
         self.guesses = 0
         self.doubts = 0
         self.has_rtp = False
-        self.is_proven = False
 
     def leak(self, finding: Finding) -> Sight:
         """Drop in silence what honest telephones send by mistake, and tell of what goes on."""
@@ -90,10 +90,11 @@ class _Way:
             or (header.sequence - before.sequence) & 0xFFFF != 1
         )
 
-    def end_wait(self) -> None:
-        self.is_proven = True
+    def end_wait(self, ssrc: int) -> None:
+        self.proven = (*self.proven, ssrc)[-MAX_SOURCES:]
         self.before = None
         self.sources = []
+        self.guesses = 0
 
     def counts(self, ssrc: int) -> bool:
         """Note a source; tell whether there are no more of them than a stream has."""
@@ -126,15 +127,15 @@ class _Component:
             if self.since_s < 0:
                 self.since_s = now_s
 
-    def prove(self, way: _Way) -> Sight:
-        """Let a direction be proven; with the second one, what only the handshake needs goes.
+    def prove(self, way: _Way, ssrc: int) -> Sight:
+        """Let a source be proven; with both directions, what only the handshake needs goes.
 
         A repetition of it, or the next one, is then compared from its beginning.
         """
-        if not way.is_proven:
-            way.end_wait()
+        if ssrc not in way.proven:
+            way.end_wait(ssrc)
             handshakes = self.handshakes
-            is_all = self.caller.is_proven and self.callee.is_proven
+            is_all = self.caller.proven and self.callee.proven
             if is_all and handshakes is not None and handshakes.is_over:
                 self.handshakes = None
         return PROVES
@@ -220,7 +221,7 @@ class DtlsProver(Prover):
         way.doubts += 1
         if way.doubts < MAX_DOUBTS:
             return PASSES
-        way.is_proven = False
+        way.proven = ()
         return Sight(_REFUSE, Finding(Reason.PLAIN_RTP, "a proven stream goes on in clear"))
 
     def told(self, by_caller: bool) -> str:
@@ -283,19 +284,20 @@ class DtlsProver(Prover):
         way.has_rtp = True
         if not self._appearance.fits(header):
             return way.leak(Finding(Reason.BAD_RTP, "a payload type that was not negotiated"))
-        before = way.before
+        is_known = header.ssrc in way.proven
+        before = None if is_known else way.before
         look = self._look(settled, before, flight.payload, header)
-        if not way.is_proven:
+        if not is_known:
             way.before = header
         if look is _CLEAR:
             return way.leak(Finding(Reason.PLAIN_RTP, "RTP in clear after the handshake"))
-        if way.is_proven:
+        if is_known:
             return PROVES
         if not way.counts(header.ssrc):
             return Sight(_REFUSE, Finding(Reason.SSRC_CHANGES, "each packet has another SSRC"))
         if look is _UNKNOWN and way.may_wait(before, header):
             return PASSES
-        return component.prove(way)
+        return component.prove(way, header.ssrc)
 
     def _look(self, settled: Settled, before: Rtp | None, payload: bytes, header: Rtp) -> Look:
         if not settled.profile:
@@ -320,7 +322,7 @@ def _told(component: _Component | None, by_caller: bool) -> str:
         return _NOTHING
     settled, handshakes = component.settled, component.handshakes
     if settled is not None:
-        if not component.way(by_caller).is_proven:
+        if not component.way(by_caller).proven:
             return "the DTLS handshake is over, but no encrypted media came"
         if settled.hidden:
             return f"DTLS handshake, {settled.hidden}, then media that looks encrypted"
@@ -337,11 +339,13 @@ def _told(component: _Component | None, by_caller: bool) -> str:
 
 def _hear_rtcp(settled: Settled, component: _Component, way: _Way, flight: Flight) -> Sight:
     """On a shared port RTP proves, if there is any: encrypted RTCP beside clear RTP is easy."""
-    parse_rtcp(flight.payload)
+    ssrc = parse_rtcp(flight.payload).ssrc
     if not _is_srtcp(flight.payload, settled):
         return way.leak(Finding(Reason.PLAIN_RTP, "RTCP in clear after the handshake"))
     is_alone = not way.has_rtp and flight.now_s - component.since_s >= RTCP_ALONE_S
-    return component.prove(way) if flight.is_rtcp or way.is_proven or is_alone else PASSES
+    if flight.is_rtcp or is_alone or ssrc in way.proven:
+        return component.prove(way, ssrc)
+    return PASSES
 
 
 def _judge_other(kind: Kind, payload: bytes) -> Sight:

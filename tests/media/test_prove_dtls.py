@@ -228,6 +228,7 @@ class TestHandshake:
         assert refused(line, True, in_clear) is Reason.BAD_DTLS
         after([*client(sealed), *server(FINISHED)], line)
         assert line.media() == PROVEN
+        after(client(sealed), line)
 
 
 class TestRoles:
@@ -777,6 +778,30 @@ class TestMedia:
             assert line.see(True, rtp(0, kind=96, size=77, ssrc=ssrc)).word is Word.PASS
         assert fault(line.see(True, rtp(0, kind=96, size=77, ssrc=99))) is Reason.SSRC_CHANGES
 
+    def test_srt_4_each_ssrc_proves_itself(self) -> None:
+        """The kernel forwards one alone; another one's reports do not speak for its speech."""
+        prints = prints_of(ALICE), prints_of(BOB)
+        g729 = formats(b"18")
+        line = after(HANDSHAKE, Line(DtlsProver(*prints, b"actpass", b"active", False, g729)))
+        for number in (1, 2):
+            line.see(True, rtp(0, number, kind=18, size=30))
+        assert line.sights[-1].word is Word.PROVEN
+        other = rtcp()[:4] + b"\0\0\0\7" + rtcp()[8:]
+        assert line.see(True, rtcp()).word is Word.PROVEN
+        assert line.see(True, other).word is Word.PASS
+        clear = [rtp(0, number, kind=18, size=20, ssrc=7) for number in (1, 2, 3)]
+        words = [line.see(True, packet).word for packet in clear]
+        assert words == [Word.PASS, Word.QUIET, Word.QUIET]
+        sealed = [rtp(0, number, kind=18, size=30, ssrc=8) for number in (1, 2, 3)]
+        words = [line.see(True, packet).word for packet in sealed]
+        assert words == [Word.PASS, Word.PROVEN, Word.PROVEN]
+
+    def test_srt_4_proven_ssrcs_are_counted(self) -> None:
+        """The oldest is asked again."""
+        line = after(HANDSHAKE)
+        for ssrc in [*range(100), *range(100)]:
+            assert line.see(True, rtp(ssrc=ssrc)).word is Word.PROVEN
+
     def test_pin_14_media_comes_from_the_port_of_the_handshake(self) -> None:
         """SRTP and DTLS share their ports; another source has shown no certificate."""
         line = after(HANDSHAKE)
@@ -833,6 +858,7 @@ class TestMedia:
         line = after(HANDSHAKE)
         assert line.see(True, rtcp()).word is Word.PASS
         line.now_s += 1
+        after(client(record(21, bytes(30), 1)), line)
         assert line.see(True, rtcp(0)).word is Word.QUIET
         assert line.see(True, rtcp()).word is Word.PROVEN
 
