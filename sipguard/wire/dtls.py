@@ -195,7 +195,7 @@ class Reassembly:
             raise HostileInput(_WHY, "a handshake message longer than 16 KiB")
         self.length: Final = length
         self._octets = bytearray()  # grows with what comes, not with what is announced
-        self._spans: list[tuple[int, int]] = []  # in order, with gaps between them
+        self._spans: list[tuple[int, int]] = []  # with gaps between them
 
     @property
     def is_whole(self) -> bool:
@@ -220,16 +220,13 @@ class Reassembly:
             return
         low, high = offset, end
         spans: list[tuple[int, int]] = []
-        place = 0
         for span in self._spans:
-            if span[1] < offset:
-                place += 1
-            elif span[0] <= end:
-                self._compare(max(span[0], offset), min(span[1], end), offset, octets)
-                low, high = min(low, span[0]), max(high, span[1])
+            if span[1] < offset or end < span[0]:
+                spans.append(span)
                 continue
-            spans.append(span)
-        spans.insert(place, (low, high))
+            self._compare(max(span[0], offset), min(span[1], end), offset, octets)
+            low, high = min(low, span[0]), max(high, span[1])
+        spans.append((low, high))
         if len(spans) > MAX_SPANS:
             raise HostileInput(_WHY, "a handshake message in too many pieces")
         self._spans = spans
