@@ -221,10 +221,12 @@ def test_the_screen_is_done_with_proven_media_first() -> None:
     """Most packets are media; each rule in front of theirs would cost it."""
     screen = rules(GATED, "screen")
     key = "ip saddr . ip daddr . udp dport"
-    assert screen[0] == (
-        f"{key} @alive4 {key} . udp sport @proven4 update @alive4 {{ {key} timeout 60s }} "
-        "goto proven"
+    rtp, rtcp = (
+        f"@th,64,2 2 @th,72,8 {kind} {key} @alive4 {key} . udp sport . @th,{at},32 @proven4 "
+        f"update @alive4 {{ {key} timeout 60s }} goto proven"
+        for kind, at in (("!= 192-223", 128), ("192-223", 96))
     )
+    assert screen[:2] == [rtp, rtcp]
     scoped = replace(GATED, interfaces=("eth0",))
     assert rules(scoped, "screen")[1:2] == screen[:1]
     assert rules(GATED, "proven")[-1] == "accept"
@@ -295,7 +297,7 @@ def test_every_chain_and_counter_of_the_gate_is_declared() -> None:
     named = set(re.findall(r"counter name (\w+)", script))
     assert named == {*COUNTERS, *GATE_COUNTERS} - {"invalid"}
     assert all(f"add counter inet sipguard {name}\n" in script for name in named)
-    sets = set(re.findall(r"@(\w+)", script))
+    sets = set(re.findall(r"@(\w+)", script)) - {"th"}
     assert all(f"add set inet sipguard {name} " in script for name in sets)
 
 
@@ -323,7 +325,7 @@ def test_a_policy_without_a_gate_takes_the_sets_of_one_away() -> None:
         (lambda: replace(GATED, media_queue=65536), "media queue 65536"),
         (lambda: replace(GATED, queues=(0, 3)), "media queue 1 .* that no SIP queue has"),
         (lambda: replace(GATED, sample_group=0), "sample group 0"),
-        (lambda: replace(GATED, recheck_s=0), "recheck time 0 s"),
+        (lambda: replace(GATED, recheck_s=-1), "recheck time -1 s"),
         (lambda: replace(GATED, mark=0x10000000), "three different bits"),
         (lambda: replace(GATED, unproven_mark=3), "three different bits"),
         (lambda: replace(GATED, local=True), "local telephony"),

@@ -24,7 +24,7 @@ from sipguard.edge.store import Store
 from sipguard.errors import EdgeError
 from sipguard.verdict import ClosePinhole, Effect, OpenPinhole, Reply
 
-GOOD = "default drop\nchain request\n  all accept\nchain media\n  keyed open if keyed idle 60s\n"
+GOOD = "media-proof off\ndefault drop\nchain request\n  all accept\nchain media\n  keyed open if keyed idle 60s\n"
 
 
 class Kernel:
@@ -78,7 +78,7 @@ class FakeNetfilter:
         return Applied((), ())
 
     def totals(self) -> object:
-        return type("T", (), {"opened": 0, "closed": 0, "refused": 0})()
+        return type("T", (), {"opened": 0, "closed": 0, "refused": 0, "proven": 0, "doubted": 0})()
 
     def counters(self) -> dict[str, object]:
         return {}
