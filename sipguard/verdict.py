@@ -99,15 +99,20 @@ class Ended:
     """What is told of one direction of a stream when it ends.
 
     ``kind`` is audio, video and so on; ``told`` says in words how the direction was proven,
-    or why not.
+    or why not; ``source_port`` is the port that proved itself, 0 if none did. ``party`` is
+    ``caller`` or ``callee``, whose message ended it, or empty.
     """
 
-    __slots__ = ("kind", "suite", "told")
+    __slots__ = ("kind", "party", "source_port", "suite", "told")
 
-    def __init__(self, kind: bytes, suite: bytes, told: str) -> None:
+    def __init__(
+        self, kind: bytes, suite: bytes, told: str, source_port: int = 0, party: str = ""
+    ) -> None:
         self.kind = kind
         self.suite = suite
         self.told = told
+        self.source_port = source_port
+        self.party = party
 
 
 NOTHING_TOLD: Final = Ended(b"", b"", "")

@@ -8,7 +8,7 @@ leaves no trace in it.
 
 from typing import Final, NamedTuple, final
 
-from sipguard.calls.dialog import Dialog, DialogEvent, DialogState
+from sipguard.calls.dialog import PARTIES, Dialog, DialogEvent, DialogState
 from sipguard.calls.dialogs import Dialogs
 from sipguard.calls.registration import Registrations
 from sipguard.calls.shared import label_of
@@ -52,6 +52,7 @@ class Ended(NamedTuple):
     call: tuple[bytes, bytes]
     to_tag: bytes
     reason: Reason
+    party: str = ""  # whose BYE it was, ``caller`` or ``callee``
 
 
 @final
@@ -332,7 +333,7 @@ class Book:
         dialog.note(now.utc_s, label_of(status, b"BYE"), not stand.from_caller)
         if not dialog.step(DialogEvent.BYE_DONE):
             return []
-        return [ended_of(dialog, Reason.CALL_ENDED)]
+        return [ended_of(dialog, Reason.CALL_ENDED, PARTIES[stand.from_caller])]
 
     def _gone(self, dialog: Dialog | None, now: Moment) -> list[Ended]:
         if dialog is None or not dialog.step(DialogEvent.GONE):
@@ -373,17 +374,18 @@ class Book:
         ended, self._forgotten = self._forgotten, []
         for dialog in self.dialogs.expire(now.monotonic_s):
             if dialog.state is not DialogState.ENDED and dialog.callee_tag:
-                reason = (
-                    Reason.CALL_ENDED if dialog.state is DialogState.ENDING else Reason.CALL_EXPIRED
-                )
-                ended.append(ended_of(dialog, reason))
+                if dialog.state is DialogState.ENDING:
+                    ended.append(ended_of(dialog, Reason.CALL_ENDED, dialog.leaver))
+                else:
+                    ended.append(ended_of(dialog, Reason.CALL_EXPIRED))
         return ended
 
 
-def ended_of(dialog: Dialog, reason: Reason) -> Ended:
+def ended_of(dialog: Dialog, reason: Reason, party: str = "") -> Ended:
     """Name a dialog that is over, for the media room."""
     call = (dialog.call_id, dialog.caller_tag)
-    return tuple.__new__(Ended, (call, dialog.callee_tag, reason))  # at half the price of Ended()
+    # At half the price of Ended().
+    return tuple.__new__(Ended, (call, dialog.callee_tag, reason, party))
 
 
 def forgotten(evicted: Dialog | None) -> list[Ended]:

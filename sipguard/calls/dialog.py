@@ -17,6 +17,7 @@ from sipguard.calls.transaction import (
 )
 from sipguard.native import mypyc_attr
 
+PARTIES: Final = ("callee", "caller")  # by whether it is the caller
 HOSTS: Final = 8  # hosts remembered for one end of a dialog
 INVITES: Final = 4  # CSeq numbers of INVITEs whose ACK may still come
 
@@ -322,6 +323,14 @@ class Dialog:
     def ladder(self) -> list[LadderStep]:
         """Return the call's messages so far, for the record."""
         return ladder_of(self.times, self.rungs)
+
+    @property
+    def leaver(self) -> str:
+        """Whose BYE came last; empty where the ladder has none."""
+        for _, label, from_caller in reversed(self.ladder):
+            if label == b"BYE":
+                return PARTIES[from_caller]
+        return ""
 
 
 def _invite_of(from_caller: bool, cseq: int) -> int:

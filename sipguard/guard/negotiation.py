@@ -127,8 +127,8 @@ class Negotiator:
         if not ended:
             return ()
         effects: tuple[Effect, ...] = ()
-        for call, to_tag, reason in ended:
-            effects += self.sessions.ended(call, to_tag, reason, now)
+        for call, to_tag, reason, party in ended:
+            effects += self.sessions.ended(call, to_tag, reason, now, party)
         return effects
 
 

@@ -7,7 +7,7 @@ from typing import Final
 from sipguard.media.holebook import HoleBook
 from sipguard.media.key_mgmt import OfferedKeys
 from sipguard.media.keying import offered_key, without
-from sipguard.media.line import BY_CALLER, OFF, Line
+from sipguard.media.line import BY_CALLER, NO_LANE, OFF, Line
 from sipguard.media.terms import Party, Report, Step, Stream
 from sipguard.native import mypyc_attr
 from sipguard.reason import Reason
@@ -110,7 +110,11 @@ UNSOUND: Final = without(Reason.BAD_SDP, "the description is malformed")
 def close(book: HoleBook, holes: Iterable[LineHole], reason: Reason, report: Report) -> None:
     """Give the uses of *holes* back and close those that nobody else uses."""
     report.effects += tuple(
-        [_closed(hole, line, reason) for hole, line in holes if book.release(hole, line)]
+        [
+            closed(hole, line, reason, report.party)
+            for hole, line in holes
+            if book.release(hole, line)
+        ]
     )
 
 
@@ -119,7 +123,7 @@ def close_lines(book: HoleBook, lines: tuple[Line, ...], reason: Reason, report:
     for line in lines:
         holes = book.release_line(line)
         if holes:
-            report.effects += tuple([_closed(hole, line, reason) for hole in holes])
+            report.effects += tuple([closed(hole, line, reason, report.party) for hole in holes])
         let_go(line)
 
 
@@ -134,15 +138,16 @@ def let_go(line: Line) -> None:
         keys.release()
 
 
-def _closed(hole: Hole, line: Line, reason: Reason) -> ClosePinhole:
+def closed(hole: Hole, line: Line, reason: Reason, party: str = "") -> ClosePinhole:
+    """Return the effect that closes one hole of *line*, with what is to be told of it."""
     keys, watch = line.keys, line.watch
     ended = NOTHING_TOLD
     if keys is not None:
-        told = ""
-        if watch is not None:
-            lane = line.lane(hole.source, hole.destination, hole.port)
-            told = watch.told(bool(lane & BY_CALLER))
-        ended = Ended(keys.kind, keys.suite, told)
+        told, port = "", 0
+        lane = NO_LANE if watch is None else line.lane(hole.source, hole.destination, hole.port)
+        if watch is not None and lane != NO_LANE:
+            told, port = watch.told(bool(lane & BY_CALLER)), watch.lanes[lane].port
+        ended = Ended(keys.kind, keys.suite, told, port, party)
     return ClosePinhole(hole, line.method, reason, line.call_id, ended)
 
 

@@ -7,6 +7,7 @@ alone. Here is decided who proved himself, who is too late, and whom to doubt ag
 from collections import deque
 from typing import Final, NamedTuple, final
 
+from sipguard.media.agreement import closed
 from sipguard.media.holebook import HoleBook
 from sipguard.media.ice import IceProver
 from sipguard.media.keys import Keys, ProofTerms
@@ -239,8 +240,7 @@ class Gate:
 
 def closing(overdue: Overdue) -> ClosePinhole:
     """Return the effect that closes what proved nothing in time."""
-    line = overdue.line
-    return ClosePinhole(overdue.hole, line.method, overdue.finding.reason, line.call_id)
+    return closed(overdue.hole, overdue.line, overdue.finding.reason)
 
 
 def _flight(packet: Packet, lane: int, now_s: float) -> Flight:

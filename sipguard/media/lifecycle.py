@@ -13,7 +13,7 @@ from sipguard.media.mikey import MikeyChecks
 from sipguard.media.offer_answer import PREVIEWED, Event, Offer, Retired, Talk, digest, next_state
 from sipguard.media.room import Room
 from sipguard.media.settling import Settling
-from sipguard.media.terms import Judge, Report, Step
+from sipguard.media.terms import Judge, Party, Report, Step
 from sipguard.reason import Reason
 from sipguard.verdict import Hole
 from sipguard.wire.sdp import Sdp
@@ -22,6 +22,7 @@ OVERLAP_S: Final = 60.0  # old holes stay beside new ones after a renegotiation 
 MAX_RETIRED: Final = 4  # renegotiations of one talk whose old holes may still be open
 MAX_WAITING: Final = 200_000  # timers; past this the oldest runs out early
 
+_CALLER: Final = Party.CALLER
 _NO_HOLES: Final[frozenset[Hole]] = frozenset()
 
 
@@ -95,6 +96,7 @@ class LifeCycle:
         talk.remember(offer)
         talk.state = next_state(talk.state, Event.ANSWER) or talk.state
         if old:
+            report.party = "caller" if offer.sender is _CALLER else "callee"
             self._replace(talk, old, talk.lines, now_s, report)
         if len(call.talks) > 1:
             for other in call.kin(talk.to_tag):

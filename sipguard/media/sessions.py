@@ -125,13 +125,13 @@ class Sessions:
         return report
 
     def ended(
-        self, call: CallKey, to_tag: bytes, reason: Reason, now: Moment
+        self, call: CallKey, to_tag: bytes, reason: Reason, now: Moment, party: str = ""
     ) -> tuple[Effect, ...]:
-        """Close the holes of one dialog, or of the whole call where *to_tag* is empty."""
+        """Close the holes of one dialog, of the whole call without *to_tag*; *party* hung up."""
         known = self._calls.get(call)
         if known is None:
             return ()
-        report = Report(call[0])
+        report = Report(call[0], party)
         if to_tag:
             self._life.end(known, known.kin(to_tag), reason, report)
         # While it rings, another fork may still answer.

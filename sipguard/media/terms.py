@@ -247,13 +247,14 @@ NOTHING: Final = Outcome()
 
 @final
 class Report(Outcome):
-    """What one message changes, while it is being worked out."""
+    """What one message changes, while it is being worked out; ``party`` is whose message it is."""
 
-    __slots__ = ("call_id",)
+    __slots__ = ("call_id", "party")
 
-    def __init__(self, call_id: bytes) -> None:
+    def __init__(self, call_id: bytes, party: str = "") -> None:
         super().__init__()
         self.call_id = call_id
+        self.party = party
 
     def find(self, finding: Finding) -> None:
         """Add a finding."""

@@ -15,7 +15,7 @@ MALLORY = "192.0.2.66"
 
 
 def ended(desk: Desk) -> list[tuple[bytes, Reason]]:
-    return [(to_tag, reason) for _, to_tag, reason in desk.ended]
+    return [(to_tag, reason) for _, to_tag, reason, _ in desk.ended]
 
 
 # --- a whole call
@@ -568,6 +568,28 @@ def test_a_bye_whose_answer_is_lost_ends_the_call_after_all() -> None:
     desk.see(CALL.inside("BYE"), ALICE, BOB)
     assert desk.wait(LINGER_S - 1) == []
     assert [end.reason for end in desk.wait(3.0)] == [Reason.CALL_ENDED]
+
+
+@pytest.mark.parametrize("by_callee", [False, True])
+@pytest.mark.parametrize("answered", [False, True])
+def test_the_end_of_a_call_names_who_hung_up(by_callee: bool, answered: bool) -> None:
+    """For the record; also where the answer to his BYE was lost."""
+    desk = Desk()
+    desk.talk()
+    there = (BOB, ALICE) if by_callee else (ALICE, BOB)
+    bye = CALL.inside("BYE", by_callee=by_callee)
+    desk.see(bye, *there)
+    if answered:
+        desk.see(response(bye, 200), *reversed(there))
+    over = desk.ended if answered else desk.wait(LINGER_S + 3)
+    assert [end.party for end in over] == ["callee" if by_callee else "caller"]
+
+
+def test_a_call_that_nobody_ended_names_nobody() -> None:
+    """It ran into its limit."""
+    desk = Desk(session_limit_s=60.0)
+    desk.talk()
+    assert [(end.reason, end.party) for end in desk.wait(100.0)] == [(Reason.CALL_EXPIRED, "")]
 
 
 def test_both_ends_may_hang_up_at_once() -> None:
