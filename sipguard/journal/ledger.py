@@ -6,22 +6,19 @@ that is refused under ever new Call-IDs gets a few records a minute for each
 rule and reason, the rest is a number: "and 4,212 more like this". Senders may
 be forged, so the same holds for each rule and reason over all sources.
 Time comes with the observations; nothing here reads a clock.
+
+A call's streams end long after its messages: what was let through, or is about packets, is
+remembered by its Call-ID until they have.
 """
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from dataclasses import replace
 from typing import Final
 
-from sipguard.journal.observation import Observation, Step
-from sipguard.journal.record import (
-    MAX_LADDER,
-    Record,
-    Similar,
-    bounded_ladder,
-    own_step,
-    record_of,
-    rung_of,
-)
+from sipguard.journal.attempt import Attempt, Calls, of_call
+from sipguard.journal.observation import Observation
+from sipguard.journal.record import Record, bounded_ladder, record_of
+from sipguard.journal.streams import StreamEnd
 from sipguard.reason import Reason
 from sipguard.verdict import Action
 
@@ -32,7 +29,6 @@ PER_SOURCE: Final = 30  # records a minute for one source, rule and reason
 PER_REASON: Final = 120  # records a minute for one rule and reason, all sources
 _WANTED: Final = 20  # times as many where a rule accepts and the admin asked for a log
 _SUSTAINED: Final = 10  # a flood that lasts gets a tenth of the records from its second minute on
-MAX_ALSO: Final = 8
 MAX_FLUSHED: Final = 500  # records handed out at once, so that a flush never holds up a packet
 _CALL_ID_OCTETS: Final = 256
 
@@ -44,6 +40,8 @@ _PER_SECOND: Final = 1024
 _ID_LENGTH: Final = 8
 _ID_SPACE: Final = 32**_ID_LENGTH
 _READ_AS: Final = str.maketrans("oil", "011")
+
+_CARRIERS: Final = frozenset((b"INVITE", b"UPDATE", b"PRACK", b"ACK"))  # of descriptions
 
 Key = tuple[bytes, bytes]
 Kind = tuple[bytes, str, Reason]
@@ -69,69 +67,6 @@ def number_of(identifier: str) -> int | None:
     return number
 
 
-class _Group:
-    """One call attempt whose record was made and may still grow."""
-
-    __slots__ = ("also", "count", "elsewhere", "heard", "last_s", "more", "record", "told")
-
-    def __init__(self, record: Record, seen: Observation) -> None:
-        self.record = replace(record, message=b"")
-        self.last_s = seen.utc_s
-        self.count = 1
-        self.more = 0
-        self.elsewhere = False
-        self.also: dict[tuple[str, str, str], int] = {}
-        self.told: tuple[Step, ...] = ()
-        self.heard: deque[tuple[Step, str]] = deque(maxlen=MAX_LADDER)
-
-    def add(self, seen: Observation) -> None:
-        """Count one more message of this attempt; cheap, for this is the path of a flood."""
-        self.last_s = max(self.last_s, seen.utc_s)
-        verdict = seen.judged.value if seen.noteworthy else ""
-        self.heard.append((own_step(seen), verdict))
-        if not seen.noteworthy:
-            return
-        self.told = seen.ladder[-MAX_LADDER:] or self.told
-        record = self.record
-        if (seen.reason, seen.rule, seen.judged) == (record.reason, record.rule, record.verdict):
-            self.count += 1
-            return
-        self.add_also((verdict, seen.rule, seen.reason.value), 1)
-
-    def add_also(self, other: tuple[str, str, str], count: int) -> None:
-        """Remember a verdict beside the headline's; the first few kinds have room."""
-        if other in self.also or len(self.also) < MAX_ALSO:
-            self.also[other] = self.also.get(other, 0) + count
-
-    def worsen(self, seen: Observation) -> Record:
-        """Give the headline to a refusal, where so far the attempt was accepted and logged."""
-        before, count = self.record, self.count
-        after = record_of(seen, before.id)
-        ladder = bounded_ladder((*before.ladder, *after.ladder))
-        self.record = replace(after, first_s=before.first_s, ladder=ladder, message=b"")
-        self.last_s = max(self.last_s, seen.utc_s)
-        self.count = 1
-        self.add_also((before.verdict.value, before.rule, before.reason.value), count)
-        return replace(self.now(), message=after.message)
-
-    def now(self) -> Record:
-        """Return the record with everything counted so far."""
-        rungs = [rung_of(step, verdict) for step, verdict in self.heard]
-        told = [rung_of(step) for step in self.told]
-        self.record = replace(
-            self.record,
-            last_s=self.last_s,
-            count=self.count,
-            more=self.more,
-            elsewhere=self.elsewhere,
-            ladder=bounded_ladder((*self.record.ladder, *told, *rungs)),
-            also=tuple(Similar(*kind, count) for kind, count in self.also.items()),
-        )
-        self.heard.clear()
-        self.told = ()
-        return self.record
-
-
 class _Tally:
     """How many records one kind got this minute, and the record that counts the rest."""
 
@@ -141,7 +76,7 @@ class _Tally:
         self.since_s = since_s
         self.made = 0
         self.was_full = False
-        self.group: _Group | None = None
+        self.group: Attempt | None = None
 
     def has_room(self, now_s: float, limit: int) -> bool:
         """Whether one more record may be made; a clock that jumps starts a new minute."""
@@ -161,8 +96,8 @@ class _Tally:
 class Ledger:
     """Turns observations into records: a new one at once, a grown one at the next ``flush``.
 
-    Bounded: ``max_open`` attempts and as many tallies; at the bound the oldest
-    goes, with its last counts handed to the next ``flush``.
+    Bounded: ``max_open`` attempts, as many of calls whose streams have not ended, and as
+    many tallies; at the bound the oldest goes, with its last counts handed to the next ``flush``.
     """
 
     def __init__(
@@ -181,10 +116,11 @@ class Ledger:
         self._max_open = max_open
         self._per_source = per_source
         self._per_reason = per_reason
-        self._open: OrderedDict[Key, _Group] = OrderedDict()
+        self._open: OrderedDict[Key, Attempt] = OrderedDict()
         self._sources: OrderedDict[Kind, _Tally] = OrderedDict()
         self._reasons: OrderedDict[Kind, _Tally] = OrderedDict()
-        self._grown: dict[str, _Group] = {}
+        self._grown: dict[str, Attempt] = {}
+        self._calls = Calls(max_open)
 
     def __len__(self) -> int:
         """How many attempts are open."""
@@ -200,6 +136,8 @@ class Ledger:
         group = self._open.get(key)
         if group is not None and _goes_on(group, seen.utc_s):
             self._open.move_to_end(key)
+            if seen.noteworthy:
+                self._let_know(group, seen)
             return self._add(group, seen)
         if not seen.noteworthy:
             return None
@@ -211,9 +149,24 @@ class Ledger:
         if full is not None and full.group is not None:
             self._collapse(full.group, seen, elsewhere=full is tallies[1][0])
             return None
-        record = record_of(seen, self._next_id(seen.utc_s))
-        self._remember(key, _Group(record, seen), tallies)
+        record = self._first_record(seen)
+        group = Attempt(record, seen)
+        self._remember(key, group, tallies)
+        self._let_know(group, seen)
         return record
+
+    def has_call(self, call_id: bytes) -> bool:
+        """Report whether there is a record that the end of a stream would be told on."""
+        return bool(self._calls.of(call_id[:_CALL_ID_OCTETS]))
+
+    def stream_ended(self, end: StreamEnd) -> None:
+        """Add the end of one direction of a stream to what is recorded of its call, if anything."""
+        call_id = end.call_id[:_CALL_ID_OCTETS]
+        for group in self._calls.of(call_id):
+            if group.end(end):
+                self._grown[group.record.id] = group
+        if end.is_last:
+            self._calls.over(call_id, end.utc_s)
 
     def flush(self, now_s: float, limit: int = MAX_FLUSHED) -> list[Record]:
         """Return records that grew since the last flush, and forget attempts gone silent."""
@@ -223,9 +176,24 @@ class Ledger:
             if _goes_on(oldest, now_s):
                 break
             self._open.popitem(last=False)
+        self._calls.expire(now_s)
         return [group.now() for group in grown]
 
-    def _add(self, group: _Group, seen: Observation) -> Record | None:
+    def _first_record(self, seen: Observation) -> Record:
+        record = record_of(seen, self._next_id(seen.utc_s))
+        call = self._calls.told(seen.call_id[:_CALL_ID_OCTETS]) if seen.is_media else None
+        if call is None:
+            return record
+        ladder = bounded_ladder((*call.ladder, *record.ladder))
+        return replace(of_call(record, call), ladder=ladder)
+
+    def _let_know(self, group: Attempt, seen: Observation) -> None:
+        """Have an attempt told of the streams of its call, where it is of that call."""
+        passed = seen.action is Action.ACCEPT and seen.method in _CARRIERS
+        if seen.call_id and (passed or seen.is_media):
+            self._calls.add(seen.call_id[:_CALL_ID_OCTETS], group, seen.utc_s)
+
+    def _add(self, group: Attempt, seen: Observation) -> Record | None:
         if seen.noteworthy:
             self.noted += 1
             if group.record.verdict is Action.ACCEPT and seen.judged is not Action.ACCEPT:
@@ -234,7 +202,7 @@ class Ledger:
         self._grown[group.record.id] = group
         return None
 
-    def _collapse(self, group: _Group, seen: Observation, *, elsewhere: bool) -> None:
+    def _collapse(self, group: Attempt, seen: Observation, *, elsewhere: bool) -> None:
         group.more += 1
         group.elsewhere |= elsewhere and seen.src != group.record.src
         group.last_s = max(group.last_s, seen.utc_s)
@@ -259,7 +227,7 @@ class Ledger:
         return tally
 
     def _remember(
-        self, key: Key, group: _Group, tallies: tuple[tuple[_Tally, int], tuple[_Tally, int]]
+        self, key: Key, group: Attempt, tallies: tuple[tuple[_Tally, int], tuple[_Tally, int]]
     ) -> None:
         for tally, _ in tallies:
             tally.made += 1
@@ -285,5 +253,5 @@ def _key(seen: Observation) -> Key:
     return seen.call_id[:_CALL_ID_OCTETS] or seen.reason.value.encode(), seen.src
 
 
-def _goes_on(group: _Group, now_s: float) -> bool:
+def _goes_on(group: Attempt, now_s: float) -> bool:
     return now_s - group.last_s <= WINDOW_S and now_s - group.record.first_s <= LONGEST_S

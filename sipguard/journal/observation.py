@@ -29,6 +29,9 @@ class MediaNote(NamedTuple):
 class Observation:
     """One judged message, self-contained, so that no record needs a second look at live state.
 
+    Or the packets of one stream: ``method`` is ``media audio`` and the like then, and what only
+    a SIP message has is empty.
+
     ``judged`` is what the policy said and ``action`` what was done; they differ
     in shadow mode only. Octets are raw: nothing here is masked or escaped yet,
     so an observation must never be stored or shown; a ``Record`` may.
@@ -77,6 +80,11 @@ class Observation:
         if self.sip_status:
             return b"%d %b" % (self.sip_status, self.method)
         return self.method
+
+    @property
+    def is_media(self) -> bool:
+        """Whether it is about packets of a stream; no SIP method has a blank in it."""
+        return self.method.startswith(b"media ")
 
     @property
     def noteworthy(self) -> bool:

@@ -4,8 +4,7 @@ from typing import Final
 
 from sipguard.evidence import Evidence
 from sipguard.journal.escape import safe_text
-from sipguard.journal.masking import mask
-from sipguard.journal.shown import quoted, shown
+from sipguard.journal.shown import in_words, quoted, shown
 from sipguard.reason import Finding
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
@@ -54,7 +53,7 @@ def because(finding: Finding) -> str:
 
     A detail names what a peer wrote, and so it is masked like everything else.
     """
-    detail = safe_text(mask(finding.detail.encode("utf-8", "replace")).decode("utf-8", "replace"))
+    detail = in_words(finding.detail)
     if not detail:
         return finding.reason.sentence
     if detail[0].isupper() and detail.count(" ") >= _FEWEST_BLANKS:

@@ -98,6 +98,8 @@ class Record:
     more: int = 0
     elsewhere: bool = False
     also: tuple[Similar, ...] = ()
+    streams: tuple[Json, ...] = ()  # how they ended, each direction beside its other one
+    more_streams: int = 0  # directions that found no room in ``streams``
 
     @property
     def why(self) -> str:
@@ -149,6 +151,8 @@ class Record:
             "phrase": self.phrase,
             "alarm": self.alarm,
             "packets": {"octets": self.octets, "kept": min(self.octets, MESSAGE_OCTETS)},
+            "streams": list(self.streams),
+            "more_streams": self.more_streams,
         }
 
     def to_line(self) -> str:
@@ -192,7 +196,7 @@ def record_of(seen: Observation, identifier: str) -> Record:
         branch=shown(seen.branch),
         user_agent=shown(seen.user_agent),
         identity=proofs_json(seen.proofs, traces),
-        media=tuple(_media_json(note) for note in seen.media[:MAX_MEDIA]),
+        media=tuple(media_json(note) for note in seen.media[:MAX_MEDIA]),
         dialog=safe_text(seen.dialog),
         findings=tuple(
             {
@@ -290,7 +294,8 @@ def _end(end: Endpoint) -> Json:
     return {"address": show_address(end.address), "port": end.port}
 
 
-def _media_json(note: MediaNote) -> Json:
+def media_json(note: MediaNote) -> Json:
+    """Return one stream as it was negotiated, or refused."""
     return {
         "kind": shown(note.kind),
         "transport": shown(note.proto),

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from sipguard.journal.escape import escape_capped
+from sipguard.journal.escape import escape_capped, safe_text
 from sipguard.journal.masking import mask, mask_quotation
 
 FIELD_OCTETS: Final = 256  # of one header value; a terminal line or two
@@ -20,3 +20,8 @@ def shown(octets: bytes) -> str:
 def quoted(octets: bytes, traces: frozenset[bytes] | None) -> str:
     """Return offending octets; *traces* tell which of them are part of the message's secrets."""
     return escape_capped(mask_quotation(octets, traces), QUOTED_OCTETS) if octets else ""
+
+
+def in_words(text: str) -> str:
+    """Return a sentence of our own that may name what a peer wrote, masked and escaped."""
+    return safe_text(mask(text.encode("utf-8", "replace")).decode("utf-8", "replace"))
