@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Final
 
 from sipguard.edge.store import Store
+from sipguard.edge.streams_told import Closing, streams_told
 from sipguard.journal.ledger import Ledger
 from sipguard.journal.observation import Observation
 from sipguard.journal.record import Record
@@ -39,7 +40,7 @@ class Journal:
         self._store = store
         self._clock = clock
         self._ledger = Ledger(after=after)
-        self._waiting: deque[Observation] = deque()
+        self._waiting: deque[Observation | Closing] = deque()  # in order
         self._made: deque[Record] = deque()  # not more than the ledger lets through in a minute
         self._written_s = float("-inf")
 
@@ -49,6 +50,15 @@ class Journal:
             self.lost += 1
             return
         self._waiting.append(observation)
+
+    def streams_ended(self, closing: Closing) -> None:
+        """Keep what was closed for a later turn, behind what was told of its calls before."""
+        if not closing.tallies:
+            return
+        if len(self._waiting) >= MAX_WAITING:
+            self.lost += bool(streams_told(closing, self._ledger.has_call))
+            return
+        self._waiting.append(closing)
 
     def turn(self, now_s: float) -> None:
         """Note what waits, as far as the budget goes; write now and then. *now_s*: POSIX time."""
@@ -72,8 +82,12 @@ class Journal:
         while grown := self._ledger.flush(now_s + 3600):
             self._write(grown, now_s)
 
-    def _note(self, observation: Observation) -> None:
-        record = self._ledger.note(observation)
+    def _note(self, told: Observation | Closing) -> None:
+        if isinstance(told, Closing):
+            for end in streams_told(told, self._ledger.has_call):
+                self._ledger.stream_ended(end)
+            return
+        record = self._ledger.note(told)
         if record is not None:
             self._made.append(record)
 

@@ -30,6 +30,7 @@ from sipguard.edge.reply import ReplySender
 from sipguard.edge.report import count_kernel, count_tables, count_unjudged, rule_hits
 from sipguard.edge.samples import Samples
 from sipguard.edge.store import Store
+from sipguard.edge.streams_told import Closing
 from sipguard.edge.turnstile import Turnstile, now
 from sipguard.errors import EdgeError, PolicyError
 from sipguard.guard import Guard
@@ -234,6 +235,8 @@ class GuardService(Service):
         for effect in applied.refused:
             what = type(effect).__name__.removesuffix("Pinhole").lower()
             self.log.warn("the kernel did not {what} {hole}", what=what, hole=effect.hole)
+        if applied.tallies:
+            self._journal.streams_ended(Closing(effects, applied.tallies, time.time()))
         for tally in applied.tallies:
             self._passed_packets += tally.packets
             self._passed_octets += tally.octets

@@ -4,13 +4,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from stream_ends import ALICE, BOB, CALL, NOON, refused
 
+from sipguard.cli.told import parts
 from sipguard.edge import journal
+from sipguard.edge.archive import Archive
+from sipguard.edge.elements import Tally
 from sipguard.edge.journal import BUDGET_S, HURRY_S, WRITE_S, WRITTEN, Journal
 from sipguard.edge.store import Store
+from sipguard.edge.streams_told import Closing
 from sipguard.journal.observation import Observation
+from sipguard.journal.query import Query
 from sipguard.reason import Reason
-from sipguard.verdict import Action
+from sipguard.verdict import Action, ClosePinhole, Hole
 
 NOTE_S = 0.0002  # what each look at the clock says has passed
 
@@ -26,6 +32,12 @@ def refusal(number: int, utc_s: float = 0.0) -> Observation:
         call_id=b"%d" % number,
         rule=f"rule-{number}",  # so that every one gets a record
     )
+
+
+def closing(call_id: bytes = CALL, packets: int = 1) -> Closing:
+    hole = Hole(ALICE, BOB, 4000)
+    effect = ClosePinhole(hole, "sdes", Reason.UNPROVEN, call_id)
+    return Closing((effect,), (Tally(hole, packets, packets * 172),), NOON)
 
 
 class Clock:
@@ -122,6 +134,30 @@ def test_grown_records_are_written_a_few_at_a_time(store: Store) -> None:
     assert store.written - before <= WRITTEN
     desk.turn(20.0)
     assert store.written - before == 2 * WRITTEN
+
+
+def test_the_end_of_a_stream_comes_behind_what_it_belongs_to(store: Store, tmp_path: Path) -> None:
+    """The guard tells of a refused packet, the kernel's count follows: both are in the record."""
+    desk = Journal(store)
+    desk.observe(refused())
+    desk.streams_ended(closing(packets=7))
+    desk.streams_ended(closing(call_id=b"a call without a record"))
+    desk.finish(NOON)
+    (entry,) = Archive(tmp_path).find(Query())
+    (end,) = parts(entry.line, "streams")
+    assert (end["packets"], end["octets"], end["reason"]) == (7, 7 * 172, "unproven")
+
+
+def test_ends_that_find_no_room_are_counted(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They wait in the same line as all the rest; of calls without a record nothing is lost."""
+    desk = Journal(store)
+    desk.observe(refused())
+    desk.turn(NOON)
+    monkeypatch.setattr(journal, "MAX_WAITING", 0)
+    desk.streams_ended(closing(call_id=b"a call without a record"))
+    assert desk.lost == 0
+    desk.streams_ended(closing())
+    assert desk.lost == 1
 
 
 def test_stopping_writes_all(store: Store) -> None:

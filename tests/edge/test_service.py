@@ -13,8 +13,11 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from waiting import Proving, prove_by
 
+from sipguard.cli.told import parts
 from sipguard.edge import journal
 from sipguard.edge import service as room
+from sipguard.edge.archive import Archive
+from sipguard.edge.elements import Tally
 from sipguard.edge.netfilter import Applied
 from sipguard.edge.plan import Plan
 from sipguard.edge.policy_file import load
@@ -22,6 +25,7 @@ from sipguard.edge.queued import Judge, QueuedPacket, Reader
 from sipguard.edge.service import GuardService, Settings
 from sipguard.edge.store import Store
 from sipguard.errors import EdgeError
+from sipguard.journal.query import Query
 from sipguard.verdict import ClosePinhole, Effect, OpenPinhole, Reply
 
 GOOD = "media-proof off\ndefault drop\nchain request\n  all accept\nchain media\n  keyed open if keyed idle 60s\n"
@@ -75,7 +79,8 @@ class FakeNetfilter:
         for effect in effects:
             self.kernel.log.append("open" if isinstance(effect, OpenPinhole) else "close")
             assert isinstance(effect, OpenPinhole | ClosePinhole)
-        return Applied((), ())
+        closed = [effect.hole for effect in effects if isinstance(effect, ClosePinhole)]
+        return Applied((), tuple(Tally(hole, 7, 1204) for hole in closed))
 
     def totals(self) -> object:
         return type("T", (), {"opened": 0, "closed": 0, "refused": 0, "proven": 0, "doubted": 0})()
@@ -217,6 +222,28 @@ def test_what_was_done_is_counted_and_recorded(gateway: Gateway) -> None:
     assert report.by_verdict == {"accept": 1, "drop": 1}
     assert report.by_reason["stray-response"] == 1
     assert (report.records, report.lost_records) == (1, 0)
+
+
+def test_the_record_of_a_call_has_what_went_through(tmp_path: Path, kernel: Kernel) -> None:
+    """`record all`: who hung up, and what the kernel counted on each pinhole until then."""
+    made = Gateway(tmp_path, kernel, f"record all\nmedia-proof off\n{GOOD}")
+    made.service.privilegedStartService()
+    bye = INVITE.partition(b"Contact:")[0].replace(b"INVITE", b"BYE")
+    bye = bye.replace(b"-1\r", b"-2\r").replace(b": 1 BYE", b": 2 BYE")
+    bye = bye.replace(b"<sip:b@example.com>", b"<sip:b@example.com>;tag=b") + b"\r\n"
+    over = bye.partition(b"\r\n")[2].replace(b"Max-Forwards: 70\r\n", b"")
+    made.send(INVITE)
+    made.send(ANSWERED, BOB, ALICE)
+    assert made.send(bye) == "accept"
+    assert made.send(b"SIP/2.0 200 OK\r\n" + over, BOB, ALICE) == "accept"
+    made.service._journal.finish(0)
+    (entry,) = Archive(tmp_path).find(Query())
+    ends = parts(entry.line, "streams")
+    assert len(ends) == 4
+    told = {(end["packets"], end["octets"], end["closed_by"], end["reason"]) for end in ends}
+    assert told == {(7, 1204, "caller", "call-ended")}
+    assert made.service.report().lost_records == 0
+    made.store.close()
 
 
 def test_a_refusal_is_dropped_first_and_then_answered(tmp_path: Path, kernel: Kernel) -> None:
