@@ -7,12 +7,14 @@ from sipguard.guard.rooms import Rooms
 from sipguard.journal.observation import MediaNote, Observation
 from sipguard.media.gate import Answer, closing
 from sipguard.media.keys import Keys
+from sipguard.media.line import BY_CALLER, Line
 from sipguard.moment import Moment
 from sipguard.reason import Finding, Reason
 from sipguard.verdict import Action, Effect, Endpoint
 from sipguard.wire.packet import Packet, parse_packet
 
 RULE: Final = "media-proof"
+_SAMPLED: Final = "seen in a stream that was proven before; each packet is judged again"
 
 
 @final
@@ -79,7 +81,7 @@ class MediaGate:
         """Judge the copy of a datagram; what it is worth is in the effects."""
         answer = self._rooms.negotiator.sessions.gate.sample(packet, now.monotonic_s)
         if answer.finding is not None:
-            self._tell(answer, packet, now)
+            self._tell(answer, packet, now, "" if answer.accept else _SAMPLED)
         return MediaDecision(True, answer.effects, answer.line is not None, answer.reason)
 
     def tick(self, now: Moment) -> tuple[Effect, ...]:
@@ -96,7 +98,7 @@ class MediaGate:
     def _is_shadow(self) -> bool:
         return self._rooms.policy.mode == "shadow"
 
-    def _tell(self, answer: Answer, packet: Packet, now: Moment) -> None:
+    def _tell(self, answer: Answer, packet: Packet, now: Moment, remark: str = "") -> None:
         rooms, finding, line = self._rooms, answer.finding, answer.line
         if finding is None or rooms.record is None or line is None or line.keys is None:
             return
@@ -116,14 +118,14 @@ class MediaGate:
                 mode=rooms.policy.mode,
                 rule=RULE,
                 place=rooms.policy.file,
-                detail=finding.detail,
+                detail="; ".join([words for words in (finding.detail, remark) if words]),
                 octets=finding.octets,
                 findings=(finding,),
                 transport=packet.transport,
                 interface=packet.interface,
                 method=_label(keys),
                 call_id=line.call_id,
-                media=(_note(keys, finding, packet),),
+                media=(_note(line, keys, finding, packet),),
                 log=True,
             )
         )
@@ -131,18 +133,21 @@ class MediaGate:
 
 def _label(keys: Keys) -> bytes:
     """Return what stands where a SIP message has its method."""
-    return b"media " + keys.kind if keys.kind else b"media"
+    return b"media " + (keys.kind or b"stream")
 
 
-def _note(keys: Keys, finding: Finding, packet: Packet) -> MediaNote:
+def _note(line: Line, keys: Keys, finding: Finding, packet: Packet) -> MediaNote:
+    """Return the stream as it was negotiated, and what its packets were instead."""
+    source, destination = Endpoint(packet.src, packet.sport), Endpoint(packet.dst, packet.dport)
+    by_caller = line.lane(packet.src, packet.dst, packet.dport) & BY_CALLER
     return MediaNote(
         keys.kind,
         b"",
         keys.method,
         keys.suite,
-        finding.reason is not Reason.PLAIN_RTP,
+        True,
         finding.reason,
-        Endpoint(packet.src, packet.sport),
-        Endpoint(packet.dst, packet.dport),
+        source if by_caller else destination,
+        destination if by_caller else source,
         finding.detail,
     )
