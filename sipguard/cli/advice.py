@@ -1,9 +1,11 @@
 """What the admin can do about a block, in the policy's own words."""
 
+import re
 from collections.abc import Iterator
 from typing import Final
 
 from sipguard.cli import told
+from sipguard.cli.media_advice import BY_MEDIA
 from sipguard.reason import Reason, Weight
 
 _BY_REASON = {
@@ -82,6 +84,7 @@ _BY_PROOF: Final = {
         "signature-budget."
     ),
 }
+_PLAIN: Final = re.compile(r"\w[\w.@:-]{0,127}", re.ASCII)
 _REPLAYS = frozenset(
     {Reason.REPLAY, Reason.REPLAY_AFTER_END, Reason.OLD_CSEQ, Reason.BRANCH_COLLISION}
 )
@@ -89,7 +92,7 @@ _REPLAYS = frozenset(
 
 def advise(record: told.Told) -> Iterator[str]:
     """Yield what may help, the most particular first."""
-    reason = _reason_of(record)
+    reason = told.reason(record)
     src = told.text(record, "src")
     if told.text(record, "mode") == "shadow":
         yield "Nothing to do now: the policy is in shadow mode and the packet passed."
@@ -97,8 +100,11 @@ def advise(record: told.Told) -> Iterator[str]:
         yield from _by_reason(reason, src)
     if told.text(record, "verdict") != "accept":
         yield from _by_proofs(record, reason, src)
+    yield from _by_media(record, reason, src)
     place = told.text(record, "place")
-    if place:
+    if told.is_media(record):
+        yield from _of_the_call(told.text(record, "call_id"))
+    elif place:
         yield (
             f"The rule stands at {place}; the first match wins, so an exception goes above it. "
             "Try it first: sipguard replay CAPTURE --policy FILE"
@@ -107,8 +113,14 @@ def advise(record: told.Told) -> Iterator[str]:
         yield f"More of this source: sipguard blocked --src {src} --since 1d"
 
 
+def _of_the_call(call_id: str) -> Iterator[str]:
+    """Yield a command, unless a Call-ID, which a stranger wrote, were more than a word in it."""
+    if _PLAIN.fullmatch(call_id):
+        yield f"What else was recorded of this call: sipguard blocked --all --call-id {call_id}"
+
+
 def _by_reason(reason: Reason, src: str) -> Iterator[str]:
-    advice = _BY_REASON.get(reason) or _BY_PROOF.get(reason)
+    advice = _BY_REASON.get(reason) or _BY_PROOF.get(reason) or BY_MEDIA.get(reason)
     if advice:
         yield advice.format(src=src)
     elif reason in _REPLAYS:
@@ -123,6 +135,17 @@ def _by_reason(reason: Reason, src: str) -> Iterator[str]:
         )
 
 
+def _by_media(record: told.Told, said: Reason | None, src: str) -> Iterator[str]:
+    """Yield what helps the other faults of streams that a record names, each advice once."""
+    advices = {"", BY_MEDIA.get(said, "")} if said else {""}
+    for part in (*told.parts(record, "findings"), *told.parts(record, "media")):
+        reason = told.reason(part)
+        advice = BY_MEDIA.get(reason, "") if reason else ""
+        if advice not in advices:
+            advices.add(advice)
+            yield advice.format(src=src)
+
+
 def _by_proofs(record: told.Told, said: Reason | None, src: str) -> Iterator[str]:
     """Yield what helps a proof that was not valid, each advice once."""
     identity = told.part(record, "identity")
@@ -132,13 +155,8 @@ def _by_proofs(record: told.Told, said: Reason | None, src: str) -> Iterator[str
     if any(state not in ("", "absent") for state in signed):
         advices.add(_UNSIGNED)  # who brings one kind of proof need not bring the other
     for proof in proofs:
-        reason = _reason_of(proof)
+        reason = told.reason(proof)
         advice = _BY_PROOF.get(reason, "") if reason else ""
         if advice not in advices:
             advices.add(advice)
             yield advice.format(src=src)
-
-
-def _reason_of(record: told.Told) -> Reason | None:
-    code = told.text(record, "reason")
-    return next((reason for reason in Reason if reason.value == code), None)

@@ -18,7 +18,9 @@ DETAILS = (
     + """
 One line is one call attempt, newest last; retransmissions and floods are counted
 on it. `sipguard explain ID` tells the whole story of one. `would drop` is the
-verdict of a policy in shadow mode: the packet passed.
+verdict of a policy in shadow mode: the packet passed. MESSAGE is `media audio` and
+the like where packets of a stream were refused; CALLER is its Call-ID then, if no
+message of the call was recorded.
 
 examples:
   sipguard blocked --since 1h
@@ -89,7 +91,7 @@ def row_of(record: told.Told) -> tuple[str, ...]:
         told.verdict(record),
         told.text(record, "src"),
         told.subject(record),
-        told.text(record, "caller"),
+        told.caller(record),
         told.text(record, "rule"),
         f"{why} [{tally}]" if tally else why,
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sipguard.cli import told
 from sipguard.cli.advice import advise
+from sipguard.cli.media import tell_media, tell_packets
 from sipguard.cli.output import VERDICT_STYLES, Screen, Style, show_time
 from sipguard.cli.proofs import tell_proofs
 from sipguard.cli.state import add_state_option
@@ -70,7 +71,7 @@ def _tell(record: told.Told, screen: Screen) -> None:
         if value:
             heading = screen.paint(label.ljust(_LABEL_COLUMNS), Style.HEADING)
             screen.line(f"{heading} {screen.isolate(value)}")
-    _section(screen, "Media", _media(record))
+    _section(screen, "Media", tell_media(record))
     _section(screen, "Findings", _findings(record))
     _section(screen, "Ladder (UTC)", _ladder(record))
     _section(screen, "What you can do", (f"- {advice}" for advice in advise(record)))
@@ -78,6 +79,8 @@ def _tell(record: told.Told, screen: Screen) -> None:
 
 def sentence(record: told.Told) -> str:
     """Return the story in one sentence: what, from whom, what became of it, and why."""
+    if told.is_media(record):
+        return tell_packets(record)
     verdict = told.verdict(record)
     done = {
         "accept": "was accepted",
@@ -140,6 +143,8 @@ def _path(record: told.Told) -> str:
 
 def _rule(record: told.Told) -> str:
     rule, place = told.text(record, "rule"), told.text(record, "place")
+    if told.is_media(record):
+        return f"{rule}, the setting of that name{f' in {place}' if place else ''}"
     if place:
         return f"{rule}, {place}"
     return f"{rule} (decided by sipguard itself, before any rule of the policy)" if rule else ""
@@ -158,23 +163,6 @@ def _rule_text(place: str) -> str:
         return ""
     number = int(found[2])
     return safe_text(" ".join(lines[number - 1].split())) if 0 < number <= len(lines) else ""
-
-
-def _media(record: told.Told) -> Iterator[str]:
-    for stream in told.parts(record, "media"):
-        key = "no key"
-        if stream.get("keyed"):
-            key = f"key by {told.text(stream, 'key_method')} {told.text(stream, 'suite')}".rstrip()
-        caller, callee = (
-            told.join(told.text(end, "address"), told.number(end, "port")) or "not yet known"
-            for end in (told.part(stream, "caller"), told.part(stream, "callee"))
-        )
-        detail = told.text(stream, "detail")
-        yield (
-            f"{told.text(stream, 'kind')} {told.text(stream, 'transport')}, {key}: "
-            f"{told.text(stream, 'reason')}{f' ({detail})' if detail else ''}; "
-            f"caller {caller}, callee {callee}"
-        )
 
 
 def _findings(record: told.Told) -> Iterator[str]:

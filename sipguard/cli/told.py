@@ -1,6 +1,12 @@
 """Read a record's JSON object as the types a face needs; a missing value is an empty one."""
 
+from typing import Final
+
+from sipguard.cli.output import cut
 from sipguard.journal.record import Json
+from sipguard.reason import Reason
+
+_CALL_ID_COLUMNS: Final = 24
 
 Told = dict[str, Json]
 
@@ -51,10 +57,32 @@ def end(told: Told, side: str) -> str:
 
 
 def join(address: str, port: int) -> str:
-    """Return address and port as one word."""
+    """Return address and port as one word; without a port where none is known."""
     if not address:
         return ""
+    if not port:
+        return address
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def reason(told: Told) -> Reason | None:
+    """Return a record's reason, if this version knows it."""
+    code = text(told, "reason")
+    return next((known for known in Reason if known.value == code), None)
+
+
+def is_media(told: Told) -> bool:
+    """Report whether a record is about packets of a stream; no SIP method has a blank in it."""
+    return text(told, "method").startswith("media ")
+
+
+def caller(told: Told) -> str:
+    """Return who is calling, as From claims; where only packets were seen, which call it is."""
+    known = text(told, "caller")
+    if known or not is_media(told):
+        return known
+    call_id = text(told, "call_id")
+    return f"(call {cut(call_id, _CALL_ID_COLUMNS)})" if call_id else ""
 
 
 def subject(told: Told) -> str:
