@@ -1,5 +1,6 @@
 """What the guard asks of the media room, and what the policy says to it."""
 
+from collections.abc import Sequence
 from typing import Final, final
 
 from sipguard.calls.book import Ended
@@ -45,6 +46,7 @@ class Negotiator:
         self.sessions = sessions
         self._policy: Policy | None = None
         self._subject: Subject | None = None
+        self._findings: Sequence[Finding] = ()
 
     def request_step(
         self, message: Message, ids: Ids, packet: Packet, dialog: Dialog | None, sdp: Sdp | None
@@ -106,6 +108,7 @@ class Negotiator:
     def observe(self, policy: Policy, step: Step, subject: Subject, now: Moment) -> Outcome:
         """Advance the call's offer/answer with an accepted message."""
         self._policy, self._subject = policy, subject
+        self._findings = subject.findings
         return self.sessions.observe(step, self._judge, now)
 
     def _judge(self, stream: Stream) -> Opened:
@@ -114,6 +117,8 @@ class Negotiator:
         if subject is None or policy is None:
             return _REFUSE
         subject.stream = stream
+        found = self._findings
+        subject.findings = (*found, *stream.findings) if stream.findings else found
         ruling = policy.judge("media", subject)
         if ruling is None:
             return _UNSAID

@@ -9,6 +9,7 @@ from sipguard.identity.aib import Aib
 from sipguard.identity.signed import is_encrypted
 from sipguard.identity.signed_body import SignedBodies
 from sipguard.identity.stir import Stir
+from sipguard.media.sessions import Stream
 from sipguard.policy.rules import Ruling
 from sipguard.reason import Finding, Reason
 from sipguard.wire.packet import network_of
@@ -143,6 +144,15 @@ def blamed(case: Case, ruling: Ruling) -> Finding | None:
         if rank > worst and kind in ruling.rule.identity and evidence.finding is not None:
             worst, finding = rank, evidence.finding
     return finding
+
+
+def blamed_key(ruling: Ruling, stream: Stream) -> Finding | None:
+    """Return why a rule did not like a stream: it has no key, or MIKEY's is not proven."""
+    if not stream.keyed:
+        return Finding(stream.reason, stream.detail)
+    if "mikey" in ruling.rule.identity and stream.findings:
+        return stream.findings[0]
+    return None
 
 
 def is_spent(case: Case) -> bool:

@@ -6,7 +6,7 @@ from sipguard.calls.standing import Standing
 from sipguard.guard.conclude import Conclusion
 from sipguard.guard.credentials import find_stolen
 from sipguard.guard.negotiation import CARRIERS, OFFER_REQUESTS, sdp_of
-from sipguard.guard.proofs import CaseProofs, blamed, is_spent
+from sipguard.guard.proofs import CaseProofs, blamed, blamed_key, is_spent
 from sipguard.guard.rooms import Case, Rooms, findings_of, judgement_of
 from sipguard.media.sessions import Step
 from sipguard.moment import Moment
@@ -236,9 +236,10 @@ class Requests:
         if refusal is None:
             return None
         ruling, stream = refusal.ruling, refusal.stream
-        finding = Finding(stream.reason, stream.detail)
-        case.add(finding)
-        return self._conclusion.refuse(case, judgement_of(ruling, finding), (stream,))
+        blame = blamed_key(ruling, stream)
+        if blame is not None and blame not in case.findings:
+            case.add(blame)
+        return self._conclusion.refuse(case, judgement_of(ruling, blame), (stream,))
 
     def _passed(self, case: Case, judgement: Judgement, step: Step | None) -> Decision:
         if step is None:

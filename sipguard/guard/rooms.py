@@ -67,14 +67,20 @@ class Rooms:
         self.remembered = Remembered()
         self.verifiers = Verifiers(policy, self.remembered)
         self.digests.configure(digest_settings(policy))
+        self._trust_keys()
         self._learning = learning
 
     def adopt(self, policy: Policy) -> None:
         """Judge by another policy; everything that was seen and proven outlives it."""
         self.verifiers = Verifiers(policy, self.remembered)
         self.digests.configure(digest_settings(policy))
+        self._trust_keys()
         self.negotiator.sessions.gate.terms = proof_terms(policy)
         self.policy = policy
+
+    def _trust_keys(self) -> None:
+        verifiers = self.verifiers
+        self.negotiator.sessions.checks.trust_in(verifiers.keys, verifiers.keys_skew_s)
 
     def set_time(self, now: Moment) -> None:
         """Let the rooms that count by time know it."""
@@ -154,8 +160,10 @@ class Case:
 
 def findings_of(case: Case, outcome: Outcome) -> tuple[Finding, ...]:
     """Return everything found on a message, by the media room as well; usually nothing."""
-    if case.findings or outcome.findings:
-        return (*case.findings, *outcome.findings)
+    known = case.findings
+    if known or outcome.findings:
+        # What was found on an offer is known since the media chain judged it.
+        return (*known, *[finding for finding in outcome.findings if finding not in known])
     return ()
 
 

@@ -1,10 +1,11 @@
 """The rooms of identity, set up as a policy says; what they remember outlives the policy."""
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from sipguard.errors import PolicyError, Problem
 from sipguard.guard.codes import Codes
+from sipguard.guard.key_trust import KeySigners, certificates_at_hand, names_of
 from sipguard.identity.aib import Aib, AibSettings
 from sipguard.identity.aib_memory import AibMemory
 from sipguard.identity.credentials import Credentials
@@ -14,11 +15,14 @@ from sipguard.identity.pem import read_crls, read_pem
 from sipguard.identity.signed_body import SignedBodies
 from sipguard.identity.stir import Stir, StirSettings
 from sipguard.identity.trust import Store
+from sipguard.media.mikey import MikeyTrust as KeyTrust
 from sipguard.moment import Moment
 from sipguard.policy.rules import Policy
-from sipguard.policy.trust import AibTrust, StirTrust, TrustFile
+from sipguard.policy.trust import AibTrust, MikeyTrust, StirTrust, TrustFile
 
 Material = TypeVar("Material")
+
+_DEFAULTS: Final = MikeyTrust()
 
 
 class Remembered:
@@ -55,11 +59,15 @@ class Verifiers:
         self.stir: Stir | None = None
         self.is_relay: Callable[[bytes], bool] = _nobody
         self.codes = Codes()
+        self.keys = KeyTrust()  # for MIKEY
+        self.keys_skew_s = float((policy.mikey or _DEFAULTS).max_age_s)
         problems: list[Problem] = []
         if policy.aib is not None:
             self._trust_users(policy.aib, remembered, problems)
         if policy.stir is not None:
             self._trust_carriers(policy.stir, remembered, problems)
+        if policy.mikey is not None:
+            self._trust_keys(policy.mikey, problems)
         if problems:
             raise PolicyError(tuple(problems))
 
@@ -96,6 +104,16 @@ class Verifiers:
         self.stir = Stir(settings, store, remembered.credentials, remembered.stir)
         remembered.stir = self.stir.memory
 
+    def _trust_keys(self, trust: MikeyTrust, problems: list[Problem]) -> None:
+        shared = names_of(trust.keys.by_name)
+        if not trust.ca:
+            self.keys = KeyTrust(shared)
+            return
+        signers = KeySigners(_store(trust, (), problems))
+        certificates = [(url, _read((file,), read_pem, problems)) for url, file in trust.certs]
+        at_hand = certificates_at_hand(certificates)
+        self.keys = KeyTrust(shared, signers.refusal, at_hand.get)
+
 
 def digest_settings(policy: Policy) -> DigestSettings:
     """Return what the policy asks of digest credentials; without a word, what costs no caller."""
@@ -115,7 +133,7 @@ def _nobody(_address: bytes) -> bool:
 
 
 def _store(
-    trust: AibTrust | StirTrust, known: tuple[TrustFile, ...], problems: list[Problem]
+    trust: AibTrust | StirTrust | MikeyTrust, known: tuple[TrustFile, ...], problems: list[Problem]
 ) -> Store:
     return Store(
         _read(trust.ca, read_pem, problems),

@@ -36,6 +36,11 @@ _LIFETIME_AND_MKI: Final = re.compile(
 )
 _KEY_LINE: Final = re.compile(rb"(?im)((?:^|\r)[ \t]*+k[ \t]*+=)" + _FOLDED)
 _KEY_ATTRIBUTE: Final = re.compile(rb"(?i)((?:key-mgmt|ice-pwd)[ \t]*+:)" + _FOLDED)
+# The same inside a URI, and where something else stands before the protocol's name. Without
+# encryption a MIKEY message is the SRTP key itself (RFC 3830 section 4.2.3).
+_KEY_WORD: Final = re.compile(
+    rb"(?i)((?:key-mgmt|ice-pwd)%3a|mikey(?:[ \t]|%20)" + _FOLD + rb"(?=[A-Za-z0-9+/%=]{16}))(\S++)"
+)
 
 # --- SIP
 _SECRET_HEADER: Final = re.compile(
@@ -274,6 +279,7 @@ _STEPS: Final[tuple[tuple[tuple[bytes, ...], re.Pattern[bytes], _Masked], ...]] 
     ((b"inline",), _INLINE, _mask_inline),
     ((b"k=", b"k ", b"k\t"), _KEY_LINE, rb"\1***"),
     ((b"key-mgmt", b"ice-pwd"), _KEY_ATTRIBUTE, rb"\1***"),
+    ((b"key-mgmt%", b"ice-pwd%", b"mikey"), _KEY_WORD, rb"\1***"),
     ((b"authorization", b"authentication-info"), _SECRET_HEADER, _mask_credentials),
     (
         (b"passw", b"secret", b"token", b"apikey", b"api-key", b"cookie", b"credential"),

@@ -78,18 +78,19 @@ def offered_streams(
         address = media.address
         end = Endpoint(address, media.port)
         known = address == source or address in vouched
-        streams.append(
-            Stream(
-                index,
-                media,
-                keying,
-                is_open and keying.clear,
-                end if is_caller else _NOWHERE,
-                _NOWHERE if is_caller else end,
-                is_caller and known,
-                known and not is_caller,
-            )
+        stream = Stream(
+            index,
+            media,
+            keying,
+            is_open and keying.clear,
+            end if is_caller else _NOWHERE,
+            _NOWHERE if is_caller else end,
+            is_caller and known,
+            known and not is_caller,
         )
+        if offered is not None and keying is mikey:
+            stream.findings = offered.noticed(index)
+        streams.append(stream)
     return streams
 
 

@@ -1,9 +1,46 @@
 """The MIKEY messages of an offer on their way: judged once, remembered when it is accepted."""
 
+from typing import Final
+
+from sipguard.evidence import State
 from sipguard.media.key_mgmt import SIGN, read_offered
-from sipguard.media.mikey import MikeyChecks
+from sipguard.media.mikey import SKEW_S, Context, MikeyChecks, MikeyTrust, MikeyView
+from sipguard.media.mikey_memory import Crossing
 from sipguard.media.terms import Report, Step
 from sipguard.wire.sdp import Sdp
+
+MAX_SKEW_S: Final = 3600.0
+
+
+class TrustingChecks(MikeyChecks):
+    """The judgement of MIKEY by the trust of the day.
+
+    Another policy brings another trust, and what was used stays used. So messages are
+    remembered for the longest skew that any policy may allow: with a memory of its own
+    skew, a policy that allows more would take for new what was forgotten meanwhile.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(skew_s=MAX_SKEW_S)
+        self._skew_s = SKEW_S
+
+    def trust_in(self, trust: MikeyTrust, skew_s: float = SKEW_S) -> None:
+        """Judge with these keys and authorities from now on; *skew_s* up to ``MAX_SKEW_S``."""
+        self._trust = trust
+        self._skew_s = min(skew_s, MAX_SKEW_S)
+
+    def examine(self, octets: bytes, context: Context) -> MikeyView:
+        """Say what an offer's message is worth; also where it was used, and not proven then.
+
+        The trust that proves it now may have come with a reload between the two.
+        """
+        view = super().examine(octets, context)
+        if view.state is State.VALID:
+            crossing = Crossing(context.call_id, context.source, context.destination)
+            used = self._memory.look(octets, view.stamp_s, crossing, context.now, proven=False)
+            if used is not None:
+                view.fail(used)
+        return view
 
 
 def judge_keys(step: Step, sdp: Sdp, checks: MikeyChecks) -> None:

@@ -44,13 +44,22 @@ class OfferedKeys:
         self.failed: Finding | None = None
         self.findings: tuple[Finding, ...] = ()
 
+    def view(self, line: int) -> MikeyView | None:
+        """Return the message for a line, ``None`` where it has none."""
+        return self.by_line.get(line) or self.session
+
+    def noticed(self, line: int) -> tuple[Finding, ...]:
+        """Return what was noticed about a line's message; what ends the session is for all."""
+        view = self.view(line)
+        return self.findings if self.failed is not None or view is None else view.findings
+
     def keying(self, line: int) -> Keying | None:
         """Return what a line's message could lead to, ``None`` where it has none."""
-        view = self.by_line.get(line) or self.session
+        view = self.view(line)
         if self.failed is not None and (view is not None or not self.by_line):
-            return without(
-                Reason.KEY_MGMT_FAILED, self.failed.detail or self.failed.reason.sentence
-            )
+            detail = self.failed.detail or self.failed.reason.sentence
+            mode = "" if view is None else view.mode
+            return _unkeyed(Reason.KEY_MGMT_FAILED, detail, mode, State.FAILED)
         if view is None:
             return None
         return _keyed(view.mode, view.state, view.suite, view.key_bits, view.cleartext)
@@ -76,16 +85,18 @@ def agree(
 ) -> tuple[Keying, StreamKeys | None, tuple[Finding, ...]]:
     """Return what one line's message and its answer have negotiated together."""
     refused = offered.keying(line)
-    own = offered.by_line.get(line)
-    view = own or offered.session
+    own, view = offered.by_line.get(line), offered.view(line)
     if view is None or refused is None or not refused.keyed:
         return refused or without(Reason.NOT_KEYED, "no key is offered"), None, ()
     attributes = answer.attributes if own is None else answer.media[line].attributes
     try:
         found = _read(_values(attributes))
     except HostileInput as wrong:
-        return without(Reason.KEY_MGMT_FAILED, wrong.detail), None, (wrong.finding(),)
+        keying = _unkeyed(Reason.KEY_MGMT_FAILED, wrong.detail, view.mode, State.FAILED)
+        return keying, None, (wrong.finding(),)
     agreement = checks.agree(view, found.octets, context._replace(listed=found.listed))
+    if agreement.view is not None and agreement.keyed:
+        checks.remember(agreement.view, context)
     return _agreed(agreement, line, is_own=own is not None)
 
 
@@ -97,11 +108,15 @@ def _agreed(
     if not agreement.keyed:
         reason = Reason.NOT_KEYED if finding is None else finding.reason
         detail = "" if finding is None else finding.detail
-        return without(reason, detail), None, findings
+        return _unkeyed(reason, detail, agreement.mode, agreement.state), None, findings
     keying = _keyed(
         agreement.mode, agreement.state, agreement.suite, agreement.key_bits, agreement.cleartext
     )
     return keying, agreement.whole() if is_own else agreement.of_line(line), findings
+
+
+def _unkeyed(reason: Reason, detail: str, mode: str, state: State) -> Keying:
+    return Keying(False, b"", b"", reason, detail, mode=mode.encode(), state=_STATES[state])
 
 
 def _keyed(mode: str, state: State, suite: bytes, bits: int, clear: bool) -> Keying:

@@ -7,13 +7,14 @@ from sipguard.media.agreement import close, close_lines, let_go, replaced
 from sipguard.media.branches import Call
 from sipguard.media.gate import Gate
 from sipguard.media.holebook import HoleBook
+from sipguard.media.key_exchange import TrustingChecks
 from sipguard.media.keys import ProofTerms
 from sipguard.media.line import Line
-from sipguard.media.mikey import MikeyChecks
 from sipguard.media.offer_answer import PREVIEWED, Event, Offer, Retired, Talk, digest, next_state
 from sipguard.media.room import Room
 from sipguard.media.settling import Settling
 from sipguard.media.terms import Judge, Party, Report, Step
+from sipguard.moment import Moment
 from sipguard.reason import Reason
 from sipguard.verdict import Hole
 from sipguard.wire.sdp import Sdp
@@ -34,7 +35,7 @@ class LifeCycle:
     def __init__(self, max_holes: int, max_holes_per_call: int, max_holes_per_peer: int) -> None:
         self.book = HoleBook(max_holes, max_holes_per_peer)
         self.gate = Gate(self.book, ProofTerms())
-        self.checks = MikeyChecks()
+        self.checks = TrustingChecks()
         self._max_holes_per_call = max_holes_per_call
         self._overlaps: deque[tuple[float, bytes, Talk]] = deque()
 
@@ -151,9 +152,10 @@ class LifeCycle:
         while len(self._overlaps) > MAX_WAITING:
             self._overlap_over(report)
 
-    def expire(self, now_s: float, report: Report) -> None:
-        """Close the replaced holes whose overlap is over."""
-        while self._overlaps and self._overlaps[0][0] <= now_s:
+    def expire(self, now: Moment, report: Report) -> None:
+        """Close the replaced holes whose overlap is over, and forget MIKEY messages of old."""
+        self.checks.expire(now)
+        while self._overlaps and self._overlaps[0][0] <= now.monotonic_s:
             self._overlap_over(report)
 
     def _overlap_over(self, report: Report) -> None:

@@ -10,7 +10,7 @@ from typing import Final
 from sipguard.media.agreement import NOBODY, Vouched, compare_offer, offered_streams
 from sipguard.media.branches import MAX_PATHS, MAX_TAGS, MAX_TALKS, Call, Root, can_matter
 from sipguard.media.gate import Gate
-from sipguard.media.key_exchange import judge_keys, remember_keys
+from sipguard.media.key_exchange import TrustingChecks, judge_keys, remember_keys
 from sipguard.media.lifecycle import LifeCycle
 from sipguard.media.offer_answer import (
     PREVIEWED,
@@ -148,7 +148,7 @@ class Sessions:
             self._forget_ringing(Reason.CALL_EXPIRED, report)
         while self._answered and self._answered[0].until_s <= now.monotonic_s:
             self._close_early(report)
-        self._life.expire(now.monotonic_s, report)
+        self._life.expire(now, report)
         return report.effects
 
     def holes(self) -> list[Hole]:
@@ -165,15 +165,15 @@ class Sessions:
         """What judges the packets of streams that have proven nothing yet."""
         return self._life.gate
 
+    @property
+    def checks(self) -> TrustingChecks:
+        """What judges MIKEY messages."""
+        return self._life.checks
+
     def statistics(self) -> Statistics:
         """Return the counters for status."""
-        return Statistics(
-            len(self._calls),
-            len(self._ringing),
-            self.open_holes,
-            self._forgotten,
-            self._turned_away,
-        )
+        calls, ringing = len(self._calls), len(self._ringing)
+        return Statistics(calls, ringing, self.open_holes, self._forgotten, self._turned_away)
 
     # --- requests
 

@@ -76,8 +76,9 @@ class Settling:
         if carrier != index:
             offered = with_transport_of(offered, self._offer.sdp.media[carrier])
             answered = with_transport_of(answered, self._answer.media[carrier])
-        keying, side_keys = self._keying(carrier, offered, answered)
+        keying, side_keys, findings = self._keying(carrier, offered, answered)
         stream = self._stream(index, offered, answered, keying)
+        stream.findings = findings
         room = self._room
         room.report.streams = (*room.report.streams, stream)
         if not keying.keyed:
@@ -101,25 +102,26 @@ class Settling:
 
     def _keying(
         self, index: int, offered: Media, answered: Media
-    ) -> tuple[Keying, StreamKeys | None]:
-        """Return how a line was keyed; with what MIKEY tells of its keys."""
+    ) -> tuple[Keying, StreamKeys | None, tuple[Finding, ...]]:
+        """Return how a line was keyed; with what MIKEY tells of its keys, and of its messages."""
         if not (self._offer.sdp.is_sound and self._answer.is_sound):
-            return UNSOUND, None
+            return UNSOUND, None, ()
         if offered.kind != answered.kind:
             detail = "the answer has another media type"
-            return without(Reason.ANSWER_MISMATCH, detail), None
+            return without(Reason.ANSWER_MISMATCH, detail), None, ()
         mikey = self._offer.mikey
         if mikey is None or self._context is None:
-            return agreed_key(offered, answered), None
+            return agreed_key(offered, answered), None, ()
         keying, side_keys, findings = agree(
             mikey, index, self._answer, self._context, self._room.checks
         )
         has_answer = has_key_mgmt(answered)
         agreed = agreed_key(offered, answered, keying if keying.keyed or has_answer else None)
-        if agreed is keying or not agreed.keyed:
-            for finding in findings:
-                self._room.report.find(finding)
-        return agreed, side_keys
+        if agreed is not keying and agreed.keyed:
+            return agreed, side_keys, ()
+        for finding in findings:
+            self._room.report.find(finding)
+        return agreed, side_keys, (*mikey.noticed(index), *findings)
 
     def _keys(
         self,

@@ -128,7 +128,7 @@ class Stream:
 
     __slots__ = (
         *("callee", "callee_vouched", "caller", "caller_vouched"),
-        *("cleartext", "downgraded", "index", "keying", "media"),
+        *("cleartext", "downgraded", "findings", "index", "keying", "media"),
     )
 
     def __init__(
@@ -151,6 +151,7 @@ class Stream:
         self.caller_vouched = caller_vouched
         self.callee_vouched = callee_vouched
         self.downgraded = False  # a running stream would lose its key, or change its method
+        self.findings: tuple[Finding, ...] = ()  # what was noticed about its MIKEY messages
 
     def between(
         self, caller: Endpoint, callee: Endpoint, caller_vouched: bool, callee_vouched: bool
@@ -161,6 +162,7 @@ class Stream:
             caller, callee, caller_vouched, callee_vouched,
         )  # fmt: skip
         stream.downgraded = self.downgraded
+        stream.findings = self.findings
         return stream
 
     @property

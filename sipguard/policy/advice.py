@@ -54,6 +54,9 @@ def _unanswered(word: syntax.Word, trusts: Trusts, problems: Problems) -> None:
     elif word.text == "digest.valid" and not (trusts.digest and trusts.digest.ha1):
         what = "digest.valid is never true: there is nothing to check a response with"
         problems.warn(word.at, what, 'add trust digest ha1 "FILE"')
+    elif word.text == "mikey.valid" and not (trusts.mikey and trusts.mikey.proves):
+        what = "mikey.valid is never true: there is no key or authority to check a message with"
+        problems.warn(word.at, what, 'add trust mikey psk "FILE" or ca "FILE"')
 
 
 def _place(rule: Rule) -> Place:

@@ -19,7 +19,7 @@ from sipguard.policy.literals import Rate
 from sipguard.policy.questions import Question
 from sipguard.policy.subject import Subject
 from sipguard.policy.syntax import Place
-from sipguard.policy.trust import AibTrust, DigestTrust, StirTrust
+from sipguard.policy.trust import AibTrust, DigestTrust, MikeyTrust, StirTrust
 from sipguard.reason import Reason
 from sipguard.verdict import Action, Judgement
 
@@ -271,6 +271,7 @@ class Policy:
     aib: AibTrust | None = None
     stir: StirTrust | None = None
     digest: DigestTrust | None = None
+    mikey: MikeyTrust | None = None
     sets: tuple[NamedSet, ...] = ()
     chains: dict[str, Chain] = field(default_factory=lambda: {name: Chain(name) for name in CHAINS})
     in_dialog: Chain = field(default_factory=lambda: Chain("request"))

@@ -51,7 +51,7 @@ class SetDefinition:
 
 @dataclass(frozen=True, slots=True)
 class TrustLine:
-    """``trust aib ...``, ``trust stir ...`` or ``trust digest ...``."""
+    """``trust aib ...``, ``trust stir ...``, ``trust digest ...`` or ``trust mikey ...``."""
 
     name: Word
     values: tuple[Word | Braced, ...]

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol, final
 
 from sipguard.policy.sets import AddressSet
 from sipguard.policy.syntax import Place
@@ -13,6 +13,22 @@ Accounts = Mapping[tuple[bytes, bytes], tuple[tuple[bytes, bytes], ...]]
 
 NO_RELAYS: Final = AddressSet(())
 NO_ACCOUNTS: Final[Accounts] = MappingProxyType({})
+
+
+@final
+class SharedKeys:
+    """Pre-shared keys by the names of who has them, as written; never shown, so their ``repr``."""
+
+    __slots__ = ("by_name",)
+
+    def __init__(self, by_name: Mapping[bytes, bytes]) -> None:
+        self.by_name: Final = by_name
+
+    def __repr__(self) -> str:
+        return f"<{len(self.by_name)} keys>"
+
+
+NO_KEYS: Final = SharedKeys(MappingProxyType({}))
 
 
 class TrustReader(Protocol):
@@ -90,3 +106,20 @@ class DigestTrust(NamedTuple):
     auth_int: bool = False
     strict_nonce: bool = False
     accounts: Accounts = NO_ACCOUNTS  # what *ha1* holds
+
+
+class MikeyTrust(NamedTuple):
+    """``trust mikey``: what key management messages are checked with (RFC 3830)."""
+
+    keys: SharedKeys = NO_KEYS
+    ca: tuple[TrustFile, ...] = ()
+    intermediates: tuple[TrustFile, ...] = ()
+    certs: tuple[tuple[str, TrustFile], ...] = ()  # of signers who send none, some by URL
+    crl: tuple[TrustFile, ...] = ()
+    crl_hard: bool = False
+    max_age_s: int = 600
+
+    @property
+    def proves(self) -> bool:
+        """Whether any message could be found valid."""
+        return bool(self.keys.by_name or self.ca)

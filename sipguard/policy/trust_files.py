@@ -73,8 +73,8 @@ class TrustFiles:
     def by_url(self, words: list[Word]) -> Iterator[tuple[str, TrustFile]]:
         """Yield certificates with the URLs that their files are named after."""
         for file in self.each(words, CERTIFICATE):
-            url = unquote(PurePosixPath(file.name).name)
-            if url.startswith("https://") and url.isprintable():
+            url = url_of(file)
+            if url.startswith("https://"):
                 yield url, file
             else:
                 hint = "such as https%3A%2F%2Fcerts.example.org%2Fa.pem"
@@ -129,6 +129,12 @@ def _not_this(file: TrustFile, sort: Sort) -> tuple[str, str]:
         hint = f"name the {sort.name}; a key has no place on the gateway"
         return f"{file.name} holds a private key and no {sort.name}", hint
     return f"{file.name} holds no {sort.name}", f"a {sort.name} in PEM or DER is meant"
+
+
+def url_of(file: TrustFile) -> str:
+    """Return the URL that a file is named after, percent-encoded; empty if it is after none."""
+    url = unquote(PurePosixPath(file.name).name)
+    return url if url.startswith(("https://", "http://")) and url.isprintable() else ""
 
 
 def why(error: Exception) -> str:

@@ -10,16 +10,18 @@ from sipguard.policy.literals import show_duration
 from sipguard.policy.names import Names
 from sipguard.policy.problems import Problems, Wrong
 from sipguard.policy.sets import AddressSet
+from sipguard.policy.shared_keys import read_shared_keys
 from sipguard.policy.syntax import Braced, Place, TrustLine, Word
 from sipguard.policy.trust import (
     NO_RELAYS,
     AibTrust,
     DigestTrust,
+    MikeyTrust,
     StirTrust,
     TrustFile,
     TrustReader,
 )
-from sipguard.policy.trust_files import CERTIFICATE, REVOCATIONS, TrustFiles
+from sipguard.policy.trust_files import CERTIFICATE, REVOCATIONS, TrustFiles, url_of
 from sipguard.policy.trust_options import Given, read_options
 
 MAX_AGE_S: Final = 3600  # AIB-7: what RFC 3893 section 10 suggests is also the most
@@ -43,6 +45,7 @@ class Trusts(NamedTuple):
     aib: AibTrust | None = None
     stir: StirTrust | None = None
     digest: DigestTrust | None = None
+    mikey: MikeyTrust | None = None
     places: Mapping[str, Place] = MappingProxyType({})
 
 
@@ -82,8 +85,10 @@ class TrustLines:
                         trusts = trusts._replace(aib=self._aib(given))
                     case "stir":
                         trusts = trusts._replace(stir=self._stir(given))
-                    case _:
+                    case "digest":
                         trusts = trusts._replace(digest=self._digest(given))
+                    case _:
+                        trusts = trusts._replace(mikey=self._mikey(given))
             except Wrong as wrong:
                 self._problems.add(wrong)
         return trusts
@@ -159,16 +164,39 @@ class TrustLines:
         return frozenset(word.text for word in words)
 
     def _digest(self, given: Given) -> DigestTrust:
-        names = given.files("ha1")
-        if len(names) > 1:
-            raise Wrong(names[1].at, "ha1 is one file")
-        file = self._files.one(names[0]) if names else None
+        file = self._one(given, "ha1")
         trust = DigestTrust(
             file, given.word("min", ""), given.has("auth-int"), given.has("strict-nonce")
         )
         if file is None:
             return trust
         return trust._replace(accounts=read_accounts(file.name, file.octets, self._problems))
+
+    def _mikey(self, given: Given) -> MikeyTrust:
+        for option in ("intermediates", "certs", "crl"):
+            if given.has(option) and not given.has("ca"):
+                what = f"{option} without ca: nobody's certificate is trusted"
+                raise Wrong(given.options[option].name.at, what, 'add ca "FILE"')
+        certs = self._files.each(given.files("certs"), CERTIFICATE)
+        trust = MikeyTrust(
+            ca=tuple(self._files.each(given.files("ca"), CERTIFICATE)),
+            intermediates=tuple(self._files.each(given.files("intermediates"), CERTIFICATE)),
+            certs=tuple((url_of(file), file) for file in certs),
+            crl=self._revocations(given),
+            crl_hard=given.has("crl-required"),
+            max_age_s=given.seconds("max-age", 600, MAX_AGE_S),
+        )
+        file = self._one(given, "psk")
+        if file is None:
+            return trust
+        return trust._replace(keys=read_shared_keys(file.name, file.octets, self._problems))
+
+    def _one(self, given: Given, option: str) -> TrustFile | None:
+        """Return the one file of an option."""
+        names = given.files(option)
+        if len(names) > 1:
+            raise Wrong(names[1].at, f"{option} is one file")
+        return self._files.one(names[0]) if names else None
 
     def _authorities(self, given: Given) -> tuple[TrustFile, ...]:
         if not given.has("ca"):

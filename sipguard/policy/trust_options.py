@@ -36,6 +36,15 @@ OPTIONS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
         "asserted": (),
     },
     "digest": {"ha1": _FILES, "min": ("sha-256",), "auth-int": (), "strict-nonce": ()},
+    "mikey": {
+        "psk": _FILES,
+        "ca": _FILES,
+        "intermediates": _FILES,
+        "certs": _FILES,
+        "crl": _FILES,
+        "crl-required": (),
+        "max-age": _DURATION,
+    },
 }
 
 Values = tuple[Word | Braced, ...]
