@@ -85,6 +85,22 @@ _BY_PROOF: Final = {
     ),
 }
 _PLAIN: Final = re.compile(r"\w[\w.@:-]{0,127}", re.ASCII)
+_BY_MIKEY: Final = {
+    Reason.MIKEY_TIME: _CLOCKS,
+    Reason.MIKEY_SIGNER: _NAMES,
+    Reason.MIKEY_UNCHECKED: (
+        "Give sipguard what this message can be checked with: the caller's key in the file under "
+        "psk of trust mikey, or the authority of the caller's certificate under ca."
+    ),
+    Reason.MIKEY_MAC: (
+        "If the caller's key or certificate was changed, change it under psk or certs of trust "
+        "mikey as well; otherwise somebody changed the message, or made it up."
+    ),
+    Reason.MIKEY_REPLAY: (
+        "Each call needs a MIKEY message of its own. If a proxy of yours sends it on under another "
+        "Call-ID, have both ways lead through this gateway."
+    ),
+}
 _REPLAYS = frozenset(
     {Reason.REPLAY, Reason.REPLAY_AFTER_END, Reason.OLD_CSEQ, Reason.BRANCH_COLLISION}
 )
@@ -101,6 +117,8 @@ def advise(record: told.Told) -> Iterator[str]:
     if told.text(record, "verdict") != "accept":
         yield from _by_proofs(record, reason, src)
     yield from _by_media(record, reason, src)
+    if reason in _BY_MIKEY or reason is Reason.KEY_MGMT_FAILED:
+        yield from _by_mikey(record)
     place = told.text(record, "place")
     if told.is_media(record):
         yield from _of_the_call(told.text(record, "call_id"))
@@ -160,3 +178,18 @@ def _by_proofs(record: told.Told, said: Reason | None, src: str) -> Iterator[str
         if advice not in advices:
             advices.add(advice)
             yield advice.format(src=src)
+
+
+def _by_mikey(record: told.Told) -> Iterator[str]:
+    """Yield what helps a MIKEY message; often only a finding says more than that it failed."""
+    for finding in told.parts(record, "findings"):
+        reason = _reason_of(finding)
+        advice = (_BY_MIKEY.get(reason) or _BY_PROOF.get(reason)) if reason else ""
+        if advice:
+            yield advice
+            return
+
+
+def _reason_of(record: told.Told) -> Reason | None:
+    code = told.text(record, "reason")
+    return next((reason for reason in Reason if reason.value == code), None)

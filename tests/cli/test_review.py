@@ -213,6 +213,34 @@ def test_explain_tells_proofs(run: Run, state: Path) -> None:
     assert out.count("If the certificate's name is right, From is not") == 1
 
 
+@pytest.mark.parametrize(
+    ("reason", "finding", "help_"),
+    [
+        (Reason.KEY_MGMT_FAILED, Reason.MIKEY_TIME, "compare both with a time server"),
+        (Reason.KEY_MGMT_FAILED, Reason.MIKEY_MAC, "change it under psk or certs of trust mikey"),
+        (Reason.KEY_MGMT_FAILED, Reason.UNKNOWN_ISSUER, "under ca of the trust line"),
+        (Reason.MIKEY_UNCHECKED, Reason.MIKEY_UNCHECKED, "under psk of trust mikey, or the auth"),
+        (Reason.MIKEY_REPLAY, Reason.MIKEY_REPLAY, "Each call needs a MIKEY message of its own"),
+    ],
+)
+def test_explain_tells_what_is_wrong_with_mikey(
+    run: Run, state: Path, reason: Reason, finding: Reason, help_: str
+) -> None:
+    """The check that failed, what helps, and the message without its key."""
+    message = b"INVITE sip:b@c SIP/2.0\r\n\r\nv=0\r\na=key-mgmt:mikey AQAAAgEAAACGBQ"
+    found = (Finding(finding, "said so"), Finding(reason, "said so"))
+    record = record_of(seen(0, A, reason, "plain", findings=found, raw=message), "zzzzzzzy")
+    store = Store(state)
+    store.write([record], NOW)
+    store.close()
+    _, out, _ = run("explain", "--state-dir", state, "zzzzzzzy", "--message")
+    words = " ".join(out.split())
+    assert f"{finding.rule} {finding.value}: {finding.sentence} said so" in words
+    assert help_ in words
+    assert "a=key-mgmt:***" in out
+    assert "AQAAAgEA" not in out
+
+
 def test_explain_last_and_as_json(run: Run, state: Path) -> None:
     """`last` is the newest record, whatever it is."""
     code, out, _ = run("explain", "--state-dir", state, "last", "--json")

@@ -2,7 +2,7 @@
 
 import json
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import mikey_builder as m
 import pytest
@@ -26,6 +26,7 @@ ROOT = make_authority("Root", kind="rsa2048")
 MIDDLE = make_authority("Middle", ROOT, kind="rsa2048")
 OTHER = make_authority("Other Root", kind="rsa2048")
 SIGNER = issue_user(ROOT, m.ALICE.decode(), "rsa2048")
+NO_FILES: Mapping[str, str | bytes] = {}
 PSK_FILE = f"# keys\nsip:alice@example.com hex:{m.PSK.hex()}  # of all her calls\n"
 PSK_TRUST = 'trust mikey psk "psk"\n'
 CA_TRUST = 'trust mikey ca "ca.pem"\n'
@@ -52,8 +53,13 @@ chain media
 """
 
 
-def policy(text: str = STATES, trust: str = PSK_TRUST, **files: str | bytes) -> Policy:
-    usual: dict[str, str | bytes] = {"psk": PSK_FILE, "ca.pem": ROOT.pem, "middle.pem": MIDDLE.pem}
+def policy(
+    text: str = STATES,
+    trust: str = PSK_TRUST,
+    psk: str = PSK_FILE,
+    files: Mapping[str, str | bytes] = NO_FILES,
+) -> Policy:
+    usual: dict[str, str | bytes] = {"psk": psk, "ca.pem": ROOT.pem, "middle.pem": MIDDLE.pem}
     return load(trust + text, **{**usual, **files})
 
 
@@ -413,7 +419,7 @@ def test_intermediates_and_revocations_are_those_of_the_policy() -> None:
         (' crl "root.crl" "crl.pem"', 480),
         (' crl "root.crl" crl-required', 480),
     ):
-        lab = Lab(policy(trust=f"{line}{words}\n", **files))
+        lab = Lab(policy(trust=f"{line}{words}\n", files=files))
         assert lab.offer(signed(alice)) == status
     assert Reason.CRL_UNUSABLE in lab.found()
 
@@ -439,7 +445,7 @@ def test_certificates_that_no_message_brings() -> None:
         ),
     )
     for trust, files, octets, status in cases:
-        assert Lab(policy(trust=trust, **files)).offer(octets) == status
+        assert Lab(policy(trust=trust, files=files)).offer(octets) == status
 
 
 def test_the_certificate_made_out_last_counts() -> None:
@@ -456,7 +462,7 @@ def test_a_file_that_is_no_certificate_keeps_the_trust_before() -> None:
     broken = b"-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n"
     both = 'trust mikey psk "psk" ca "ca.pem" max-age 1s\n'
     with pytest.raises(PolicyError) as caught:
-        lab.guard.replace_policy(policy(trust=both, **{"ca.pem": broken}))
+        lab.guard.replace_policy(policy(trust=both, files={"ca.pem": broken}))
     (problem,) = caught.value.problems
     assert (problem.file, problem.line, problem.column) == ("p", 1, 26)
     assert lab.offer(m.psk_offer()) == 481

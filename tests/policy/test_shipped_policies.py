@@ -1,5 +1,6 @@
 """The policies in ``policies/``: they load, and do what their comments say."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from sipguard.moment import Moment
 from sipguard.policy import Policy, Subject, load_policy
 from sipguard.policy.fields import FIELDS, HEADER_DOC, METHODS
 from sipguard.policy.settings import SETTINGS
+from sipguard.policy.trust_options import OPTIONS
 from sipguard.policy.verdicts import TOLERABLE
 from sipguard.reason import Finding, Reason
 from sipguard.verdict import Action, Endpoint
@@ -279,6 +281,25 @@ def test_the_reference_names_nothing_that_is_not_there() -> None:
     section = text[text.index("## Fields") : text.index("## Who is really calling")]
     named = [line.split("`")[1] for line in section.splitlines() if line.startswith("| `")]
     assert set(named) - set(FIELDS) == {'header["X-Name"]'}
+
+
+def test_the_reference_has_every_option_of_trust_lines() -> None:
+    """Under the heads of their tables, with every default; and no option that is not there."""
+    text = (FOLDER / "README.md").read_text("utf-8")
+    named: dict[str, set[str]] = {kind: set() for kind in OPTIONS}
+    kinds: list[str] = []
+    for line in text[text.index("## Who is really calling") :].splitlines():
+        if not line.startswith("|"):
+            kinds = []
+        elif line.startswith("| `trust "):
+            kinds = re.findall(r"`trust (\w+)`", line.partition(" | ")[0])
+        elif line.startswith("| `"):
+            option = line[3:].split("`")[0].split()[0]
+            assert line.count(" | ") == 2
+            assert not [kind for kind in kinds if option in named[kind]], option
+            for kind in kinds:
+                named[kind].add(option)
+    assert named == {kind: set(options) for kind, options in OPTIONS.items()}
 
 
 def test_the_reference_lists_what_can_be_tolerated() -> None:
