@@ -4,70 +4,25 @@ from base64 import b64decode
 
 import pytest
 from exchange import ALICE, BOB, KEYS, MALLORY, OTHER_KEY, SUITE, Call, Exchange, octets, sdp
+from gated import PORTS, made, proven, show
 from hypothesis import given
 from hypothesis import strategies as st
 from ice_peers import PWDS, UFRAGS
 from srtp_sender import Sender, rtp
 from stun_builder import request, success
 
-from sipguard.guard.media_gate import MediaDecision
 from sipguard.moment import Moment
-from sipguard.policy import load_policy
 from sipguard.reason import Reason
 from sipguard.verdict import Hole
-from sipguard.wire.packet import Packet
 
 SENDERS = {
     host: Sender(SUITE.encode(), b64decode(key))
     for host, key in {**KEYS, MALLORY: OTHER_KEY}.items()
 }
-PORTS = {ALICE: 30000, BOB: 40000}
-OPEN = """
-default accept
-chain request
-  all accept
-chain media
-  {rule}
-"""
-
-
-def made(rule: str = "sealed open if keyed", settings: str = "") -> Exchange:
-    text = settings + OPEN.format(rule=rule)
-    return Exchange(load_policy("p", lambda _: text))
-
-
-def show(
-    exchange: Exchange,
-    source: str,
-    payload: bytes,
-    *,
-    port: int = 0,
-    source_port: int = 0,
-    is_sample: bool = False,
-) -> MediaDecision:
-    """Let one datagram of media come to the gate, from one party to the other."""
-    target = BOB if source != BOB else ALICE
-    packet = Packet(
-        octets(source),
-        octets(target),
-        source_port or PORTS.get(source, 30000),
-        port or PORTS[target],
-        payload,
-        "udp",
-        "",
-    )
-    exchange.now_s += 0.02
-    decision = exchange.guard.judge_media(packet, exchange.now, is_sample=is_sample)
-    exchange.apply(decision.effects)
-    return decision
 
 
 def sealed(host: str, index: int = 0) -> bytes:
     return SENDERS[host].rtp(index)
-
-
-def proven(exchange: Exchange) -> set[tuple[bytes, int]]:
-    return {(hole.source, hole.port) for hole, _ in exchange.proven}
 
 
 # --- SDES
