@@ -13,6 +13,7 @@ from sipguard.journal.observation import Observation
 from sipguard.moment import Moment
 from sipguard.policy import load_policy
 from sipguard.policy.rules import Policy
+from sipguard.reason import Finding
 from sipguard.verdict import (
     Action,
     ClosePinhole,
@@ -97,6 +98,7 @@ class Exchange:
         self.holes: set[Hole] = set()
         self.proven: set[tuple[Hole, int]] = set()
         self.replies: list[bytes] = []
+        self.found: list[Finding] = []  # with every decision
         self.decision: Decision | None = None
         self._numbers = 0
 
@@ -117,6 +119,7 @@ class Exchange:
         self.now_s += self.step_s
         packet = Packet(octets(source), octets(target), *ports, payload)
         self.decision = self.guard.judge(packet, self.now)
+        self.found += self.decision.findings
         self.apply(self.decision.effects)
         return self.decision
 
@@ -140,6 +143,7 @@ class Exchange:
                     self.holes.add(hole)
                 case ClosePinhole(hole=hole):
                     self.holes.discard(hole)
+                    self.proven = {one for one in self.proven if one[0] != hole}
                 case ProvePinhole(hole=hole, source_port=port):
                     self.proven.add((hole, port))
                 case DoubtPinhole(hole=hole, source_port=port):

@@ -36,6 +36,7 @@ _REFUSE: Final = Word.REFUSE
 _STUN: Final = Kind.STUN
 _OTHER_SOURCE: Final = Sight(_REFUSE, Finding(Reason.OTHER_SOURCE))
 _UNPROVEN: Final = Finding(Reason.UNPROVEN)
+_GOES_ON: Final = Sight(_PASS)
 
 
 @final
@@ -76,6 +77,7 @@ class _Clock(NamedTuple):
     line: Line
     lane: int
     hole: Hole
+    passed: bool  # what began it was let through, as handshakes are
 
 
 class Gate:
@@ -106,9 +108,18 @@ class Gate:
         word = sight.word
         if word is _PROVEN:
             return self._proven(line, watch, state, packet, sight, now_s)
-        if state.proven_s < 0 and state.since_s < 0 and kind_of(packet.payload) is not _STUN:
+        # What is dropped without a word says nothing: many a telephone opens its ports with
+        # something, and is silent until somebody answers.
+        if (
+            state.proven_s < 0
+            and state.since_s < 0
+            and word is not _QUIET
+            and self.terms.within_s
+            and kind_of(packet.payload) is not _STUN
+        ):
             state.since_s = now_s
-            self._clocks.append(_Clock(now_s + self.terms.within_s, line, lane, _hole(packet)))
+            due_s = now_s + self.terms.within_s
+            self._clocks.append(_Clock(due_s, line, lane, _hole(packet), word is _PASS))
         return self._answer(word is _PASS, line, watch, sight)
 
     def sample(self, packet: Packet, now_s: float) -> Answer:
@@ -121,7 +132,7 @@ class Gate:
             return _STRANGER
         watch = self._watch(line)
         state = watch.lanes[lane]
-        sight = watch.prover.sample(_flight(packet, lane, now_s))
+        sight = self._sample(watch, _flight(packet, lane, now_s))
         if sight.word is not _REFUSE:
             if state.port in (0, packet.sport):
                 state.port, state.last_s = packet.sport, now_s
@@ -144,12 +155,15 @@ class Gate:
         watch, keys = before.watch, line.keys
         if watch is None or keys is None or before.keys is None or line.watch is not None:
             return ()
-        if keys.same_as(before.keys) and keys.same_ice(before.keys):
-            line.watch = watch
-            watch.users += 1
+        is_same = keys.same_as(before.keys)
+        if is_same and keys.same_ice(before.keys):
+            go_on(line, watch)
             return ()
-        line.watch = Watch(self._prover(keys, watch.prover), line.call_id)
-        line.watch.follow(watch, now_s + OVERLAP_S)
+        made = line.watch = Watch(self._prover(keys, watch.prover, is_same), line.call_id)
+        made.follow(watch, now_s + OVERLAP_S)
+        if is_same:
+            watch.prover.learn(keys.looks)
+            made.borrow(watch)
         doubts: tuple[Effect, ...] = ()
         for hole in line.holes():
             lane = line.lane(hole.source, hole.destination, hole.port)
@@ -158,16 +172,25 @@ class Gate:
                 doubts += (DoubtPinhole(hole, port, Reason.RENEGOTIATED, line.call_id),)
         return doubts
 
+    def is_running(self, line: Line, now_s: float) -> bool:
+        """Report whether proven media of a line has been seen lately."""
+        watch = line.watch
+        return watch is not None and any(
+            [lane.proven_s >= 0 and now_s - lane.last_s <= SILENT_S for lane in watch.lanes]
+        )
+
     def tick(self, now_s: float) -> list[Overdue]:
         """Return the streams that had their time and proved nothing; they are to be closed."""
         overdue: list[Overdue] = []
         clocks = self._clocks
         while clocks and clocks[0].due_s <= now_s:
-            _, line, lane, hole = clocks.popleft()
+            _, line, lane, hole, passed = clocks.popleft()
             watch = line.watch
             if watch is None or watch.lanes[lane].since_s < 0:
                 continue
             watch.lanes[lane].since_s = -1.0
+            if passed and watch.prover.is_agreed(is_rtcp=bool(lane & RTCP)):
+                continue  # it shook hands, and only listens; what is refused starts anew
             held = self._book.line_at(hole.source, hole.destination, hole.port)
             if held is not None and held.watch is watch:
                 watch.count(Reason.UNPROVEN)
@@ -180,27 +203,59 @@ class Gate:
             keys = line.keys
             assert keys is not None  # noqa: S101 - asked by both callers
             watch = line.watch = Watch(self._prover(keys, None), line.call_id)
+            self._share(line, watch)
         return watch
 
-    def _prover(self, keys: Keys, before: Prover | None) -> Prover:
-        """Return what judges packets under *keys*; ways that were checked *before* go on."""
-        prover = Unproven() if keys.unproven else keys.prover(self.terms)
+    def _share(self, line: Line, watch: Watch) -> None:
+        """Let other lines of these holes have it, too: the call's other way through a proxy."""
+        keys = line.keys
+        for hole in line.holes()[:1]:
+            for other in self._book.users_at(hole):
+                theirs = other.keys
+                if (
+                    other.watch is None
+                    and keys is not None
+                    and theirs is not None
+                    and other.has_holes_of(line)
+                    and theirs.same_as(keys)
+                    and theirs.same_ice(keys)
+                ):
+                    go_on(other, watch)
+
+    def _prover(self, keys: Keys, before: Prover | None, is_same: bool = False) -> Prover:
+        """Return what judges packets under *keys*; ways that were checked *before* go on.
+
+        Where the keys are the *same* and ICE alone begins anew, so do their proofs.
+        """
         if keys.ice is None:
-            return prover
+            return self._inner(keys)
         caller, callee = keys.ice
-        return IceProver(prover, caller, callee, before if isinstance(before, IceProver) else None)
+        if not isinstance(before, IceProver):
+            return IceProver(self._inner(keys), caller, callee)
+        inner = before.inner if is_same else self._inner(keys)
+        return IceProver(inner, caller, callee, before, is_lent=is_same)
+
+    def _inner(self, keys: Keys) -> Prover:
+        return Unproven() if keys.unproven else keys.prover(self.terms)
 
     def _see(self, watch: Watch, flight: Flight) -> Sight:
         sight = watch.prover.see(flight)
-        older = watch.older
-        if older is None or sight.word is _PASS or sight.word is _PROVEN:
+        older = _older(watch, flight.now_s)
+        if older is None or sight.word is _PROVEN:
             return sight
-        if flight.now_s > watch.older_until_s:
-            watch.forget_older()
-            return sight
-        # New keys were agreed, and packets under the old ones are still on their way (PIN-8).
+        # New keys were agreed, and packets under the old ones are still on their way (PIN-8);
+        # a handshake may be that of either.
         before = older.prover.see(flight)
-        return Sight(_PASS) if before.word in (_PASS, _PROVEN) else sight
+        if sight.word is not _PASS and before.word in (_PASS, _PROVEN):
+            return _GOES_ON
+        return sight
+
+    def _sample(self, watch: Watch, flight: Flight) -> Sight:
+        sight = watch.prover.sample(flight)
+        older = _older(watch, flight.now_s)
+        if older is None or sight.word is not _REFUSE:
+            return sight
+        return sight if older.prover.sample(flight).word is _REFUSE else _GOES_ON
 
     def _proven(
         self, line: Line, watch: Watch, state: Lane, packet: Packet, sight: Sight, now_s: float
@@ -236,6 +291,20 @@ class Gate:
             return Answer(accept, line)
         told = finding if watch.count(finding.reason) == 1 else None
         return Answer(accept, line, (), told, finding.reason)
+
+
+def go_on(line: Line, watch: Watch) -> None:
+    """Let a line go on where another one is, under the same keys, perhaps with more formats."""
+    line.watch = watch.shared()
+    if line.keys is not None:
+        watch.prover.learn(line.keys.looks)
+
+
+def _older(watch: Watch, now_s: float) -> Watch | None:
+    """Return what watched under the keys before, while those are good."""
+    if watch.older is not None and now_s > watch.older_until_s:
+        watch.forget_older()
+    return watch.older
 
 
 def closing(overdue: Overdue) -> ClosePinhole:

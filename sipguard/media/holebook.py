@@ -55,6 +55,15 @@ class HoleBook:
         users = self._users.get(Hole(source, destination, port))
         return users[-1] if users else None
 
+    def users_at(self, hole: Hole) -> list[Line]:
+        """Return all lines with this hole, the latest agreed last; one is usual."""
+        held = self._pairs.get(_pair(hole.destination, hole.port))
+        if held is None:
+            return []
+        if held is SEVERAL:
+            return self._users.get(hole, [])
+        return self._shared.get(self._key(held), [held])
+
     # --- lines
 
     def claim(self, line: Line, room: int) -> int:

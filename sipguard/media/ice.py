@@ -27,6 +27,7 @@ from enum import Enum
 from typing import Final, final
 
 from sipguard.errors import HostileInput
+from sipguard.media.appearance import Appearance
 from sipguard.media.proof import IS_QUIET, PASSES, Flight, Prover, Sight, Word
 from sipguard.native import mypyc_attr
 from sipguard.reason import Finding, Reason
@@ -134,10 +135,21 @@ class IceProver(Prover):
     """
 
     def __init__(
-        self, inner: Prover, caller: Ice, callee: Ice, before: "IceProver | None" = None
+        self,
+        inner: Prover,
+        caller: Ice,
+        callee: Ice,
+        before: "IceProver | None" = None,
+        *,
+        is_lent: bool = False,
     ) -> None:
-        """Begin with the credentials of both sides; *inner* knows the keys."""
+        """Begin with the credentials of both sides; *inner* knows the keys.
+
+        It *is_lent* where it is that of *before*: a restart of ICE alone leaves the keys
+        and their handshake as they are (RFC 8842 section 4).
+        """
         self.inner: Final = inner
+        self._is_lent: Final = is_lent
         self._caller = _Side(caller, callee)
         self._callee = _Side(callee, caller)
         self._before = before
@@ -150,6 +162,14 @@ class IceProver(Prover):
     def authenticates(self) -> bool:
         """Report what the inner prover does."""
         return self.inner.authenticates()
+
+    def is_agreed(self, *, is_rtcp: bool) -> bool:
+        """Report what the inner prover does."""
+        return self.inner.is_agreed(is_rtcp=is_rtcp)
+
+    def learn(self, looks: Appearance) -> None:
+        """Tell the inner prover."""
+        self.inner.learn(looks)
 
     def see(self, flight: Flight) -> Sight:
         """Judge a packet: checks here, all else by the inner prover once its way is checked."""
@@ -188,12 +208,14 @@ class IceProver(Prover):
         return f"ICE: {standing.value}; {self.inner.told(by_caller)}"
 
     def wipe(self) -> None:
-        """Forget passwords, ways and keys; what *before* wraps is not ours to wipe."""
-        if self._before is not None:
-            self._before._forget()
-            self._before = None
+        """Forget passwords, ways and keys.
+
+        *before* is not ours to wipe: where the restart has failed, it goes on (PIN-8).
+        """
+        self._before = None
         self._forget()
-        self.inner.wipe()
+        if not self._is_lent:
+            self.inner.wipe()
 
     def _forget(self) -> None:
         self._caller.forget()

@@ -4,7 +4,7 @@ Kept for each running call, so small; a prover is made of it when the first pack
 Nothing here has a ``repr`` that would show a key.
 """
 
-from typing import final
+from typing import Final, final
 
 from sipguard.media.appearance import Appearance
 from sipguard.media.methods import DTLS, MIKEY, SDES, ZRTP
@@ -17,6 +17,7 @@ from sipguard.media.suites import overwrite
 from sipguard.wire.candidate import Ice
 from sipguard.wire.sdp import Fingerprint, Media
 
+_NO_LOOKS: Final = Appearance(bytes(128))
 Prints = tuple[Fingerprint, ...]
 
 
@@ -42,12 +43,15 @@ class ProofTerms:
 class Keys:
     """The negotiated keys of one line, and its ICE credentials, caller's first."""
 
-    __slots__ = ("ice", "kind", "method", "suite", "unproven", "users")
+    __slots__ = ("ice", "kind", "looks", "method", "suite", "unproven", "users")
 
-    def __init__(self, kind: bytes, method: bytes, suite: bytes = b"") -> None:
+    def __init__(
+        self, kind: bytes, method: bytes, suite: bytes = b"", looks: Appearance = _NO_LOOKS
+    ) -> None:
         self.kind = kind  # of media: audio, video
         self.method = method
         self.suite = suite
+        self.looks = looks  # of the negotiated formats
         self.ice: tuple[Ice, Ice] | None = None
         self.unproven = False  # the policy asks no proof of this stream
         self.users = 1  # lines with these keys; the last one to end wipes them
@@ -93,7 +97,7 @@ class SdesKeys(Keys):
     __slots__ = ("terms",)
 
     def __init__(self, kind: bytes, suite: bytes, terms: SdesTerms) -> None:
-        super().__init__(kind, SDES, suite)
+        super().__init__(kind, SDES, suite, terms.looks)
         self.terms = terms
 
     def prover(self, terms: ProofTerms) -> Prover:
@@ -119,7 +123,7 @@ class SdesKeys(Keys):
 class DtlsKeys(Keys):
     """Fingerprints and roles of a DTLS handshake."""
 
-    __slots__ = ("callee_prints", "callee_setup", "caller_prints", "caller_setup", "looks")
+    __slots__ = ("callee_prints", "callee_setup", "caller_prints", "caller_setup")
 
     def __init__(
         self,
@@ -130,12 +134,11 @@ class DtlsKeys(Keys):
         callee_setup: bytes,
         looks: Appearance,
     ) -> None:
-        super().__init__(kind, DTLS)
+        super().__init__(kind, DTLS, b"", looks)
         self.caller_prints = caller_prints
         self.callee_prints = callee_prints
         self.caller_setup = caller_setup
         self.callee_setup = callee_setup
-        self.looks = looks
 
     def prover(self, terms: ProofTerms) -> Prover:
         """Return what watches the handshake."""
@@ -178,7 +181,7 @@ class DtlsKeys(Keys):
 class ZrtpKeys(Keys):
     """Hashes of the Hellos that a ZRTP exchange begins with."""
 
-    __slots__ = ("callee_hashes", "caller_hashes", "looks")
+    __slots__ = ("callee_hashes", "caller_hashes")
 
     def __init__(
         self,
@@ -187,10 +190,9 @@ class ZrtpKeys(Keys):
         callee_hashes: tuple[bytes, ...],
         looks: Appearance,
     ) -> None:
-        super().__init__(kind, ZRTP)
+        super().__init__(kind, ZRTP, b"", looks)
         self.caller_hashes = caller_hashes
         self.callee_hashes = callee_hashes
-        self.looks = looks
 
     def prover(self, terms: ProofTerms) -> Prover:
         """Return what watches the exchange."""
@@ -213,15 +215,14 @@ class ZrtpKeys(Keys):
 class MikeyKeys(Keys):
     """What MIKEY messages told of each side's packets: keys, or SSRCs alone."""
 
-    __slots__ = ("callee", "caller", "looks")
+    __slots__ = ("callee", "caller")
 
     def __init__(
         self, kind: bytes, suite: bytes, caller: MikeySide, callee: MikeySide, looks: Appearance
     ) -> None:
-        super().__init__(kind, MIKEY, suite)
+        super().__init__(kind, MIKEY, suite, looks)
         self.caller = caller
         self.callee = callee
-        self.looks = looks
 
     def prover(self, terms: ProofTerms) -> Prover:
         """Return what verifies tags where keys are known, and looks where they are not."""

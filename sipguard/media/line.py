@@ -71,9 +71,8 @@ class Line:
             self.branches,
         )
         line.call_id, line.keys = self.call_id, self.keys
-        line.watch = self.watch
-        if line.watch is not None:
-            line.watch.users += 1
+        if self.watch is not None:
+            line.watch = self.watch.shared()
         if line.keys is not None:
             line.keys.users += 1
         return line

@@ -22,6 +22,11 @@ def open_line(room: Room, line: Line, idle_s: int) -> bool:
         room.left -= opened
         report.effects += _openings(line.holes(), line, idle_s)
         return True
+    holes = line.holes()
+    standing = book.users_at(holes[0]) if holes else ()
+    if standing and _is_taken(room, line, standing[-1]):
+        report.find(_FAILURES[Use.COLLISION])
+        return False
     before = book.share(line)
     if before is not None:
         report.effects += room.gate.succeed(line, before, room.now_s)
@@ -39,7 +44,10 @@ def _open_one_by_one(room: Room, line: Line, idle_s: int) -> bool:
     ours = room.used | set(holes)  # with ICE, several of its own lead to one end
     for hole in holes:
         held = book.line_at(hole.source, hole.destination, hole.port)
-        use = book.use(hole, ours.__contains__, line)
+        if held is not None and _is_taken(room, line, held):
+            use = Use.COLLISION
+        else:
+            use = book.use(hole, ours.__contains__, line)
         if use is Use.OPENED and len(opens) >= room.left:
             book.release(hole, line)
             use = Use.FULL
@@ -59,6 +67,18 @@ def _open_one_by_one(room: Room, line: Line, idle_s: int) -> bool:
     report.effects += _openings(opens, line, idle_s)
     report.renewed += _openings(renewed, line, idle_s)
     return True
+
+
+def _is_taken(room: Room, line: Line, held: Line) -> bool:
+    """Report whether another call's media runs there under other keys (SDP-9).
+
+    It would have to prove itself under these. A stream that is silent gives way: its
+    telephone may have come up again, and call from the same ports.
+    """
+    keys, theirs = line.keys, held.keys
+    if held.call_id == line.call_id or keys is None or theirs is None:
+        return False
+    return not keys.same_as(theirs) and room.gate.is_running(held, room.now_s)
 
 
 def _openings(holes: list[Hole], line: Line, idle_s: int) -> tuple[OpenPinhole, ...]:

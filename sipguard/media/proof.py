@@ -8,6 +8,7 @@ Provers read no clock and keep no packet longer than they must.
 from enum import Enum
 from typing import Final, NamedTuple, final
 
+from sipguard.media.appearance import Appearance
 from sipguard.reason import Finding
 
 
@@ -80,6 +81,16 @@ class Prover:
         False where a packet only looks right: any host that knows the addresses can do that.
         """
         return False
+
+    def is_agreed(self, *, is_rtcp: bool) -> bool:
+        """Report whether the ends have made their key, whoever sends media under it then.
+
+        A telephone that only listens shows no more than its part of a handshake.
+        """
+        return False
+
+    def learn(self, looks: Appearance) -> None:
+        """Take formats that a later offer and answer agreed on under the same key."""
 
     def see(self, flight: Flight) -> Sight:
         """Judge a packet that waits for its verdict."""

@@ -11,7 +11,7 @@ DTLS goes on before and after the proof: it is what proves.
 from typing import Final, final
 
 from sipguard.errors import HostileInput
-from sipguard.media.appearance import Appearance, Look, looks_encrypted_rtcp
+from sipguard.media.appearance import Appearance, Look, joined, looks_encrypted_rtcp
 from sipguard.media.dtls_handshake import Handshakes
 from sipguard.media.dtls_side import Origin, Settled
 from sipguard.media.proof import IS_QUIET, PASSES, PROVES, Flight, Prover, Sight, Word
@@ -171,6 +171,15 @@ class DtlsProver(Prover):
         self._appearance = appearance
         self._rtp: _Component | None = None
         self._rtcp: _Component | None = None
+
+    def is_agreed(self, *, is_rtcp: bool) -> bool:
+        """Report whether a handshake on this port is over, with the right certificates."""
+        component = self._rtcp if is_rtcp else self._rtp
+        return component is not None and component.settled is not None
+
+    def learn(self, looks: Appearance) -> None:
+        """Let more formats be right."""
+        self._appearance = joined(self._appearance, looks)
 
     def see(self, flight: Flight) -> Sight:
         """Judge a packet that waits for its verdict."""

@@ -9,7 +9,7 @@ it does (RFC 3830 section 6.1.1: it "MUST be used"; MIK-13, SRT-1 to SRT-10).
 from typing import Final, final
 
 from sipguard.errors import HostileInput
-from sipguard.media.appearance import Appearance, Look, looks_encrypted_rtcp
+from sipguard.media.appearance import Appearance, Look, joined, looks_encrypted_rtcp
 from sipguard.media.mikey_keys import MediaKey
 from sipguard.media.mikey_view import SideKeys
 from sipguard.media.proof import IS_QUIET, PASSES, PROVES, Flight, Prover, Sight, Word
@@ -187,6 +187,10 @@ class MikeyProver(Prover):
     def authenticates(self) -> bool:
         """Report whether the keys of both sides are known here."""
         return self._caller.side.is_keyed and self._callee.side.is_keyed
+
+    def learn(self, looks: Appearance) -> None:
+        """Let more formats be right."""
+        self._looks = joined(self._looks, looks)
 
     def see(self, flight: Flight) -> Sight:
         """Judge a packet that waits for its verdict."""

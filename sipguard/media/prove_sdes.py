@@ -135,13 +135,17 @@ class SdesProver(Prover):
     def __init__(self, terms: SdesTerms, max_ssrcs: int = MAX_SSRCS) -> None:
         """Make the keys ready; *max_ssrcs* of one side are not worth a finding (SRT-4)."""
         self._terms: Final = terms
-        self._looks: Final = terms.looks
+        self._looks = terms.looks
         self._caller: Final = _Side(terms.keys(is_caller=True), max_ssrcs)
         self._callee: Final = _Side(terms.keys(is_caller=False), max_ssrcs)
 
     def authenticates(self) -> bool:
         """Report that each packet's tag is verified."""
         return True
+
+    def learn(self, looks: Appearance) -> None:
+        """Let more formats be right."""
+        self._looks = joined(self._looks, looks)
 
     def see(self, flight: Flight) -> Sight:
         """Judge a packet that waits for its verdict."""

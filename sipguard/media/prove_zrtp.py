@@ -9,7 +9,7 @@ the last cannot be told.
 from typing import Final, final
 
 from sipguard.errors import HostileInput
-from sipguard.media.appearance import Appearance, Look, looks_encrypted_rtcp
+from sipguard.media.appearance import Appearance, Look, joined, looks_encrypted_rtcp
 from sipguard.media.proof import IS_QUIET, PASSES, PROVES, Flight, Prover, Sight, Word
 from sipguard.media.zrtp_exchange import Exchange, Stage
 from sipguard.native import mypyc_attr
@@ -114,6 +114,15 @@ class ZrtpProver(Prover):
         self._clear_grace_s = clear_grace_s
         self._clear_until_s = -1.0
         self._step_s = -1.0  # when the exchange made progress, at first when the stream began
+
+    def is_agreed(self, *, is_rtcp: bool) -> bool:
+        """Report whether the exchange is over; it is for both ports."""
+        return self._exchange.stage is Stage.SECURE
+
+    def learn(self, looks: Appearance) -> None:
+        """Let more formats be right."""
+        if self._appearance is not None:
+            self._appearance = joined(self._appearance, looks)
 
     def see(self, flight: Flight) -> Sight:
         """Judge a packet that waits for its verdict."""

@@ -5,11 +5,12 @@ from typing import Final, final
 from sipguard.errors import HostileInput
 from sipguard.media.agreement import SEALED, UNSOUND
 from sipguard.media.bundle import Bundles, bundle_of, with_transport_of
+from sipguard.media.gate import go_on
 from sipguard.media.ice_lines import checked_line, ice_of
 from sipguard.media.key_mgmt import agree
 from sipguard.media.keying import Keying, agreed_key, has_key_mgmt, without
 from sipguard.media.keys import Keys
-from sipguard.media.line import OFF, Line
+from sipguard.media.line import OFF, PORT_MASK, Line
 from sipguard.media.material import keys_of, mikey_keys
 from sipguard.media.methods import MIKEY, SDES
 from sipguard.media.mikey import Context
@@ -195,15 +196,28 @@ class Settling:
         return line
 
     def _compare(self, stream: Stream, line: Line, old: Line) -> None:
-        """Tell of keys that change where they should not, and stay where they should not."""
+        """Tell of keys that change where they should not, and stay where they should not.
+
+        What was proven under the same keys is proven still, even if the call was held
+        without any pinhole left. Only SDES and MIKEY count packets anew at another port.
+        """
         before, keys = old.keys, line.keys
         if before is None or keys is None:
             return
         if before.method != keys.method or not keys.same_peers(before):
             stream.downgraded = True
             self._room.report.find(_CHANGED)
-        elif keys.method == SDES and not line.has_holes_of(old) and keys.same_as(before):
+            return
+        if not keys.same_as(before):
+            return
+        moves = _moves(line.caller, line.to_caller, old.caller, old.to_caller) or _moves(
+            line.callee, line.to_callee, old.callee, old.to_callee
+        )
+        if moves and keys.method == SDES:
             self._room.report.find(_SAME_KEY)
+        is_counted = moves and keys.method in (SDES, MIKEY)
+        if old.watch is not None and not is_counted and keys.same_ice(before):
+            go_on(line, old.watch)
 
     def _stream(self, index: int, offered: Media, answered: Media, keying: Keying) -> Stream:
         room, vouched = self._room, self._room.vouched
@@ -218,3 +232,10 @@ class Settling:
             caller.address in vouched.caller,
             callee.address in vouched.callee,
         )
+
+
+def _moves(address: bytes, ports: int, before: bytes, ports_before: int) -> bool:
+    """Report whether an end listens at another address or port; on hold it does at none."""
+    if not (ports and ports_before):
+        return False
+    return address != before or ports & PORT_MASK != ports_before & PORT_MASK

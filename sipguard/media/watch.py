@@ -30,13 +30,17 @@ class Lane:
 class Watch:
     """The provers of one stream, the latest keys first, and its lanes."""
 
-    __slots__ = (*("call_id", "lanes", "older", "older_until_s", "prover", "refused", "users"),)
+    __slots__ = (
+        *("call_id", "lanes", "lender", "older", "older_until_s"),
+        *("prover", "refused", "users"),
+    )
 
     def __init__(self, prover: Prover, call_id: bytes) -> None:
         self.prover = prover
         # After new keys the old ones are good for the overlap: packets are on their way.
         self.older: Watch | None = None
         self.older_until_s = 0.0
+        self.lender: Watch | None = None  # whose prover ours is made of
         self.call_id = call_id
         self.lanes: list[Lane] = [Lane() for _ in range(LANES)]
         self.refused: dict[Reason, int] = {}
@@ -53,10 +57,20 @@ class Watch:
         """Say in words how a direction was proven, or why it is not."""
         return self.prover.told(by_caller)
 
+    def shared(self) -> "Watch":
+        """Return it for one more line that goes on under the same keys."""
+        self.users += 1
+        return self
+
     def follow(self, before: "Watch", until_s: float) -> None:
         """Let the keys agreed *before* be good until their packets have arrived (PIN-8)."""
-        self.older, self.older_until_s = before, until_s
-        before.users += 1
+        before.forget_older()  # or calls that change keys every second would pile them up
+        self.older, self.older_until_s = before.shared(), until_s
+
+    def borrow(self, before: "Watch") -> None:
+        """Keep alive what the prover shares with the one *before*."""
+        lender = before.lender or before
+        self.lender = lender.shared()
 
     def forget_older(self) -> None:
         """Let only the latest keys be good."""
@@ -70,3 +84,6 @@ class Watch:
         if self.users <= 0:
             self.prover.wipe()
             self.forget_older()
+            if self.lender is not None:
+                self.lender.release()
+                self.lender = None
