@@ -1,6 +1,6 @@
 """What the guard asks of the media room, and what the policy says to it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, final
 
 from sipguard.calls.book import Ended
@@ -8,6 +8,7 @@ from sipguard.calls.dialog import Dialog
 from sipguard.calls.standing import Stand
 from sipguard.errors import HostileInput
 from sipguard.media.key_mgmt import SIGN
+from sipguard.media.methods import MIKEY, SDES
 from sipguard.media.sessions import Opened, Opening, Outcome, Party, Sessions, Step, Stream
 from sipguard.moment import Moment
 from sipguard.policy.rules import Policy, Ruling
@@ -25,6 +26,7 @@ _CALLER: Final = Party.CALLER
 _CALLEE: Final = Party.CALLEE
 _OPEN: Final = Opening.OPEN
 _REFUSE: Final = Opened(Opening.REFUSE, 0)
+_SHOWN: Final = frozenset((SDES, MIKEY))
 _UNSAID: Final = Opened(Opening.UNSAID, 0)
 
 
@@ -155,6 +157,22 @@ def sdp_of(message: Message) -> tuple[Sdp | None, Finding | None]:
         return parse_sdp(bodies[0]), None
     except HostileInput as error:
         return None, error.finding()
+
+
+def relayed(streams: tuple[Stream, ...], is_relay: Callable[[bytes], bool]) -> tuple[Finding, ...]:
+    """Note each stream whose key a media relay of the policy's has, or can have (PIN-16).
+
+    A certificate or Hello named in signalling goes past a relay; a key that stands in the
+    description, or comes of a MIKEY message there, ends with who is named beside it.
+    """
+    found: tuple[Finding, ...] = ()
+    for stream in streams:
+        if not stream.keyed or stream.method not in _SHOWN:
+            continue
+        for side, end in (("caller", stream.caller), ("callee", stream.callee)):
+            if end.address and is_relay(end.address):
+                found += (Finding(Reason.ENDS_AT_RELAY, f"the {side}'s media comes from there"),)
+    return found
 
 
 def blocked_stream(outcome: Outcome) -> Stream | None:

@@ -6,7 +6,7 @@ from sipguard.calls.book import Book
 from sipguard.calls.standing import Stand
 from sipguard.calls.transaction import LINGER_S
 from sipguard.evidence import Evidence
-from sipguard.guard.negotiation import Negotiator
+from sipguard.guard.negotiation import Negotiator, relayed
 from sipguard.guard.verifiers import Remembered, Verifiers, digest_settings
 from sipguard.identity.digest import Digests
 from sipguard.identity.downgrade import Downgrades
@@ -97,9 +97,12 @@ class Rooms:
         waited = self.last_chance
         self.last_chance = True
         try:
-            return self.negotiator.observe(self.policy, step, case.subject, case.now)
+            outcome = self.negotiator.observe(self.policy, step, case.subject, case.now)
         finally:
             self.last_chance = waited
+        if outcome.streams:
+            outcome.findings += relayed(outcome.streams, self.verifiers.is_relay)
+        return outcome
 
     def is_flooded(self, seen: int, ids: Ids, source: bytes) -> bool:
         """Whether one end of a call sends more in a second than a call needs.

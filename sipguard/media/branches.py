@@ -80,6 +80,22 @@ class Call(Vouched):
     def talks(self, talks: tuple[Talk, ...]) -> None:
         self._talks = talks[0] if len(talks) == 1 else talks
 
+    def add(self, talk: Talk) -> bool:
+        """Take one more talk; tell whether with it a second end has an SDES key of the caller's.
+
+        Whoever the call forks to gets the whole offer (SDE-10). Told once: of the second end.
+        """
+        talks, offer = self.talks, talk.offer
+        self.talks = (*talks, talk)
+        if not talks or offer is None:
+            return False
+        tags = {other.to_tag for other in talks}
+        return (
+            len(tags) == 1
+            and talk.to_tag not in tags
+            and any(media.cryptos for media in offer.sdp.media)
+        )
+
     def confirm(self, to_tag: bytes) -> None:
         """Remember the To tag of a 2xx; the oldest go where they are too many."""
         if not self._answered:

@@ -176,7 +176,7 @@ class Gate:
         """Report whether proven media of a line has been seen lately."""
         watch = line.watch
         return watch is not None and any(
-            [lane.proven_s >= 0 and now_s - lane.last_s <= SILENT_S for lane in watch.lanes]
+            lane.proven_s >= 0 and now_s - lane.last_s <= SILENT_S for lane in watch.lanes
         )
 
     def tick(self, now_s: float) -> list[Overdue]:

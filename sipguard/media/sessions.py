@@ -60,6 +60,7 @@ _OFFER: Final = Event.OFFER
 _UNASKED: Final = Finding(Reason.ANSWER_MISMATCH, "a session description that answers no offer")
 _OTHER_INVITE: Final = Finding(Reason.LATER_SDP_DIFFERS, "the same INVITE with another offer")
 _NO_ROOM: Final = Finding(Reason.HOLE_LIMIT, "the call table is full of answered calls")
+_FORKED: Final = Finding(Reason.SDES_FORKED)
 _TOO_MANY: Final = Finding(Reason.HOLE_LIMIT, "too many forks of one call")
 
 
@@ -380,7 +381,8 @@ class Sessions:
             talk = root.branch(step.to_tag, step.path)
         else:
             talk = Talk(step.to_tag, step.path)
-        call.talks = (*call.talks, talk)
+        if call.add(talk):
+            report.find(_FORKED)
         return talk
 
     def _forget_ringing(self, reason: Reason, report: Report) -> None:

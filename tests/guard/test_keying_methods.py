@@ -1,6 +1,6 @@
 """Calls of every keying method through the whole guard: negotiated, handshaken, proven."""
 
-from base64 import b64encode
+from base64 import b64decode, b64encode
 
 import mikey_builder
 import pytest
@@ -235,10 +235,8 @@ def zrtp_call() -> Call:
 
 def play_zrtp(exchange: Exchange, said: zrtp_builder.Exchange = ZRTP) -> bool:
     return all(
-        [
-            show(exchange, ALICE if by_caller else BOB, octets_).accept
-            for by_caller, octets_ in said.said()
-        ]
+        show(exchange, ALICE if by_caller else BOB, octets_).accept
+        for by_caller, octets_ in said.said()
     )
 
 
@@ -376,7 +374,7 @@ def test_mki_and_derivation_rate_end_to_end() -> None:
 )
 def test_session_parameters_that_weaken_are_no_key(parameter: str) -> None:
     """SDE-3: not secure, or not understood; no pinhole."""
-    exchange = made("sealed open if keyed\n  all accept" if False else "sealed open if keyed")
+    exchange = made()
     call = Call(exchange)
     offer = with_crypto(ALICE, SUITE, key_text(SUITE, FILLERS[ALICE]), parameter)
     exchange.send(call.invite(offer), ALICE, BOB)
@@ -465,8 +463,6 @@ def test_of_several_methods_the_answer_chooses_one(chosen: str) -> None:
 
 
 def decoded(key: str) -> bytes:
-    from base64 import b64decode
-
     return b64decode(key)
 
 
@@ -499,16 +495,119 @@ def test_optional_srtp_is_a_key_or_none() -> None:
 
 NOW_S = 1_700_000_000 + 1000.0
 TEKS = {ALICE: bytes(range(30)), BOB: bytes(range(100, 130))}
+SSRCS = {ALICE: 0x1111, BOB: 0x2222}
 
 
-def with_mikey(host: str, message: bytes, version: int = 1) -> str:
+def with_mikey(host: str, message: bytes, *more: str, version: int = 1) -> str:
     line = "a=key-mgmt:mikey " + b64encode(message).decode()
-    return sdp(host, PORTS[host], line, key="-", version=version)
+    return sdp(host, PORTS[host], line, *more, key="-", version=version)
 
 
-def null_message(host: str, ssrc: int, *, answers: bool = False) -> bytes:
-    """A message as GStreamer writes it: keys in clear, the list of protocols untouched."""
+def null_message(host: str, *, at_s: float = NOW_S, tag_octets: int = 10) -> bytes:
+    """As GStreamer writes it: the key in clear, and no code that authenticates anything."""
     key = mikey_builder.key_data(TEKS[host][:16], kind=3, salt=TEKS[host][16:])
-    policy = mikey_builder.policy((0, 1), (1, 16), (2, 1), (3, 20), (7, 1), (8, 1), (10, 1))
-    chain = [mikey_builder.stamp(NOW_S), policy, mikey_builder.rand(), mikey_builder.kemac(key)]
-    return mikey_builder.build(1 if answers else 0, chain, streams=mikey_builder.sessions(ssrc))
+    params = (0, 1), (1, 16), (2, 1), (3, 20), (7, 1), (8, 1), (10, 1), (11, tag_octets)
+    chain = [
+        mikey_builder.stamp(at_s),
+        mikey_builder.policy(*params),
+        mikey_builder.rand(),
+        mikey_builder.kemac(key),
+    ]
+    return mikey_builder.build(0, chain, streams=mikey_builder.sessions(SSRCS[host]))
+
+
+def mikey_call() -> Call:
+    call = Call(made())
+    call.establish(*(with_mikey(host, null_message(host)) for host in PORTS))
+    return call
+
+
+def test_mikey_with_visible_keys_is_proven_by_its_tags() -> None:
+    """MIK-8: what anybody may read the gateway reads, too; each side under its own key."""
+    exchange = mikey_call().exchange
+    for host in PORTS:
+        sender = Sender(SUITE.encode(), TEKS[host])
+        assert show(exchange, host, sender.rtp(1, ssrc=SSRCS[host])).accept
+    assert proven(exchange) == BOTH_WAYS
+    assert exchange.records == []
+
+
+def test_mikey_with_another_key_is_refused() -> None:
+    """Injected: the right source, the right SSRC, and a key that was never agreed on."""
+    exchange = mikey_call().exchange
+    forger = Sender(SUITE.encode(), TEKS[BOB])
+    assert not show(exchange, ALICE, forger.rtp(1, ssrc=SSRCS[ALICE])).accept
+    assert reasons(exchange) == {Reason.SRTP_TAG}
+    assert not any(show(exchange, ALICE, rtp(at, SSRCS[ALICE])).accept for at in range(9))
+    assert proven(exchange) == set()
+
+
+def test_a_mikey_refresh_with_the_same_keys_keeps_the_proof() -> None:
+    """RFC 4567 section 3.3: a re-INVITE repeats key management; new messages, old keys."""
+    call = mikey_call()
+    exchange = call.exchange
+    sender = Sender(SUITE.encode(), TEKS[ALICE])
+    show(exchange, ALICE, sender.rtp(1, ssrc=SSRCS[ALICE]))
+    at_s = NOW_S + exchange.now_s - 1000
+    call.reinvite(
+        ALICE, *(with_mikey(host, null_message(host, at_s=at_s), version=2) for host in PORTS)
+    )
+    assert proven(exchange) == {(octets(ALICE), 40000)}
+
+
+def test_one_failed_message_ends_the_whole_session() -> None:
+    """MIK-16: audio's is right and video's is not; neither gets a pinhole."""
+    broken = b64encode(null_message(ALICE)[:-3]).decode()
+    video = ("m=video 32000 RTP/SAVP 96", f"a=key-mgmt:mikey {broken}")
+    exchange = made()
+    call = Call(exchange)
+    invite = call.invite(with_mikey(ALICE, null_message(ALICE), *video))
+    exchange.send(invite, ALICE, BOB)
+    answer = b64encode(null_message(BOB)).decode()
+    video = ("m=video 42000 RTP/SAVP 96", f"a=key-mgmt:mikey {answer}")
+    described = with_mikey(BOB, null_message(BOB), *video)
+    exchange.send(call.response(invite, 200, body=described), BOB, ALICE)
+    assert exchange.holes == set()
+    assert "MIK-1" in findings(exchange)
+
+
+def test_a_repeated_mikey_message_is_told() -> None:
+    """MIK-3: the message of one call in another one."""
+    call = mikey_call()
+    exchange = call.exchange
+    other = Call(exchange)
+    invite = other.invite(with_mikey(ALICE, null_message(ALICE)))
+    exchange.send(invite, ALICE, BOB)
+    exchange.send(other.response(invite, 200, body=with_mikey(BOB, null_message(BOB))), BOB, ALICE)
+    assert "MIK-3" in findings(exchange)
+
+
+def test_an_offer_of_mikey_and_sdes_is_answered_by_either() -> None:
+    """Both in one offer; what the answer takes is what is proven."""
+    for with_sdes in (True, False):
+        exchange = made()
+        offer = sdp(ALICE, 30000, "a=key-mgmt:mikey " + b64encode(null_message(ALICE)).decode())
+        answer = sdp(BOB, 40000) if with_sdes else with_mikey(BOB, null_message(BOB))
+        Call(exchange).establish(offer, answer)
+        key = decoded(KEYS[ALICE]) if with_sdes else TEKS[ALICE]
+        sender = Sender(SUITE.encode(), key)
+        assert show(exchange, ALICE, sender.rtp(1, ssrc=SSRCS[ALICE])).accept
+        assert proven(exchange) == {(octets(ALICE), 40000)}
+
+
+# --- relays
+
+
+def test_a_key_that_ends_at_a_relay_is_noted() -> None:
+    """PIN-16: SDES between telephone and relay; a fingerprint goes past it."""
+    for body, is_told in (((sdp(ALICE), sdp(BOB, 40000)), True), (None, False)):
+        exchange = made()
+        exchange.guard._rooms.verifiers.is_relay = octets(BOB).__eq__
+        call = Call(exchange)
+        if body is None:
+            body = (
+                with_dtls(ALICE, identity("alice"), "actpass"),
+                with_dtls(BOB, identity("bob"), "active"),
+            )
+        call.establish(*body)
+        assert ("PIN-16" in findings(exchange)) is is_told
