@@ -12,14 +12,14 @@ from types import TracebackType
 from typing import NamedTuple
 
 from demo.network import Network
-from demo.programs import Program, finished, run, until
+from demo.programs import Program, finished, until
 
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
 STRICT = ROOT / "policies" / "strict.policy"
 READY = "sipguard is guarding"
 TABLE = "sipguard"
-PINHOLE_SETS = "pinholes"  # pinholes4 and pinholes6; what we look at, an admin can look at
+PINHOLE_SETS = ("pinholes4", "pinholes6")  # what we look at, an admin can look at
 
 
 class Hole(NamedTuple):
@@ -130,12 +130,16 @@ class Gateway:
 
     def holes(self) -> list[Hole]:
         """The media pinholes in the kernel now, as ``nft`` itself lists them."""
-        listed = run(["nft", "-j", "list", "ruleset"], namespace=self.network.gateway)
         found: list[Hole] = []
-        for entry in json.loads(listed)["nftables"]:
-            contents = entry.get("set", {})
-            if contents.get("table") == TABLE and contents["name"].startswith(PINHOLE_SETS):
-                found += [hole for element in contents.get("elem", []) if (hole := _hole(element))]
+        for name in PINHOLE_SETS:
+            # Set by set: nft 1.0 aborts over a list of the sources that are proven.
+            argv = ["nft", "-j", "list", "set", "inet", TABLE, name]
+            listed = finished(argv, namespace=self.network.gateway)
+            if listed.returncode:
+                continue  # flushed by somebody, or not there yet
+            for entry in json.loads(listed.stdout)["nftables"]:
+                elements = entry.get("set", {}).get("elem", [])
+                found += [hole for element in elements if (hole := _hole(element))]
         return found
 
     def waits_for_holes(self, count: int, timeout_s: float = 3.0) -> list[Hole]:

@@ -156,7 +156,7 @@ class Sets:
         opening: dict[str, dict[int, list[bytes]]] = {}
         doubted: dict[str, list[bytes]] = {}
         for key in wanted.doubts:
-            family = "4" if len(key) == 16 else "6"
+            family = "4" if len(key) == 12 else "6"
             doubted.setdefault(family, []).extend(self._proofs.of_port(key))
         for key, effect in wanted.holes.items():
             family = "4" if len(key) == 12 else "6"
@@ -181,7 +181,7 @@ class Sets:
     ) -> list[Change]:
         proven: dict[str, list[bytes]] = {}
         for key in proofs:
-            proven.setdefault("4" if len(key) == 20 else "6", []).append(key)
+            proven.setdefault("4" if len(key) == 16 else "6", []).append(key)
         changes: list[Change] = []
         for family, keys_gone in doubted.items():
             if keys_gone:

@@ -35,7 +35,8 @@ _LOTS: Final = (
 )
 _SNAPLEN: Final = 2048
 
-# From the UDP header on, in bits: RFC 3550 sections 5.1 and 6.4.1, RFC 5761 section 4.
+# From the UDP header on, in bits: RFC 768, RFC 3550 sections 5.1 and 6.4.1, RFC 5761 section 4.
+_PORTS: Final = "@th,0,32"
 _RTP_SSRC: Final = "@th,128,32"
 _RTCP_SSRC: Final = "@th,96,32"
 # Version 2 and no other: octets of DTLS may be those of an SSRC.
@@ -54,14 +55,13 @@ def _port_key(ip: str) -> str:
     return f"{stream_key(ip)} . udp sport"
 
 
-def source_key(ip: str) -> str:
-    """Return the expression that the sets of proven sources are keyed by; for RTP."""
-    return f"{_port_key(ip)} . {_RTP_SSRC}"
+def _source_key(ip: str, ssrc: str) -> str:
+    """Return the expression that the sets of proven sources are keyed by.
 
-
-def source_type(kind: str) -> str:
-    """Return how nft 1.0 lists that type, which it cannot read again."""
-    return f"type {kind} . {kind} . inet_service . inet_service . integer"
+    Four fields, both ports in one: over a fifth nft 1.0 forgets what the unnamed ones are,
+    and then aborts when somebody lists the ruleset.
+    """
+    return f"{ip} saddr . {ip} daddr . {_PORTS} . {ssrc}"
 
 
 def gate_sets(plan: Plan) -> Iterator[tuple[str, str]]:
@@ -70,7 +70,7 @@ def gate_sets(plan: Plan) -> Iterator[tuple[str, str]]:
     for family, ip, kind in FAMILIES:
         stream = f"{kind} . {kind} . inet_service"
         static = f"size {plan.max_pinholes}; flags timeout; counter;"
-        yield f"proven{family}", f"{{ typeof {source_key(ip)}; {static} }}"
+        yield f"proven{family}", f"{{ typeof {_source_key(ip, _RTP_SSRC)}; {static} }}"
         yield f"asking{family}", f"{{ type {stream}; {dynamic} }}"
         yield f"sampled{family}", f"{{ type {stream} . inet_service; {dynamic} }}"
 
@@ -83,7 +83,7 @@ def proven_first(plan: Plan) -> Iterator[str]:
             # `proven` after `alive`, so that its counters count each packet once.
             for is_kind, ssrc in ((_IS_NO_RTCP, _RTP_SSRC), (_IS_RTCP, _RTCP_SSRC)):
                 yield (
-                    f"{is_kind} {key} @{alive} {_port_key(ip)} . {ssrc} @proven{family} "
+                    f"{is_kind} {key} @{alive} {_source_key(ip, ssrc)} @proven{family} "
                     f"update @{alive} {{ {key} timeout {idle}s }} goto proven"
                 )
 

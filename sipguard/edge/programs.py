@@ -12,7 +12,6 @@ import subprocess
 from pathlib import Path
 from typing import Final
 
-from sipguard.edge.media_rules import FAMILIES, source_key, source_type
 from sipguard.edge.plan import Plan
 from sipguard.errors import EdgeError
 
@@ -109,9 +108,6 @@ def nft_listing(table: str) -> str:
     if not found:
         return ""
     body = rest.partition(_TABLE_END)[0]
-    for _, ip, kind in FAMILIES:
-        # What nft 1.0 lists it cannot read again.
-        body = body.replace(source_type(kind), f"typeof {source_key(ip)}")
     return f"table inet {table} {{\n{body}{_TABLE_END}"
 
 

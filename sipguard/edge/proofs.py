@@ -11,14 +11,16 @@ from typing import Final, final
 
 MAX_SOURCES: Final = 16  # of one pinhole: several SSRCs, ports of their own, moved ones
 
-_PORT_OCTETS: Final = 4  # each field of a key is padded to four
-_SOURCE_OCTETS: Final = 8  # in a key: port and SSRC
-_KEPT_OCTETS: Final = 6  # here: the same without the padding
+# At the end of a key: source port, destination port, SSRC. nft 1.0 cannot list a set with
+# more than four fields of which one has no name, and aborts over the whole ruleset.
+_SSRC_OCTETS: Final = 4
+_SOURCE_OCTETS: Final = 8
+_KEPT_OCTETS: Final = 6  # here: without the destination's
 
 
 def port_key(hole_key: bytes, source_port: int) -> bytes:
     """Return what the keys of all sources of one port begin with."""
-    return hole_key + (source_port << 16).to_bytes(_PORT_OCTETS, "big")
+    return hole_key[:-4] + source_port.to_bytes(2, "big") + hole_key[-4:-2]
 
 
 def proof_key(hole_key: bytes, source_port: int, ssrc: int) -> bytes:
@@ -28,12 +30,12 @@ def proof_key(hole_key: bytes, source_port: int, ssrc: int) -> bytes:
 
 def hole_key_of(key: bytes) -> bytes:
     """Return the key of the pinhole that a source sends into."""
-    return key[:-_SOURCE_OCTETS]
+    return key[:-_SOURCE_OCTETS] + key[-6:-4] + b"\0\0"
 
 
 def is_proof(key: bytes) -> bool:
     """Report whether *key* is a source's, and not a pinhole's."""
-    return len(key) in (20, 44)
+    return len(key) in (16, 40)
 
 
 @final
@@ -69,7 +71,8 @@ class Proofs:
 
     def of_port(self, key: bytes) -> list[bytes]:
         """Return the keys of all sources of one port; *key* is a :func:`port_key`."""
-        return [source for source in self.of(key[:-_PORT_OCTETS]) if source.startswith(key)]
+        hole_key = hole_key_of(key + bytes(_SSRC_OCTETS))
+        return [source for source in self.of(hole_key) if source.startswith(key)]
 
     def adopted(self, hole_key: bytes) -> list[bytes]:
         """Return the keys of those that an earlier process proved."""
@@ -77,7 +80,7 @@ class Proofs:
 
     def sent_by(self, address: bytes) -> list[bytes]:
         """Return the keys of everything that comes from an address; looks at each pinhole."""
-        size = 2 * len(address) + _PORT_OCTETS
+        size = 2 * len(address) + 4
         found: list[bytes] = []
         for known in (self._own, self._adopted):
             for hole_key, ports in known.items():
@@ -135,7 +138,7 @@ def _kept(key: bytes) -> bytes:
 
 def _keys(hole_key: bytes, sources: bytes) -> list[bytes]:
     return [
-        hole_key + sources[at : at + 2] + b"\0\0" + sources[at + 2 : at + _KEPT_OCTETS]
+        hole_key[:-4] + sources[at : at + 2] + hole_key[-4:-2] + sources[at + 2 : at + _KEPT_OCTETS]
         for at in range(0, len(sources), _KEPT_OCTETS)
     ]
 

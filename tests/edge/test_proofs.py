@@ -12,12 +12,20 @@ steps = st.lists(st.tuples(st.sampled_from(["add", "adopt", "remove", "close", "
 
 def test_keys_tell_what_they_are() -> None:
     """Of either family."""
-    assert [is_proof(key) for key in (bytes(12), bytes(20), bytes(36), bytes(44))] == [
+    assert [is_proof(key) for key in (bytes(12), bytes(16), bytes(36), bytes(40))] == [
         False,
         True,
         False,
         True,
     ]
+
+
+def test_a_source_is_kept_as_the_kernel_sees_it() -> None:
+    """Addresses, then both ports as they stand in the UDP header, then the SSRC."""
+    hole = bytes(range(8)) + b"\x0f\xa0\0\0"
+    key = proof_key(hole, 0x1234, 0xAABBCCDD)
+    assert key == bytes(range(8)) + b"\x12\x34\x0f\xa0" + b"\xaa\xbb\xcc\xdd"
+    assert hole_key_of(key) == hole
 
 
 @given(steps)
