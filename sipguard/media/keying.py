@@ -32,7 +32,7 @@ class Keying:
     """Whether a stream has a key, by which method and suite, or why it has none.
 
     ``bits`` is the key's length, 0 where a handshake has yet to tell. ``hashed`` says
-    that both sides signalled their ZRTP Hello (``a=zrtp-hash``), ``fingerprint`` names the
+    that each side that spoke signalled its ZRTP Hello (``a=zrtp-hash``), ``fingerprint`` names the
     hash function of the certificates, ``clear`` that the key itself can be read here.
     ``mode`` and ``state`` are MIKEY's: how its key is made, and whether it holds.
     """
@@ -87,7 +87,7 @@ def offered_key(offer: Media, mikey: Keying | None = None) -> Keying:
     if mikey is not None:
         return mikey
     if announces_zrtp(offer):
-        return _keyed_by_zrtp(False)
+        return _keyed_by_zrtp()
     return _why_not(offer.cryptos)
 
 
@@ -183,9 +183,10 @@ def _keyed_by_dtls(function: bytes) -> Keying:
     return Keying(True, DTLS, b"", Reason.KEYED, "", fingerprint=function)
 
 
-@lru_cache(maxsize=2)
-def _keyed_by_zrtp(hashed: bool) -> Keying:
-    return Keying(True, ZRTP, b"", Reason.KEYED, "", hashed=hashed)
+@lru_cache(maxsize=1)
+def _keyed_by_zrtp() -> Keying:
+    # Nothing else announces it, so a rule that asks for the hash must not refuse the offer.
+    return Keying(True, ZRTP, b"", Reason.KEYED, "", hashed=True)
 
 
 def _offered_dtls(offer: Media) -> Keying:
@@ -209,7 +210,7 @@ def _agreed_zrtp(offer: Media) -> Keying:
     """Both ends say that they speak ZRTP; whether they agree on a key their packets show."""
     if not announces_zrtp(offer):
         return without(Reason.NOT_KEYED, "one side alone announces ZRTP")
-    return _keyed_by_zrtp(True)
+    return _keyed_by_zrtp()
 
 
 def has_key_mgmt(media: Media) -> bool:

@@ -171,7 +171,7 @@ _SDP: Final[tuple[Field, ...]] = (
     TextField("mikey.mode", "How MIKEY makes the key.", lambda s: (s.stream.keying.mode if s.stream else b"") or b"none", _MEDIA, words=("psk", "rsa", "rsa-r", "dh", "dhhmac", "ticket", "sakke", "none")),
     FlagField("mikey.valid", "The MIKEY message is authentic: its code, or its certificate's signature, holds.", lambda s: s.stream is not None and s.stream.keying.state == b"valid", _MEDIA, proofs=_MIKEY),
     TextField("mikey.state", "Whether the MIKEY message is authentic; unknown where nobody here has the key or certificate.", lambda s: (s.stream.keying.state if s.stream else b"") or b"absent", _MEDIA, words=("valid", "failed", "unknown", "absent"), proofs=_MIKEY),
-    FlagField("zrtp.hash", "Both sides signalled the hash of their ZRTP Hello.", lambda s: s.stream is not None and s.stream.keying.hashed, _MEDIA),
+    FlagField("zrtp.hash", "The hash of the ZRTP Hello was signalled, by both sides once there is an answer.", lambda s: s.stream is not None and s.stream.keying.hashed, _MEDIA),
     TextField("dtls.fingerprint", "Hash function of the fingerprints of DTLS certificates; equal to nothing without any.", _keying_text("fingerprint"), _MEDIA, words=("sha-1", "sha-224", "sha-256", "sha-384", "sha-512")),
     FlagField("sdes.cleartext", "The same as key.cleartext.", lambda s: s.stream is not None and s.stream.cleartext, _MEDIA),
 )

@@ -34,9 +34,10 @@ def _ruled(policy: Policy, subject: Subject, chain: str = "request") -> str:
     return f"{ruling.rule.name} {ruling.action}" if ruling else "none"
 
 
-def test_the_four_are_there() -> None:
+def test_the_five_are_there() -> None:
     """README names them."""
     names = {"strict.policy", "shadow.policy", "branch-office.policy", "signed-callers.policy"}
+    names.add("secure-media.policy")
     assert names <= {file.name for file in FILES}
 
 
