@@ -17,6 +17,11 @@ from sipguard.wire.packet import network_of
 _NOT_SET_UP: Final = Evidence(State.UNKNOWN, Finding(Reason.NOT_SET_UP, "there is no trust line"))
 _SPENT: Final = Evidence(State.UNKNOWN, Finding(Reason.SIGNATURE_BUDGET))
 _ENCRYPTED: Final = Evidence(State.UNKNOWN, Finding(Reason.ENCRYPTED_BODY))
+_SPENT_ENCRYPTED: Final = Evidence(
+    State.UNKNOWN,
+    Finding(Reason.SIGNATURE_BUDGET),
+    notes=(Finding(Reason.ENCRYPTED_BODY),),
+)
 _BLAME: Final = {State.VALID: 0, State.ABSENT: 1, State.UNKNOWN: 2, State.FAILED: 3}
 
 
@@ -86,16 +91,19 @@ class CaseProofs:
 
     def _ask_bodies(self, bodies: SignedBodies) -> Evidence:
         if self._is_spent():
-            return _SPENT
+            # What is encrypted shows without any arithmetic, and stays a rule's business.
+            return _SPENT_ENCRYPTED if self._is_encrypted() else _SPENT
         case, relays = self._case, self._rooms.verifiers.is_relay
         return self._weighed(bodies.examine(case.message, case.ids, case.packet, case.now, relays))
 
     def _look_at_body(self) -> Evidence:
         """Without anybody to trust, it can still be said that nobody can read it (SMI-32)."""
+        return _ENCRYPTED if self._is_encrypted() else _NOT_SET_UP
+
+    def _is_encrypted(self) -> bool:
         message = self._case.message
-        if message.body and is_encrypted(message.header(b"content-type") or b"", message.body):
-            return _ENCRYPTED
-        return _NOT_SET_UP
+        content_type = message.header(b"content-type") or b""
+        return bool(message.body) and is_encrypted(content_type, message.body)
 
     def _ask_stir(self, stir: Stir) -> Evidence:
         if self._is_spent():
@@ -157,4 +165,7 @@ def blamed_key(ruling: Ruling, stream: Stream) -> Finding | None:
 
 def is_spent(case: Case) -> bool:
     """Whether a rule asked for what was not verified, because of so many that failed before."""
-    return any(evidence is _SPENT for _, evidence in case.subject.proofs.asked)
+    return any(
+        evidence is _SPENT or evidence is _SPENT_ENCRYPTED
+        for _, evidence in case.subject.proofs.asked
+    )

@@ -31,6 +31,8 @@ _CARRIERS: Final = (b"multipart/", b"application/")
 _REQUIRED: Final = (b"to", b"from", b"call-id", b"cseq")
 _NOTHING: Final[frozenset[bytes]] = frozenset()
 _ABSENT: Final = Evidence(State.ABSENT)
+# Beside a graver finding, or a wrong signature would let an encrypted session pass for a plain one.
+_HIDDEN: Final = (Finding(Reason.ENCRYPTED_BODY),)
 # RFC 3261 section 20: a difference in one of these breaks the seal, in others it is ignored.
 _KNOWN: Final = frozenset(
     b"accept accept-encoding accept-language alert-info allow authentication-info authorization"
@@ -98,7 +100,8 @@ class SignedBodies:
         try:
             bodies = [_read(signed) for signed in find_signed(content_type, message.body)]
         except HostileInput as error:
-            return Evidence(State.FAILED, Finding(Reason.BAD_SIGNED_BODY, error.detail))
+            finding = Finding(Reason.BAD_SIGNED_BODY, error.detail)
+            return Evidence(State.FAILED, finding, notes=_HIDDEN * hidden)
         bodies = [body for body in bodies if not _is_aib(body.signed)]
         if not bodies:
             return _encrypted("") if hidden else _ABSENT
@@ -106,7 +109,7 @@ class SignedBodies:
         wrong = next((each for each in judged if each.finding is not None), None)
         if wrong is not None:
             state = State.UNKNOWN if wrong.unknown else State.FAILED
-            return Evidence(state, wrong.finding, notes=wrong.notes)
+            return Evidence(state, wrong.finding, notes=wrong.notes + _HIDDEN * hidden)
         notes = tuple([note for each in judged for note in each.notes])
         covers = tuple(dict.fromkeys([name for each in judged for name in each.covers]))
         if hidden:

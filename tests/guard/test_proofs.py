@@ -322,6 +322,36 @@ def test_an_encrypted_body_is_never_silent(trust: str) -> None:
     assert decision.judgement.reason is Reason.ENCRYPTED_BODY
 
 
+ENVELOPE = (
+    b"Content-Type: application/pkcs7-mime; smime-type=enveloped-data; name=smime.p7m\r\n\r\n"
+    + bytes.fromhex("3080060960864886f70d010703a0800000")
+)
+OPAQUE = "chain request\n  opaque reject 488 if sdp.encrypted log\n" + RULES[28:]
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        signed_part(sdp_part(), b"no signature"),
+        signed_part(sdp_part(), sign(sdp_part(), issue_user(make_authority("Nobody's")))),
+        signed_part(b"Content-Type: message/sip\r\n\r\nnonsense", b""),
+    ],
+    ids=["broken", "of-a-stranger", "unreadable"],
+)
+def test_a_wrong_signature_hides_no_encrypted_body(beside: bytes) -> None:
+    """SMI-32: what fails first must not keep a rule from seeing what nobody can read."""
+    gate = Gate(policy(OPAQUE))
+    octets = raw_message(mixed(ENVELOPE, beside))
+    assert gate.judge(octets).judgement.rule == "opaque"
+
+
+def test_a_spent_budget_hides_no_encrypted_body() -> None:
+    """SMI-32, GEN-3: that a body is encrypted shows without verifying anything."""
+    gate = Gate(policy("signature-budget 1/min unknown\n" + OPAQUE))
+    assert gate.judge(other_from()).judgement.rule == "wrong"
+    assert gate.judge(raw_message(mixed(ENVELOPE))).judgement.rule == "opaque"
+
+
 URI_CLAIMS = identity(ALICE, "")
 NATIONAL = invite(identity(), from_="<sip:2025550100@a.example>")
 ASSERTED = invite(
