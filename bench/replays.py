@@ -94,8 +94,8 @@ def _proofs() -> Memories:
         message, packet = _request(number, credentials)
         ids = message.ids
         assert ids is not None
-        aib.remember(_claim(number, now), 1, now, WINDOW_S)
-        stir.remember(hash((number, b"")), int(now.utc_s), now.utc_s + 60, ids, packet, now)
+        aib.remember(_claim(number, now), 1, now)
+        stir.remember(hash((number, b"")), int(now.utc_s), ids, packet, now)
         digests.accepted(message, ids, packet, now)
 
     def expire(now: Moment) -> None:

@@ -1,14 +1,14 @@
 """The rooms of identity, set up as a policy says; what they remember outlives the policy."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, TypeVar
 
-from sipguard.errors import PolicyError, Problem
+from sipguard.errors import HostileInput, PolicyError, Problem
 from sipguard.guard.codes import Codes
 from sipguard.guard.key_trust import KeySigners, certificates_at_hand, names_of
 from sipguard.identity.aib import Aib, AibSettings
 from sipguard.identity.aib_memory import AibMemory
-from sipguard.identity.credentials import Credentials
+from sipguard.identity.credentials import Credentials, read_chain
 from sipguard.identity.digest import DigestSettings
 from sipguard.identity.passport_memory import PassportMemory
 from sipguard.identity.pem import read_crls, read_pem
@@ -50,7 +50,7 @@ class Verifiers:
 
     Raises:
         PolicyError: a file holds no certificate or list that can be read, with
-            the place where the policy names it.
+            the place where the policy names it. Nothing remembered has changed then.
     """
 
     def __init__(self, policy: Policy, remembered: Remembered) -> None:
@@ -61,21 +61,23 @@ class Verifiers:
         self.codes = Codes()
         self.keys = KeyTrust()  # for MIKEY
         self.keys_skew_s = float((policy.mikey or _DEFAULTS).max_age_s)
+        aib, stir = policy.aib, policy.stir
         problems: list[Problem] = []
-        if policy.aib is not None:
-            self._trust_users(policy.aib, remembered, problems)
-        if policy.stir is not None:
-            self._trust_carriers(policy.stir, remembered, problems)
+        users = _store(aib, aib.certs, problems) if aib is not None else None
+        carriers = _store(stir, (), problems) if stir is not None else None
+        chains = _chains(stir, problems) if stir is not None else {}
         if policy.mikey is not None:
             self._trust_keys(policy.mikey, problems)
         if problems:
             raise PolicyError(tuple(problems))
+        remembered.credentials.use_offline(chains)
+        if aib is not None and users is not None:
+            self._trust_users(aib, users, remembered)
+        if stir is not None and carriers is not None:
+            self._trust_carriers(stir, carriers, remembered)
 
-    def _trust_users(
-        self, trust: AibTrust, remembered: Remembered, problems: list[Problem]
-    ) -> None:
+    def _trust_users(self, trust: AibTrust, store: Store, remembered: Remembered) -> None:
         self.codes.aib = trust.codes
-        store = _store(trust, trust.certs, problems)
         settings = AibSettings(
             trust.max_age_s, trust.remember_s, trust.legacy_sha1, trust.domain_signers
         )
@@ -83,11 +85,8 @@ class Verifiers:
         self.is_relay = trust.relays.__getitem__
         self.bodies = SignedBodies(store, legacy_sha1=trust.legacy_sha1, max_age_s=trust.max_age_s)
 
-    def _trust_carriers(
-        self, trust: StirTrust, remembered: Remembered, problems: list[Problem]
-    ) -> None:
+    def _trust_carriers(self, trust: StirTrust, store: Store, remembered: Remembered) -> None:
         self.codes.stir = trust.codes
-        store = _store(trust, (), problems)
         settings = StirSettings(
             max_age_s=trust.max_age_s,
             remember_s=trust.remember_s,
@@ -99,8 +98,6 @@ class Verifiers:
             fetch_private=trust.fetch == "any",
             country=trust.country.encode(),
         )
-        for url, file in trust.certs:
-            remembered.credentials.add_offline(url, file.octets)
         self.stir = Stir(settings, store, remembered.credentials, remembered.stir)
         remembered.stir = self.stir.memory
 
@@ -143,6 +140,19 @@ def _store(
         hard_revocation=trust.crl_hard,
         legacy_sha1=isinstance(trust, AibTrust) and trust.legacy_sha1,
     )
+
+
+def _chains(trust: StirTrust, problems: list[Problem]) -> Mapping[str, tuple[bytes, ...]]:
+    """Return the certificates that the operator gives by URL, in whole chains."""
+    chains = {}
+    for url, file in trust.certs:
+        try:
+            read_pem(file.octets)
+            chains[url] = read_chain(file.octets)
+        except (ValueError, HostileInput) as error:
+            detail = error.detail if isinstance(error, HostileInput) else str(error)
+            problems.append(Problem(*file.place, f"cannot use {file.name}: {detail}"))
+    return chains
 
 
 def _read(

@@ -101,7 +101,7 @@ class Aib:
         self._settings = settings
         self._store = store
         self._memory = memory
-        self._retention_s = max(settings.remember_s, 2 * settings.max_age_s)
+        memory.judge_by(settings.max_age_s, max(settings.remember_s, 2 * settings.max_age_s))
 
     def examine(
         self,
@@ -258,7 +258,7 @@ class Aib:
         notes += _notes_on(screened, asked) + tuple([each.finding for each in doubted])
         if asked.message.is_request:
             signer = short_hash(certificate.der)
-            if self._memory.remember(screened.claim, signer, asked.now, self._retention_s):
+            if self._memory.remember(screened.claim, signer, asked.now):
                 detail = "another certificate than before signs in this call"
                 notes += (Finding(Reason.SIGNER_CHANGED, detail),)
         covers = _covers(screened, asked)

@@ -30,10 +30,11 @@ RETRANSMITTED_S: Final = 32.0
 _SAME_NUMBER: Final = frozenset((b"ACK", b"CANCEL"))
 _63_BITS: Final = (1 << 63) - 1
 _32_BITS: Final = (1 << 32) - 1
-# The fields of an entry in their order; the time of expiry stands last.
+# The fields of an entry in their order; the time from which it is kept stands last.
 _FIXED: Final = struct.Struct("<QIIIIIdd")
 _PAIR: Final = struct.Struct("<II")
-_EXPIRY: Final = struct.Struct("<d")
+_KEPT_FROM: Final = struct.Struct("<d")
+RETENTION_S: Final = 3600.0
 
 
 class Claim(NamedTuple):
@@ -70,7 +71,7 @@ class _Entry(NamedTuple):
     cseq: int
     date_s: int
     seen_at_s: float
-    expires_at_s: float
+    kept_from_s: float
     others: tuple[tuple[int, int], ...] = ()
 
     def highest(self, tag: int) -> int:
@@ -104,8 +105,8 @@ def _unpacked(octets: bytes) -> _Entry:
     return _Entry._make((*_FIXED.unpack_from(octets), others))
 
 
-def _expires_at_s(octets: bytes) -> float:
-    moment: tuple[float] = _EXPIRY.unpack_from(octets, _FIXED.size - _EXPIRY.size)
+def _kept_from_s(octets: bytes) -> float:
+    moment: tuple[float] = _KEPT_FROM.unpack_from(octets, _FIXED.size - _KEPT_FROM.size)
     return moment[0]
 
 
@@ -123,18 +124,39 @@ class AibMemory:
         self._shards: tuple[dict[int, bytes], ...] = tuple({} for _ in range(_SHARDS))
         self._floors_s = [0] * _SHARDS
         self._turn = 0
+        self._max_age_s = 0
+        self._retention_s = RETENTION_S
+        self._unsure_s = -1.0  # what was signed longer ago may have been forgotten
         self.forgotten = 0
         self.keyring = Keyring()
 
     def __len__(self) -> int:
         return sum(map(len, self._shards))
 
+    def judge_by(self, max_age_s: int, retention_s: float) -> None:
+        """Go on by another policy's times, for what is known already as well.
+
+        Where a Date may be older from now on, some that nobody would have believed any more,
+        and whose Call-IDs were forgotten for that, would be good again.
+
+        Args:
+            max_age_s: How far a Date may lie from now.
+            retention_s: At least as long as the same Date would be believed, which is twice
+                that where Dates may lie in the future.
+        """
+        if 0 < self._max_age_s < max_age_s:
+            sure_s = self._retention_s - self._max_age_s
+            self._unsure_s = sure_s if self._unsure_s < 0 else min(sure_s, self._unsure_s)
+        self._max_age_s, self._retention_s = max_age_s, retention_s
+
     def look(self, claim: Claim, now: Moment, *, in_dialog: bool, retry: bool) -> Finding | None:
-        """Say why a request cannot be believed, None where it can; changes nothing.
+        """Say why a request cannot be believed, None where it can; notes none.
 
         *in_dialog*: its dialog is known. *retry*: it is known for a fork, a spiral or an
         honest second try (RPL-3).
         """
+        if self._unsure_s >= 0:
+            self._doubt(now)
         entry = self._entry(claim.key, now)
         if entry is None:
             if claim.date_s <= self._floors_s[claim.key % _SHARDS]:
@@ -159,15 +181,14 @@ class AibMemory:
         entry = self._entry(claim.key, now)
         return entry is not None and entry.copy == claim.copy
 
-    def remember(self, claim: Claim, signer: int, now: Moment, retention_s: float) -> bool:
+    def remember(self, claim: Claim, signer: int, now: Moment) -> bool:
         """Note a verified request; say whether the call was signed with another certificate before.
 
-        *signer* stands for the certificate. *retention_s*: at least as long as the same
-        Date would be believed, which is twice the window where Dates may lie in the future.
+        *signer* stands for the certificate.
         """
         shard_number = claim.key % _SHARDS
         shard = self._shards[shard_number]
-        _sweep(shard, now.monotonic_s, _SWEPT)
+        _sweep(shard, now.monotonic_s - self._retention_s, _SWEPT)
         known = shard.pop(claim.key, None)
         if known is None and len(shard) >= self._per_shard:
             self._forget_oldest(shard_number, now)
@@ -179,31 +200,38 @@ class AibMemory:
             claim.cseq,
             min(max(claim.date_s, 0), _32_BITS),
             now.monotonic_s,
-            now.monotonic_s + retention_s,
+            now.monotonic_s,
         )
-        # At the end again: each shard stays in the order of expiry.
+        # At the end again: each shard stays in the order in which entries go.
         shard[claim.key] = _packed(new if known is None else _merged(_unpacked(known), new, claim))
         return known is not None and _unpacked(known).signer != signer
 
     def _entry(self, key: int, now: Moment) -> _Entry | None:
         octets = self._shards[key % _SHARDS].get(key)
-        if octets is None or _expires_at_s(octets) <= now.monotonic_s:
+        if octets is None or _kept_from_s(octets) <= now.monotonic_s - self._retention_s:
             return None
         return _unpacked(octets)
 
     def expire(self, now: Moment, limit: int = 500) -> None:
         """Forget at most *limit* entries that are too old, so that no call waits for it."""
+        before_s = now.monotonic_s - self._retention_s
         for _ in range(_SHARDS):
             shard = self._shards[self._turn]
-            limit -= _sweep(shard, now.monotonic_s, limit)
+            limit -= _sweep(shard, before_s, limit)
             if limit <= 0:
                 return
             self._turn = (self._turn + 1) % _SHARDS
 
+    def _doubt(self, now: Moment) -> None:
+        """Settle what a change of policy left open, since it comes without a clock."""
+        floor_s = int(now.utc_s - self._unsure_s)
+        self._floors_s = [max(floor_s, known) for known in self._floors_s]
+        self._unsure_s = -1.0
+
     def _forget_oldest(self, shard_number: int, now: Moment) -> None:
         shard = self._shards[shard_number]
         oldest = _unpacked(shard.pop(next(iter(shard))))
-        if oldest.expires_at_s > now.monotonic_s:
+        if oldest.kept_from_s > now.monotonic_s - self._retention_s:
             self.forgotten += 1
             # A Date in the future must not shut out those who sign now.
             floor_s = min(oldest.date_s, int(now.utc_s))
@@ -217,7 +245,7 @@ def _merged(entry: _Entry, new: _Entry, claim: Claim) -> _Entry:
     return entry.counting(claim)._replace(
         signer=new.signer,
         date_s=max(entry.date_s, new.date_s),
-        expires_at_s=new.expires_at_s,
+        kept_from_s=new.kept_from_s,
     )
 
 
@@ -247,11 +275,11 @@ def _what_differs(claim: Claim, entry: _Entry, highest: int) -> str:
     return "and the request comes again" if claim.cseq == highest else "by the same AIB"
 
 
-def _sweep(shard: dict[int, bytes], now_s: float, limit: int) -> int:
-    """Drop at most *limit* old entries of one shard; return how many."""
+def _sweep(shard: dict[int, bytes], before_s: float, limit: int) -> int:
+    """Drop at most *limit* entries of one shard from before then; return how many."""
     due: list[int] = []
     for key, octets in islice(shard.items(), limit):
-        if _expires_at_s(octets) > now_s:
+        if _kept_from_s(octets) > before_s:
             break
         due.append(key)
     for key in due:

@@ -9,6 +9,7 @@ URLs leave behind may never push out what good ones brought.
 import base64
 import binascii
 import re
+from collections.abc import Mapping
 from typing import Final, NamedTuple, final
 
 from sipguard.errors import HostileInput
@@ -125,13 +126,13 @@ class Credentials:
     Chains are DER, the signer's own certificate first. At their bound the
     chain that was not asked for the longest goes, and its URL is fetched again
     when somebody needs it; the oldest failure goes likewise. What the operator
-    gave (``add_offline``) never goes.
+    gave never goes by itself.
     """
 
     def __init__(self, capacity: int = CAPACITY, max_failures: int = MAX_FAILURES) -> None:
         self._capacity = capacity
         self._max_failures = max_failures
-        self._offline: dict[str, tuple[bytes, ...] | Finding] = {}
+        self._offline: dict[str, tuple[bytes, ...]] = {}
         self._kept: dict[str, _Kept] = {}
         self._failures: dict[str, _Failure] = {}
 
@@ -194,6 +195,10 @@ class Credentials:
             HostileInput: ``NO_CREDENTIAL``, where the file holds no certificate.
         """
         self._offline[url] = read_chain(octets)
+
+    def use_offline(self, chains: Mapping[str, tuple[bytes, ...]]) -> None:
+        """Take what the operator gives now, and nothing of what he gave before."""
+        self._offline = dict(chains)
 
 
 def read_chain(octets: bytes) -> tuple[bytes, ...]:

@@ -33,17 +33,14 @@ def key_of(signed: bytes, signature: bytes) -> int:
 
 @final
 class _Entry:
-    __slots__ = ("caller", "destinations", "fresh_until_s", "iat", "source", "until_s")
+    __slots__ = ("caller", "destinations", "iat", "since_s", "source")
 
-    def __init__(
-        self, caller: int, packet: Packet, iat: int, fresh_until_s: float, until_s: float
-    ) -> None:
+    def __init__(self, caller: int, packet: Packet, iat: int, since_s: float) -> None:
         self.caller = caller
         self.source = packet.src
         self.destinations: tuple[bytes, ...] = (packet.dst,)
         self.iat = iat
-        self.fresh_until_s = fresh_until_s
-        self.until_s = until_s
+        self.since_s = since_s
 
 
 @final
@@ -53,10 +50,14 @@ class PassportMemory:
     Entries leave in order of arrival. A full memory lets the oldest go; where
     that one could still be fresh, every PASSporT that is not younger is refused
     from then on, until it would be stale anyway (GEN-3).
+
+    *window_s* is for how long, *max_age_s* how old a PASSporT may be.
     """
 
-    def __init__(self, window_s: float, capacity: int = CAPACITY) -> None:
+    def __init__(self, window_s: float, capacity: int = CAPACITY, max_age_s: float = 60.0) -> None:
         self._window_s = window_s
+        self._max_age_s = max_age_s
+        self._unsure_s = -1.0  # what was made longer ago may have been forgotten
         self._capacity = capacity
         self._entries: dict[int, _Entry] = {}
         self._lost_iat = -1
@@ -66,14 +67,27 @@ class PassportMemory:
     def __len__(self) -> int:
         return len(self._entries)
 
+    def judge_by(self, window_s: float, max_age_s: float) -> None:
+        """Go on by another policy's times, for what is known already as well.
+
+        Where PASSporTs may be older from now on, some that nobody would have believed any
+        more, and that were forgotten for that, would be fresh again.
+        """
+        if max_age_s > self._max_age_s:
+            sure_s = self._window_s - self._max_age_s
+            self._unsure_s = sure_s if self._unsure_s < 0 else min(sure_s, self._unsure_s)
+        self._window_s, self._max_age_s = window_s, max_age_s
+
     def look(
         self, key: int, iat: int, ids: Ids, packet: Packet, now: Moment, *, retry: bool
     ) -> Finding | None:
-        """Return why this use of a PASSporT is a replay, or None; changes nothing."""
+        """Return why this use of a PASSporT is a replay, or None; notes none."""
+        if self._unsure_s >= 0:
+            self._doubt(now)
         entry = self._entries.get(key)
-        if entry is None or entry.until_s <= now.monotonic_s:
+        if entry is None or entry.since_s <= now.monotonic_s - self._window_s:
             if iat <= self._lost_iat and now.utc_s < self._lost_until_s:
-                detail = "too many PASSporTs to remember; this one may have been used"
+                detail = "made before the oldest that is remembered, so it may have been used"
                 return Finding(Reason.PASSPORT_REPLAY, detail)
             return None
         if retry or packet.src in entry.destinations:
@@ -84,12 +98,10 @@ class PassportMemory:
             return Finding(Reason.PASSPORT_REPLAY, "it was used by another host")
         return None
 
-    def remember(
-        self, key: int, iat: int, fresh_until_s: float, ids: Ids, packet: Packet, now: Moment
-    ) -> None:
-        """Note a PASSporT whose signature was verified; *fresh_until_s* is POSIX time."""
+    def remember(self, key: int, iat: int, ids: Ids, packet: Packet, now: Moment) -> None:
+        """Note a PASSporT whose signature was verified."""
         entry = self._entries.get(key)
-        if entry is not None and entry.until_s > now.monotonic_s:
+        if entry is not None and entry.since_s > now.monotonic_s - self._window_s:
             known = entry.destinations
             if packet.dst not in known and len(known) < MAX_DESTINATIONS:
                 entry.destinations = (*known, packet.dst)
@@ -98,20 +110,28 @@ class PassportMemory:
         self.expire(now, _EXPIRED_AT_ONCE)
         if len(self._entries) >= self._capacity:
             self._forget(self._entries.pop(next(iter(self._entries))), now)
-        until_s = now.monotonic_s + self._window_s
-        self._entries[key] = _Entry(_caller_of(ids), packet, iat, fresh_until_s, until_s)
+        self._entries[key] = _Entry(_caller_of(ids), packet, iat, now.monotonic_s)
 
     def _forget(self, entry: _Entry, now: Moment) -> None:
         self.forgotten += 1
-        if entry.fresh_until_s > now.utc_s:
+        fresh_until_s = entry.iat + self._max_age_s
+        if fresh_until_s > now.utc_s:
             self._lost_iat = max(self._lost_iat, entry.iat)
-            self._lost_until_s = max(self._lost_until_s, entry.fresh_until_s)
+            self._lost_until_s = max(self._lost_until_s, fresh_until_s)
+
+    def _doubt(self, now: Moment) -> None:
+        """Settle what a change of policy left open, since it comes without a clock."""
+        iat = int(now.utc_s - self._unsure_s)
+        self._lost_iat = max(self._lost_iat, iat)
+        self._lost_until_s = max(self._lost_until_s, iat + self._max_age_s)
+        self._unsure_s = -1.0
 
     def expire(self, now: Moment, limit: int = 2000) -> None:
         """Forget at most *limit* entries that are too old, so that no call waits for it."""
+        before_s = now.monotonic_s - self._window_s
         due = []
         for key, entry in islice(self._entries.items(), limit):
-            if entry.until_s > now.monotonic_s:
+            if entry.since_s > before_s:
                 break
             due.append(key)
         for key in due:

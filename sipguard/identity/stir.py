@@ -77,7 +77,10 @@ class Stir:
     ) -> None:
         self._settings: Final = settings
         self._numbering: Final = numbering_of(settings.country)
-        self.memory: Final = memory or PassportMemory(settings.remember_s)
+        if memory is None:
+            memory = PassportMemory(settings.remember_s, max_age_s=settings.max_age_s)
+        memory.judge_by(settings.remember_s, settings.max_age_s)
+        self.memory: Final = memory
         demands = Demands(
             settings.max_age_s,
             settings.require_mky,
@@ -151,10 +154,7 @@ class Stir:
     def _remember(self, one: Judged, case: Case) -> None:
         if one.claims is None:
             return
-        fresh_until_s = one.claims.iat + self._settings.max_age_s
-        self.memory.remember(
-            one.key, one.claims.iat, fresh_until_s, case.ids, case.packet, case.now
-        )
+        self.memory.remember(one.key, one.claims.iat, case.ids, case.packet, case.now)
 
     def _refuse(
         self, judged: list[Judged], broken: Finding | None, failures: Failures, *, patient: bool

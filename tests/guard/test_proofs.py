@@ -1,8 +1,21 @@
 """Signatures on the packet's way: asked for by rules, verified once, and told to the reviewer."""
 
+from urllib.parse import quote
+
 import pytest
 from authority import NOW_S, Holder, issue, issue_user, make_authority
-from passports import ALICE, CALLER, IAT, PROVIDER, URL, identity, invite, keyed
+from passports import (
+    ALICE,
+    CALLER,
+    IAT,
+    PROVIDER,
+    URL,
+    identity,
+    invite,
+    keyed,
+    numbers,
+    spc,
+)
 from passports import CA as STI
 from signed_messages import (
     SDP,
@@ -48,6 +61,10 @@ class Files:
 
     def __init__(self, **octets: bytes) -> None:
         self._octets = {name.replace("_", "."): found for name, found in octets.items()}
+
+    def add(self, name: str, octets: bytes) -> None:
+        """Hold a file of any name."""
+        self._octets[name] = octets
 
     def octets(self, name: str) -> bytes:
         """Return a file's octets."""
@@ -217,6 +234,67 @@ def test_a_file_that_is_no_certificate_is_refused_with_its_place() -> None:
     (problem,) = caught.value.problems
     assert (problem.file, problem.line, problem.column) == ("p", 1, 14)
     assert gate.judge(signed()).action is Action.ACCEPT
+
+
+CERTS = f'trust stir ca "sti.pem" fetch never certs "{quote(URL, safe="")}"\n'
+ATTESTED = "default drop\nchain request\n  proven accept if stir.valid\n"
+
+
+def by_url(pem: bytes, trust: str = CERTS) -> Policy:
+    """A policy that gives the certificate of one URL."""
+    files = Files(sti_pem=STI.pem)
+    files.add(quote(URL, safe=""), pem)
+    return load_policy("p", lambda _: trust + ATTESTED, files)
+
+
+def test_a_certificate_by_url_goes_with_the_policy_that_named_it() -> None:
+    """STI-15: taken away, or replaced, it counts no more from the reload on."""
+    gate = Gate(by_url(PROVIDER.pem))
+    octets = invite(identity())
+    assert gate.judge(octets).judgement.rule == "proven"
+    other = issue("provider 1234", STI, extensions=(numbers(spc(b"1234")),))
+    gate.guard.replace_policy(by_url(other.pem))
+    again = octets.replace(b"Call-ID: ", b"Call-ID: x").replace(b"z9hG4bK", b"z9hG4bKx")
+    assert gate.judge(again).judgement.rule == "default"
+    gate.guard.replace_policy(by_url(PROVIDER.pem, 'trust stir ca "sti.pem"\n'))
+    assert gate.guard.credentials.get(URL, NOW_S) is None
+
+
+@pytest.mark.parametrize(
+    "pem",
+    [
+        b"-----BEGIN CERTIFICATE-----\nMAA*\n-----END CERTIFICATE-----\n",
+        b"-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n",
+        PROVIDER.pem * 9,
+    ],
+    ids=["no base64", "no certificate", "too many"],
+)
+def test_a_certificate_by_url_that_is_none_is_refused_with_its_place(pem: bytes) -> None:
+    """STI-15: the policy before stays in force, with what it had."""
+    gate = Gate(by_url(PROVIDER.pem))
+    with pytest.raises(PolicyError) as caught:
+        gate.guard.replace_policy(by_url(pem))
+    (problem,) = caught.value.problems
+    assert (problem.file, problem.line, problem.column) == ("p", 1, 43)
+    assert gate.judge(invite(identity())).judgement.rule == "proven"
+
+
+def test_a_passport_stays_used_whatever_the_policy() -> None:
+    """STI-14: a reload with other times does not make it new again."""
+    rules = "default drop\nchain request\n  proven accept if stir.valid\n"
+    words = 'trust stir ca "sti.pem" max-age {} remember {}\n'
+    gate = Gate(policy(rules, words.format("10s", "20s")))
+    gate.guard.credentials.put(URL, PROVIDER.pem, NOW_S + 6000)
+    octets = invite(identity())
+    assert gate.judge(octets).judgement.rule == "proven"
+    gate.guard.replace_policy(policy(rules, words.format("10m", "1h")))
+    gate.now_s += 30
+    stolen = octets.replace(b"Call-ID: ", b"Call-ID: x").replace(b"z9hG4bK", b"z9hG4bKx")
+    assert gate.judge(stolen, THIEF).judgement.rule == "default"
+    (kind, evidence) = gate.told[-1].proofs[0]
+    assert (kind, evidence.state) == ("stir", State.FAILED)
+    assert evidence.finding is not None
+    assert evidence.finding.reason is Reason.PASSPORT_REPLAY
 
 
 def test_a_response_may_be_held_to_its_signature() -> None:

@@ -40,7 +40,7 @@ def claim(
 def remembering(*claims: Claim, s: float = 0.0) -> AibMemory:
     memory = AibMemory()
     for each in claims:
-        memory.remember(each, SIGNER, at(s), HOUR_S)
+        memory.remember(each, SIGNER, at(s))
     return memory
 
 
@@ -121,7 +121,7 @@ def test_aib_9_c_one_aib_serves_a_whole_call() -> None:
     second = claim(cseq=2, leg=2, method=b"BYE", signs_cseq=False)
     assert look(memory, second, in_dialog=True) is None
     assert look(memory, second, in_dialog=False) is Reason.AIB_REPLAY
-    memory.remember(second, SIGNER, at(60), HOUR_S)
+    memory.remember(second, SIGNER, at(60))
     assert look(memory, second._replace(leg=3), in_dialog=True) is Reason.AIB_REPLAY
     assert look(memory, second._replace(cseq=3), in_dialog=True) is None
 
@@ -138,12 +138,12 @@ def test_aib_9_c_the_other_end_counts_for_itself() -> None:
     memory = remembering(claim(cseq=50))
     other = claim(copy=2, leg=2, tag=2, cseq=3)
     assert look(memory, other, in_dialog=True) is None
-    memory.remember(other, SIGNER, at(60), HOUR_S)
+    memory.remember(other, SIGNER, at(60))
     assert look(memory, other._replace(leg=3), in_dialog=True) is Reason.AIB_REPLAY
     assert look(memory, other._replace(cseq=4), in_dialog=True) is None
     assert look(memory, claim(cseq=51, leg=4), in_dialog=True) is None
     for tag in range(10, 30):
-        memory.remember(claim(tag=tag, cseq=tag), SIGNER, at(60), HOUR_S)
+        memory.remember(claim(tag=tag, cseq=tag), SIGNER, at(60))
     assert look(memory, claim(tag=29, cseq=29, leg=5), in_dialog=True) is Reason.AIB_REPLAY
 
 
@@ -166,8 +166,8 @@ def test_aib_9_a_signed_cancel_has_the_number_of_its_invite() -> None:
 def test_smi_31_another_certificate_inside_a_call_is_told() -> None:
     """Renewed in the middle of a call: possible, and worth a look."""
     memory = remembering(claim())
-    assert memory.remember(claim(cseq=2), SIGNER, at(1), HOUR_S) is False
-    assert memory.remember(claim(cseq=3), SIGNER + 1, at(2), HOUR_S) is True
+    assert memory.remember(claim(cseq=2), SIGNER, at(1)) is False
+    assert memory.remember(claim(cseq=3), SIGNER + 1, at(2)) is True
 
 
 def test_the_finding_says_what_is_wrong() -> None:
@@ -183,7 +183,7 @@ def test_a_full_memory_forgets_the_oldest_and_believes_nothing_of_its_time() -> 
     """Forgetting never makes a copy good again."""
     memory = AibMemory(capacity=256)  # one for each part
     for number in range(2000):
-        memory.remember(claim(b"%d" % number, date_s=DATE_S + number), SIGNER, at(number), HOUR_S)
+        memory.remember(claim(b"%d" % number, date_s=DATE_S + number), SIGNER, at(number))
     assert len(memory) <= 256
     assert memory.forgotten == 2000 - len(memory)
     for number in range(2000):
@@ -196,15 +196,41 @@ def test_a_forgotten_date_in_the_future_shuts_nobody_out() -> None:
     """One signer with a fast clock must not stop the others."""
     memory = AibMemory(capacity=256)
     for number in range(2000):
-        memory.remember(claim(b"%d" % number, date_s=DATE_S + 600), SIGNER, at(0), HOUR_S)
+        memory.remember(claim(b"%d" % number, date_s=DATE_S + 600), SIGNER, at(0))
     assert look(memory, claim(b"new", date_s=DATE_S + 1), 1) is None
+
+
+def test_aib_8_a_policy_that_believes_older_dates_finds_none_new_again() -> None:
+    """A thief cannot wait until the administrator is more patient with clocks."""
+    memory = AibMemory()
+    memory.judge_by(10, 20.0)
+    for number, s in ((1, 0.0), (2, 20.0)):
+        memory.remember(claim(b"%d" % number, date_s=DATE_S + int(s)), SIGNER, at(s))
+    memory.expire(at(20.0))
+    assert len(memory) == 1
+    memory.judge_by(600, 1200.0)
+    # Forgotten because it was stale, which it is not any more.
+    assert look(memory, claim(b"1", leg=2), 21) is Reason.AIB_REPLAY
+    assert look(memory, claim(b"2", leg=2, date_s=DATE_S + 20), 1219) is Reason.AIB_REPLAY
+    assert look(memory, claim(b"3", date_s=DATE_S + 12), 21) is None
+    memory.judge_by(10, 20.0)
+    assert look(memory, claim(b"2", leg=2, date_s=DATE_S + 20), 1219) is None  # stale again
+
+
+def test_aib_8_two_changes_of_policy_leave_the_older_doubt() -> None:
+    """Nothing was judged between them, so nothing was settled."""
+    memory = AibMemory()
+    for max_age_s in (10, 600, 3600):
+        memory.judge_by(max_age_s, 2.0 * max_age_s)
+    assert look(memory, claim(date_s=DATE_S + 50), 60) is Reason.AIB_REPLAY
+    assert look(memory, claim(date_s=DATE_S + 51), 60) is None
 
 
 def test_old_entries_leave_a_few_at_a_time() -> None:
     """No call waits while thousands of them go."""
     memory = AibMemory()
     for number in range(5000):
-        memory.remember(claim(b"%d" % number), SIGNER, at(0), HOUR_S)
+        memory.remember(claim(b"%d" % number), SIGNER, at(0))
     memory.expire(at(HOUR_S - 1))
     assert len(memory) == 5000
     memory.expire(at(HOUR_S), limit=2000)
@@ -223,7 +249,7 @@ def test_a_million_entries_fit() -> None:
         each = Claim(
             long_hash(b"%d" % number), number, number, number, 1, b"INVITE", DATE_S, True, True
         )
-        memory.remember(each, SIGNER, at(number / 1000), HOUR_S)
+        memory.remember(each, SIGNER, at(number / 1000))
     octets, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert len(memory) == 100_000
@@ -252,7 +278,7 @@ def test_no_history_makes_a_foreign_copy_good(history: list[Claim]) -> None:
     memory = AibMemory()
     for number, each in enumerate(history):
         if look(memory, each, number) is None:
-            memory.remember(each, SIGNER, at(number), HOUR_S)
+            memory.remember(each, SIGNER, at(number))
             assert look(memory, each._replace(leg=9), 100.0) is Reason.AIB_REPLAY
 
 
@@ -263,5 +289,5 @@ def test_aib_9_b_many_requests_under_one_call_id(method: bytes) -> None:
     for number in range(1, 50):
         each = claim(copy=number, leg=number, cseq=number, method=method, date_s=DATE_S + number)
         assert look(memory, each, number * 60.0) is None
-        memory.remember(each, SIGNER, at(number * 60.0), HOUR_S)
+        memory.remember(each, SIGNER, at(number * 60.0))
     assert len(memory) == 1

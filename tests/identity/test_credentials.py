@@ -174,6 +174,16 @@ def test_what_the_operator_gives_stands_first() -> None:
         credentials.add_offline(URL, b"nothing")
 
 
+def test_what_the_operator_takes_away_is_gone() -> None:
+    """A reload: nothing of what he gave before is left."""
+    credentials = Credentials()
+    credentials.use_offline({URL: (LEAF.der,), "https://own.example/": (CA.der,)})
+    credentials.use_offline({"https://own.example/": (LEAF.der,)})
+    assert credentials.get(URL, NOW_S) is None
+    assert credentials.get("https://own.example/", NOW_S) == (LEAF.der,)
+    assert len(credentials) == 1
+
+
 def test_a_long_chain_is_refused() -> None:
     """Eight certificates are more than any provider has; 64 KiB likewise."""
     assert len(read_chain(MAX_CHAIN * LEAF.pem)) == MAX_CHAIN

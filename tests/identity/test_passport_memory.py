@@ -25,7 +25,7 @@ def later(seconds: float) -> Moment:
 
 
 def remember(memory: PassportMemory, key: int, now: Moment = NOW, iat: int = IAT) -> None:
-    memory.remember(key, iat, iat + 60.0, ids(), PACKET, now)
+    memory.remember(key, iat, ids(), PACKET, now)
 
 
 def replayed(memory: PassportMemory, key: int, now: Moment = NOW, iat: int = IAT) -> bool:
@@ -54,7 +54,7 @@ def test_sti_14_an_entry_of_old_is_written_anew() -> None:
     """Its time starts again, and its caller is the new one."""
     memory = PassportMemory(100.0)
     remember(memory, 1)
-    memory.remember(1, IAT, IAT + 60.0, ids("second"), PACKET, later(150))
+    memory.remember(1, IAT, ids("second"), PACKET, later(150))
     assert len(memory) == 1
     assert memory.look(1, IAT, ids("second"), PACKET, later(200), retry=False) is None
     assert replayed(memory, 1, later(200))
@@ -81,12 +81,35 @@ def test_gen_3_what_was_stale_already_is_no_loss() -> None:
     assert not replayed(memory, 3)
 
 
+def test_sti_14_a_policy_that_believes_older_ones_finds_none_new_again() -> None:
+    """What is remembered stays so for the new policy's time; what may be forgotten is refused."""
+    memory = PassportMemory(20.0, max_age_s=10.0)
+    remember(memory, 1)
+    memory.expire(later(20))
+    remember(memory, 2, later(20), IAT + 20)
+    memory.judge_by(1200.0, 600.0)
+    assert replayed(memory, 1, later(21))  # forgotten, stale until now, and fresh again
+    assert replayed(memory, 2, later(619), IAT + 20)
+    assert not replayed(memory, 3, later(21), IAT + 12)
+    memory.judge_by(20.0, 10.0)
+    assert not replayed(memory, 2, later(619), IAT + 20)  # stale again, so nobody asks
+
+
+def test_sti_14_two_changes_of_policy_leave_the_older_doubt() -> None:
+    """Nothing was judged between them, so nothing was settled."""
+    memory = PassportMemory(20.0, max_age_s=10.0)
+    memory.judge_by(1200.0, 600.0)
+    memory.judge_by(7200.0, 3600.0)
+    assert replayed(memory, 1, later(60), IAT + 50)
+    assert not replayed(memory, 1, later(60), IAT + 51)
+
+
 def test_sti_14_the_ways_of_one_passport_are_bounded() -> None:
     """A token that is passed on and on does not grow its entry for ever."""
     memory = PassportMemory(3600.0)
     for last in range(1, 30):
         onward = PACKET._replace(dst=bytes((10, 0, 0, last)))
-        memory.remember(1, IAT, IAT + 60.0, ids(), onward, NOW)
+        memory.remember(1, IAT, ids(), onward, NOW)
     known = [
         memory.look(1, IAT, ids("b2b"), PACKET._replace(src=src), NOW, retry=False)
         for src in (bytes((10, 0, 0, last)) for last in range(1, 30))
