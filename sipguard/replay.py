@@ -85,6 +85,10 @@ class Memory:
         """How many entries went before their time, because there was no room."""
         return sum([shard.forgotten for shard in self._shards])
 
+    def keep_for(self, window_s: float) -> None:
+        """Remember for so long what comes from now on; what is known stays as long as it was to."""
+        self._window_s = window_s
+
     def look(
         self, message: Message, ids: Ids, packet: Packet, now: Moment
     ) -> tuple[Sight, Finding | None]:

@@ -76,6 +76,7 @@ class Rooms:
         self.digests.configure(digest_settings(policy))
         self._trust_keys()
         self.negotiator.sessions.gate.terms = proof_terms(policy)
+        self.memory.keep_for(policy.replay_window_s)
         self.policy = policy
 
     def _trust_keys(self) -> None:

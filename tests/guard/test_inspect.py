@@ -238,6 +238,17 @@ def test_a_new_policy_judges_at_once_and_calls_outlive_it() -> None:
     assert world.open == CALL_HOLES
 
 
+def test_a_new_policy_may_remember_longer() -> None:
+    """RPL-1: the replay-window of the policy in force, not of the first one."""
+    policy = "replay-window {}\ndefault accept\nchain request\n  replayed drop if replay\n"
+    world = World(policy.format("10s"))
+    world.guard.replace_policy(load(policy.format("1h")))
+    asked = Dialogue(call_id="asked")
+    assert world.passes(asked.invite())
+    world.now_s += 60
+    assert world.why(asked.invite(branch="new")) is Reason.REPLAY
+
+
 # --- anything at all
 
 
