@@ -116,7 +116,7 @@ class Aib:
         """Say whether an AIB proves who sent this request, or who answers (AIB-12).
 
         Args:
-            message: A request or response of any method.
+            message: A request or response of any method and size (AIB-17, AIB-18).
             ids: Its names.
             packet: Where it came from.
             now: The time, for Date and for the memory.

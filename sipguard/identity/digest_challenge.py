@@ -10,7 +10,7 @@ from sipguard.wire.digest import Challenge, parse_challenge, scheme_of
 from sipguard.wire.message import Message
 
 MAX_CHALLENGES: Final = 8
-UNCHALLENGEABLE: Final = frozenset((b"ACK", b"CANCEL"))
+UNCHALLENGEABLE: Final = frozenset((b"ACK", b"CANCEL"))  # DIG-32
 _HEADERS: Final = {401: b"www-authenticate", 407: b"proxy-authenticate"}
 
 

@@ -2,8 +2,9 @@
 
 One PASSporT may cross the gateway several times for one call: retransmitted,
 forked, answered with 407 and sent again, or passed on by the proxy or B2BUA
-that received it. A thief's copy has another Call-ID or From tag, or comes
-from a host to which it was never sent.
+that received it; the full form sent after a 438 is another token (STI-20).
+A thief's copy has another Call-ID or From tag, or comes from a host to which
+it was never sent.
 """
 
 from itertools import islice

@@ -1,7 +1,8 @@
 """What the SIP message itself says about the call, in a PASSporT's terms (STI-6, STI-9, STI-13).
 
 A verifier computes these from the signalling and holds the claims against
-them; it never takes a claim for the truth.
+them; it never takes a claim for the truth. The name shown in From is nobody's
+claim but that of rcd (STI-17).
 """
 
 import re

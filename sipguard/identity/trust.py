@@ -12,6 +12,7 @@ are judged here, in our words, before OpenSSL does any arithmetic. Plain chains 
 handed over at all, because that takes long: where a way holds nothing that OpenSSL alone
 understands, ``direct`` verifies path lengths and signatures.
 
+RFC 6216 section 6 lists certificates that must be refused (CERT-8).
 Name constraints follow RFC 5280 section 4.2.1.10: a constraint on URIs refuses every sip
 URI, since those have no authority component; constraints on DNS or e-mail names do not
 bind sip URIs.

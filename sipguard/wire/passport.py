@@ -1,7 +1,7 @@
 """One Identity header value and the PASSporT in it (RFC 8224 section 4, RFC 8225; STI-1, STI-21).
 
 Reading says what stands there; whether it is true is ``identity/stir``'s
-business. The token is a JWS in compact serialization, and one strict reading
+business. The token is a JWS in compact serialization (STI-23), and one strict reading
 holds for it: base64url without padding or stray bits, JSON without a member
 twice, no number that a parser might round.
 """

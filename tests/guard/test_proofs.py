@@ -312,6 +312,37 @@ def test_a_response_may_be_held_to_its_signature() -> None:
     assert (decision.action, decision.judgement.rule) == (Action.DROP, "forged")
 
 
+def test_a_rule_may_demand_signatures_inside_a_call() -> None:
+    """AIB-17: an ACK cannot be answered, so it is dropped; AIB-9 c: the INVITE's AIB serves all."""
+    rules = "  demand reject 403 if dialog.known and method in {ACK BYE} and not aib.valid log\n"
+    gate = Gate(policy(RULES.replace("  wrong ", rules + "  wrong ")))
+    part = aib_part(rows(), user())
+    assert gate.judge(raw_message(mixed(sdp_part(), part))).action is Action.ACCEPT
+    answer = raw_message(
+        ("text/plain", b""),
+        rows(To="Bob <sip:bob@example.net>;tag=b", Contact="<sip:bob@198.51.100.1>"),
+        start="SIP/2.0 200 OK",
+    )
+    assert gate.guard.judge(Packet(BOB, SRC, 5060, 5060, answer), gate.now).action is Action.ACCEPT
+
+    def inside(method: str, number: int, *parts: bytes, source: str = "alice") -> bytes:
+        to = "Bob <sip:bob@example.net>;tag=b"
+        headers = rows(To=to, cseq=f"{number} {method}")
+        headers["From"] = headers["From"].replace("alice", source)
+        via = f"SIP/2.0/UDP 192.0.2.33;branch=z9hG4bK{method}{number}{len(parts)}{source}"
+        start = f"{method} sip:bob@198.51.100.1 SIP/2.0"
+        content = mixed(*parts) if parts else ("text/plain", b"")
+        return raw_message(content, headers, start=start, vias=[via])
+
+    forged = aib_part(rows(From="Boss <sip:boss@example.com>"), user())
+    assert gate.refusal(inside("ACK", 314159)) == "drop"
+    assert gate.refusal(inside("ACK", 314159, forged)) == "drop"
+    assert gate.judge(inside("ACK", 314159, part)).action is Action.ACCEPT
+    assert gate.refusal(inside("BYE", 314160)) == "SIP/2.0 403 Forbidden"
+    assert gate.refusal(inside("BYE", 314160, part, source="boss")) == "SIP/2.0 403 Forbidden"
+    assert gate.judge(inside("BYE", 314160, part)).action is Action.ACCEPT
+
+
 def test_a_call_that_waited_for_its_certificate_is_no_replay_of_itself() -> None:
     """What was verified before the wait stays good after it (AIB-8, STI-15)."""
     rules = """
