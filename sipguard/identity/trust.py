@@ -287,7 +287,7 @@ def _day(utc_s: float) -> str:
 def _no_authority(path: Path, purpose: Purpose) -> Finding | None:
     """Refuse issuers that are none (RFC 5280 section 6.1.4, k to n).
 
-    OpenSSL would take a version 3 certificate without basicConstraints as an issuer if its
+    OpenSSL 3 would take a version 3 certificate without basicConstraints as an issuer if its
     key usage allows. A purpose that an intermediate excludes is excluded below it.
     """
     for issuer in path[1:]:
