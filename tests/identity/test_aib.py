@@ -204,6 +204,15 @@ def test_aib_4_an_unsigned_aib_is_an_invalid_one() -> None:
     assert why(examine(whole)) == (State.FAILED, Reason.AIB_UNSIGNED)
 
 
+def test_aib_4_a_signature_speaks_for_no_fragment_beside_it() -> None:
+    """Alice signed her session, and a thief puts an AIB before or behind it (SMI-10)."""
+    content = made.sdp_part()
+    signed = made.signed_part(content, made.sign(content, user()))
+    for parts in ((signed, made.fragment(rows())), (made.fragment(rows()), signed)):
+        evidence = examine(made.raw_message(made.mixed(*parts)))
+        assert why(evidence) == (State.FAILED, Reason.AIB_UNSIGNED)
+
+
 def test_aib_4_a_fragment_under_a_signature_that_covers_nothing() -> None:
     """multipart/signed with three parts (SMI-2)."""
     part = made.aib_part(rows(), user()).replace(
