@@ -335,7 +335,7 @@ class GuardService(Service):
             # What it named and lacked is watched, too: it may come.
             seen = {name: policy_file.mtime_ns(name) for name in before.mtimes_ns}
             self._loaded = before._replace(mtimes_ns={**seen, **files.mtimes_ns})
-            self._last_reload = f"refused: {error}"
+            self._last_reload = f"refused: {'; '.join(str(error).splitlines())}"
             self.log.error(
                 "policy not reloaded, the last good one stays in force:\n{error}", error=error
             )

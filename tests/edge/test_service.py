@@ -269,15 +269,33 @@ def test_a_good_policy_replaces_the_old_one(gateway: Gateway) -> None:
 def test_a_bad_policy_leaves_the_last_good_one(gateway: Gateway) -> None:
     """Whole; and the same bad file is not tried every two seconds."""
     before = gateway.service.report().policy_hash
-    gateway.policy.write_text("nonsense\n")
+    gateway.policy.write_text("nonsense\ndefault maybe\n")
     gateway.service.reload()
     report = gateway.service.report()
     assert report.last_reload.startswith("refused: ")
+    assert "; " in report.last_reload  # two errors, and one line of `sipguard status`
+    assert report.last_reload.isprintable()
     assert report.policy_hash == before
     assert gateway.send(INVITE) == "accept"
     gateway.policy.write_text(GOOD)
     gateway.service._look_at_the_policy()
     assert gateway.service.report().last_reload == "ok"
+
+
+def test_a_bad_certificate_by_url_leaves_the_last_good_policy(gateway: Gateway) -> None:
+    """STI-15: it is told with its place, like anything else that is wrong with a policy."""
+    name = "https%3A%2F%2Fcr.example.com%2Fa.pem"
+    gateway.policy.with_name("ca.pem").write_bytes(make_authority("Root").pem)
+    mark = "-----{} CERTIFICATE-----\n"
+    broken = mark.format("BEGIN") + "AAAA*\n" + mark.format("END")
+    gateway.policy.with_name(name).write_text(broken)
+    before = gateway.service.report().policy_hash
+    words = f'trust stir ca "ca.pem" fetch never certs "{name}"\n'
+    gateway.policy.write_text(f"default drop\n{words}chain request\n  a accept if stir.valid\n")
+    gateway.service.reload()
+    report = gateway.service.report()
+    assert report.policy_hash == before
+    assert f"cannot use {gateway.policy.with_name(name)}" in report.last_reload
 
 
 def test_a_certificate_that_was_missing_is_seen_to_come(gateway: Gateway) -> None:
