@@ -1,4 +1,4 @@
-"""The arithmetic of digests: what the response must be, if one holds H(A1) (RFC 7616 section 3.4; DIG-5).
+"""The arithmetic of digests (RFC 7616 section 3.4; DIG-5, DIG-10): what the response must be.
 
 A gateway that was given H(A1) values can be asked whether a response is right. It
 never holds a password, and never makes a response that leaves the machine.
