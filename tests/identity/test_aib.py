@@ -135,6 +135,16 @@ def test_aib_1_an_opaque_signature() -> None:
     assert examine(made.raw_message(made.mixed(made.sdp_part(), part))).covers == ALL
 
 
+def test_aib_1_an_opaque_signature_over_several_parts() -> None:
+    """The AIB beside the session description, all of it inside."""
+    kind, inner = made.mixed(made.sdp_part(), made.fragment(rows()))
+    content = f"Content-Type: {kind}\r\n\r\n".encode() + inner
+    body = "application/pkcs7-mime; smime-type=signed-data", made.sign(content, user(), inside=True)
+    assert examine(made.raw_message(body)).covers == ALL
+    forged = made.raw_message(body, rows(From="<sip:ceo@example.com>"))
+    assert why(examine(forged)) == (State.FAILED, Reason.AIB_MISMATCH)
+
+
 def test_aib_14_a_referred_by_token_is_no_aib() -> None:
     """A signed fragment with another disposition (RFC 3892), whatever the part around says."""
     content = made.fragment(rows(), disposition="auth-id; handling=optional")
@@ -165,6 +175,7 @@ def test_aib_16_no_aib_is_absent(content: tuple[str, bytes]) -> None:
         lambda part: part.replace(
             b"\r\nContent-D", b"\r\nContent-Transfer-Encoding: base64\r\nContent-D"
         ),
+        lambda part: part.replace(b"\r\nContent-D", b"\r\nContent-Encoding: gzip\r\nContent-D"),
         lambda part: part + b"X-Pad: " + b"x" * 40_000 + b"\r\n",
     ],
 )

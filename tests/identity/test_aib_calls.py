@@ -439,10 +439,30 @@ def test_aib_13_a_wrong_signature_over_ciphertext_fails() -> None:
 
 def test_aib_13_signed_then_encrypted_is_unknown() -> None:
     """And so is any message with a part that nobody here can read."""
-    aib = enveloped("aib; handling=optional")
-    for part in (aib, enveloped()):
+    whole = "the AIB is encrypted, signature and all"
+    perhaps = "a part is encrypted, perhaps with an AIB in it"
+    kind, inner = made.mixed(enveloped())
+    nested = f"Content-Type: {kind}\r\n{AIB_OUTSIDE}\r\n".encode() + inner
+    nested = nested.replace(b"unique-boundary-1", b"inner-boundary")
+    for part, said in (
+        (enveloped("aib; handling=optional"), whole),
+        (enveloped(), perhaps),
+        (made.signed_part(enveloped(), b"a signature of something else"), perhaps),
+        (nested, perhaps),
+    ):
         evidence = Gateway().sees(made.raw_message(made.mixed(made.sdp_part(), part)))
         assert why(evidence) == (State.UNKNOWN, Reason.AIB_ENCRYPTED)
+        assert evidence.finding is not None
+        assert evidence.finding.detail == said
+
+
+def test_aib_13_encrypted_inside_an_opaque_signature() -> None:
+    """Who signed around the ciphertext is known there, too."""
+    content = enveloped("aib; handling=optional")
+    for signer, state in (("alice@example.com", State.UNKNOWN), ("m@example.com", State.FAILED)):
+        cms = made.sign(content, user(signer), inside=True)
+        body = "application/pkcs7-mime; smime-type=signed-data", cms
+        assert Gateway().sees(made.raw_message(body)).state is state
 
 
 # --- several

@@ -20,7 +20,8 @@ def examine(octets: bytes, *known: Holder, src: bytes = made.SRC) -> Evidence:
     message, ids, packet = made.read(octets)
     packet = packet._replace(src=src)
     judge = SignedBodies(made.store(*known), False, 600)
-    return judge.examine(message, ids, packet, NOW, lambda address: address == RELAY)
+    # As a set of addresses does, it takes octets and nothing else.
+    return judge.examine(message, ids, packet, NOW, lambda address: bytes(address) == RELAY)
 
 
 def signed(content: bytes, holder: Holder | None = None) -> bytes:
@@ -40,6 +41,13 @@ def copy(
         body = b"Content-Length: 0\r\n\r\n"
     hops = b"Via: SIP/2.0/UDP 192.0.2.33;branch=z9hG4bKnashds8\r\nMax-Forwards: 70\r\n"
     return b"Content-Type: " + kind + b"\r\n\r\n" + start + hops + made.text(headers) + body
+
+
+def together(*parts: bytes) -> bytes:
+    """Several parts as one, which may stand in another multipart."""
+    kind, inner = made.mixed(*parts)
+    whole = f"Content-Type: {kind}\r\n\r\n".encode() + inner
+    return whole.replace(b"unique-boundary-1", b"inner-boundary")
 
 
 def tunneled(
@@ -188,6 +196,20 @@ def test_smi_35_the_source_of_a_packet_makes_no_address_a_relays() -> None:
     assert why(examine(ports)) == (State.FAILED, Reason.SDP_DIFFERS)
 
 
+@pytest.mark.parametrize("spoil", [b"inline:A", b"a=crypto:1", b"RTP/SAVP"])
+def test_smi_35_a_relays_own_packet_may_change_no_more(spoil: bytes) -> None:
+    """Whoever sends under its address, and it itself."""
+    octets = tunneled(beside=SDP.replace(spoil, spoil.lower().replace(b":", b":9")))
+    assert why(examine(octets, src=RELAY)) == (State.FAILED, Reason.SDP_DIFFERS)
+
+
+def test_smi_35_where_the_relay_was_signed_it_may_change_its_ports() -> None:
+    """A caller behind it names it himself; then no address is new, and all are the relay's."""
+    own = SDP.replace(b"192.0.2.33", b"198.51.100.40")
+    octets = tunneled(sdp=own, beside=own.replace(b"49172", b"30000"))
+    assert [note.reason for note in examine(octets).notes] == [Reason.SDP_RELAYED]
+
+
 def test_smi_35_two_descriptions_under_one_signature() -> None:
     """Nobody can say which was meant."""
     kind, inner = made.mixed(made.sdp_part(), made.sdp_part(RELAYED))
@@ -278,6 +300,30 @@ def test_smi_34_a_copy_that_is_no_message() -> None:
     """Two From inside."""
     octets = tunneled(rows() | {"FROM": "<sip:ceo@example.com>"})
     assert why(examine(octets)) == (State.FAILED, Reason.BAD_SIGNED_BODY)
+
+
+def test_smi_34_a_copy_beside_something_else_under_one_signature() -> None:
+    """It is held against the message wherever it stands inside."""
+    content = together(b"Content-Type: text/plain\r\n\r\nhello", copy(rows()))
+    body = made.mixed(made.sdp_part(), signed(content))
+    assert examine(made.raw_message(body)).covers == (*HEADERS, b"sdp")
+    other = made.raw_message(body, rows(to="<sip:carol@example.net>"))
+    assert why(examine(other)) == (State.FAILED, Reason.INNER_DIFFERS)
+
+
+def test_smi_34_two_copies_under_one_signature() -> None:
+    """Nobody can say which of them is the message."""
+    content = together(copy(rows()), copy(rows(), sdp=b""))
+    octets = made.raw_message(made.mixed(made.sdp_part(), signed(content)))
+    assert why(examine(octets)) == (State.FAILED, Reason.BAD_SIGNED_BODY)
+
+
+def test_smi_10_only_a_fragment_can_be_an_aib() -> None:
+    """The word alone takes nothing out of the signature's account; a broken AIB is not ours."""
+    worded = b"Content-Type: text/plain\r\nContent-Disposition: aib\r\n\r\nhello"
+    assert examine(made.raw_message(made.mixed(signed(worded)))).covers == (b"body",)
+    broken = made.fragment(rows()).replace(b"From:", b"From: <sip:x@example.com>\r\nFrom:")
+    assert examine(made.raw_message(made.mixed(signed(broken)))).state is State.ABSENT
 
 
 def test_smi_34_a_fragment_without_the_disposition_of_an_aib() -> None:
