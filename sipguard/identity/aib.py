@@ -52,37 +52,59 @@ class AibSettings(NamedTuple):
     domain_signers: bool = False
 
 
-class _Asked(NamedTuple):
+@final
+class _Asked:
     """One question: the message, and what is known about it."""
 
-    message: Message
-    ids: Ids
-    packet: Packet
-    now: Moment
-    in_dialog: bool
-    retry: bool
+    __slots__ = ("ids", "in_dialog", "message", "now", "packet", "retry")
+
+    def __init__(
+        self, message: Message, ids: Ids, packet: Packet, now: Moment, in_dialog: bool, retry: bool
+    ) -> None:
+        self.message: Final = message
+        self.ids: Final = ids
+        self.packet: Final = packet
+        self.now: Final = now
+        self.in_dialog: Final = in_dialog
+        self.retry: Final = retry
 
 
-class _Screened(NamedTuple):
+@final
+class _Screened:
     """An AIB that fits its message; its signature is still to be checked.
 
     ``reused``: it was verified before, earlier in its call, so it need not be fresh (AIB-9 c).
     """
 
-    found: Found
-    fragment: Sipfrag
-    caller: Address
-    correlation: Correlation
-    claim: Claim
-    reused: bool
+    __slots__ = ("caller", "claim", "correlation", "fragment", "reused")
+
+    def __init__(
+        self,
+        fragment: Sipfrag,
+        caller: Address,
+        correlation: Correlation,
+        claim: Claim,
+        reused: bool,
+    ) -> None:
+        self.fragment: Final = fragment
+        self.caller: Final = caller
+        self.correlation: Final = correlation
+        self.claim: Final = claim
+        self.reused: Final = reused
 
 
-class _Proven(NamedTuple):
+@final
+class _Proven:
     """An AIB that passed everything."""
 
-    screened: _Screened
-    certificate: Certificate
-    notes: tuple[Finding, ...]
+    __slots__ = ("certificate", "notes", "screened")
+
+    def __init__(
+        self, screened: _Screened, certificate: Certificate, notes: tuple[Finding, ...]
+    ) -> None:
+        self.screened: Final = screened
+        self.certificate: Final = certificate
+        self.notes: Final = notes
 
 
 class _Doubted(NamedTuple):
@@ -188,7 +210,7 @@ class Aib:
             )
             if replay is not None:
                 return replay
-        return _Screened(found, fragment, caller, correlation, claim, reused)
+        return _Screened(fragment, caller, correlation, claim, reused)
 
     def _stale(self, date_s: int, now: Moment) -> str:
         """AIB-7, to both sides."""
@@ -249,12 +271,13 @@ class Aib:
         return _Doubted(Finding(Reason.AIB_ENCRYPTED, detail), unknown=True, depth=2)
 
     def _conclude(self, proven: list[_Proven], doubted: list[_Doubted], asked: _Asked) -> Evidence:
-        signers = dict.fromkeys(each.certificate.named for each in proven)
+        signers = dict.fromkeys([each.certificate.named for each in proven])
         if len(signers) > 1:
             names = " and ".join(shown(address_of(name)) for name in signers)
             finding = Finding(Reason.AIB_SEVERAL, f"{names} have both signed an AIB for this")
             return Evidence(State.FAILED, finding)
-        screened, certificate, notes = proven[0]
+        first = proven[0]
+        screened, certificate, notes = first.screened, first.certificate, first.notes
         notes += _notes_on(screened, asked) + tuple([each.finding for each in doubted])
         if asked.message.is_request:
             signer = short_hash(certificate.der)

@@ -39,6 +39,8 @@ def _is_related(host: bytes, message: Message, caller: Uri, packet: Packet) -> b
 def target_note(message: Message, to: Uri) -> str:
     """Return a sentence where the request goes elsewhere than its signed To, else ``""``."""
     target = message.request_uri
-    if target is None or message.method == b"REGISTER" or aor_key(target) == aor_key(to):
+    if target is None or target.raw == to.raw or message.method == b"REGISTER":
+        return ""
+    if aor_key(target) == aor_key(to):
         return ""
     return f"the signed To says {shown(to.raw)}, the request goes to {shown(target.raw)}"

@@ -243,6 +243,8 @@ class Certificate:
 
         Both as a ``wire.uri.Uri`` holds them: the user undecoded and in its own case.
         """
+        if user.find(b"%") < 0 and (user, host) in self.users:
+            return bool(user)  # as nearly all are written
         return bool(user) and user_key(user, host) in self.users
 
     def speaks_for_domain(self, host: bytes) -> bool:

@@ -4,7 +4,9 @@ Nothing here says that a certificate is well-formed: what is no certificate may 
 outline, or an IndexError. Who reads certificates asks cryptography first.
 """
 
-from typing import Final, NamedTuple
+from typing import Final, final
+
+from sipguard.native import mypyc_attr
 
 _VERSION: Final = 0xA0
 _UTF8: Final = 0x0C
@@ -13,7 +15,9 @@ _MAX_LENGTH_OCTETS: Final = 2  # nothing longer than 64 KiB is looked at
 _ONE_OCTET_TEXTS: Final = frozenset((0x13, 0x16))  # PrintableString and IA5String
 
 
-class Outline(NamedTuple):
+@final
+@mypyc_attr(acyclic=True)
+class Outline:
     """Parts of one certificate in DER, each with its tag and length where not said otherwise.
 
     ``signed`` and ``signature`` are places: what the signature covers begins and ends
@@ -23,13 +27,27 @@ class Outline(NamedTuple):
     ``key_algorithm`` is the subject's, with its parameters.
     """
 
-    issuer: bytes
-    subject: bytes
-    key_algorithm: bytes
-    inner: bytes
-    algorithm: bytes
-    signed: tuple[int, int]
-    signature: int
+    __slots__ = (
+        "algorithm", "inner", "issuer", "key_algorithm", "signature", "signed", "subject",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        issuer: bytes,
+        subject: bytes,
+        key_algorithm: bytes,
+        inner: bytes,
+        algorithm: bytes,
+        signed: tuple[int, int],
+        signature: int,
+    ) -> None:
+        self.issuer: Final = issuer
+        self.subject: Final = subject
+        self.key_algorithm: Final = key_algorithm
+        self.inner: Final = inner
+        self.algorithm: Final = algorithm
+        self.signed: Final = signed
+        self.signature: Final = signature
 
 
 def outline_of(der: bytes) -> Outline:

@@ -112,6 +112,8 @@ class Revocations:
 
     def judge(self, path: Path, utc_s: float) -> Finding | None:
         """Say which certificate of a proven *path* is revoked, or lacks a list if *hard*."""
+        if not self._lists and not self.hard:
+            return None
         for certificate, issuer in pairwise(path):
             lists = self._lists_about(certificate, issuer)
             if any(certificate.serial in one.revoked for one in lists):

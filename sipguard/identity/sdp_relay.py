@@ -100,15 +100,17 @@ def _line(line: bytes) -> str:
 
 
 def _addresses(lines: list[bytes]) -> frozenset[bytes]:
+    """Return every address; where a line is malformed the line itself, which no relay has."""
     found = set()
     for line in lines:
         pieces = line.split(b" ")
-        if line.startswith(b"c=") and len(pieces) == 3:
-            found.add(pieces[2].partition(b"/")[0])
-        elif line.startswith(b"a=rtcp:") and len(pieces) == 4:
-            found.add(pieces[3])
-        elif line.startswith(b"a=candidate:") and len(pieces) > _CANDIDATE_ADDRESS:
-            found.add(pieces[_CANDIDATE_ADDRESS])
-        elif line.startswith(b"c="):
-            found.add(line)  # malformed: an address that nobody's relay has
+        if line.startswith(b"c="):
+            found.add(pieces[2].partition(b"/")[0] if len(pieces) == 3 else line)
+        elif line.startswith(b"a=rtcp:"):
+            if len(pieces) == 4:
+                found.add(pieces[3])
+            elif not line.removeprefix(b"a=rtcp:").isdigit():
+                found.add(line)
+        elif line.startswith(b"a=candidate:"):
+            found.add(pieces[_CANDIDATE_ADDRESS] if len(pieces) > _CANDIDATE_ADDRESS else line)
     return frozenset(found)

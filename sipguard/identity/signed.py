@@ -226,7 +226,7 @@ def _clear_signed(whole: Part, children: list[Part], body: bytes) -> Signed:
         content,
         first.part_start,
         first.end,
-        _moved(first, -first.part_start, 0),
+        first.moved(-first.part_start, 0),
         cms,
         fault,
         notes,
@@ -235,11 +235,6 @@ def _clear_signed(whole: Part, children: list[Part], body: bytes) -> Signed:
         _MULTIPART_SIGNED,
         whole.disposition,
     )
-
-
-def _moved(part: Part, by: int, depth: int) -> Part:
-    headers, start, end, part_start, kind, disposition, handling, _ = part
-    return Part(headers, start + by, end + by, part_start + by, kind, disposition, handling, depth)
 
 
 def _structure_wrong(parameters: dict[bytes, bytes], children: list[Part]) -> str:
@@ -302,4 +297,4 @@ def _entity_parts(octets: bytes) -> tuple[Part, ...]:
         inside = walk(whole.header(b"content-type") or b"", octets[whole.start :])
     except HostileInput:
         return ()
-    return (whole, *[_moved(part, whole.start, part.depth) for part in inside])
+    return (whole, *[part.moved(whole.start, part.depth) for part in inside])

@@ -213,7 +213,7 @@ def _read(signed: Signed) -> _Body:
         return _Body(signed, (), None)
     content = signed.content[part.start : part.end]
     content_type = part.header(b"content-type") or b""
-    inside: tuple[Part, ...] = (part._replace(start=0, end=len(content)),)
+    inside: tuple[Part, ...] = (part.moved(-part.start, 0),)
     if part.content_type.startswith(b"multipart/"):
         inside = walk(content_type, content)
     copies = [

@@ -7,7 +7,7 @@ a caller is for ``aib`` and ``signed_body`` to say.
 """
 
 from collections.abc import Iterable
-from typing import Final, NamedTuple
+from typing import Final, final
 
 from sipguard.errors import HostileInput
 from sipguard.identity.certificate import Certificate, read_certificate
@@ -22,29 +22,52 @@ __all__ = ["Signed", "Verified", "find_signed", "is_encrypted", "verify_signed"]
 MAX_CANDIDATES: Final = 4  # certificates tried for one signature
 
 
-class Verified(NamedTuple):
+@final
+class Verified:
     """Whose signature it is. ``finding`` is None only if certificate and signature are good.
 
     ``unknown`` tells a finding that means "nobody can say" from a failure. The
     certificate may be set beside a finding, for the record alone.
     """
 
-    certificate: Certificate | None
-    finding: Finding | None
-    unknown: bool
-    notes: tuple[Finding, ...]
+    __slots__ = ("certificate", "finding", "notes", "unknown")
+
+    def __init__(
+        self,
+        certificate: Certificate | None,
+        finding: Finding | None,
+        unknown: bool,
+        notes: tuple[Finding, ...],
+    ) -> None:
+        self.certificate: Final = certificate
+        self.finding: Final = finding
+        self.unknown: Final = unknown
+        self.notes = notes
 
 
-class _Asked(NamedTuple):
+@final
+class _Asked:
     """What ``verify_signed`` was asked, the same for each signer."""
 
-    content: bytes
-    cms: SignedData
-    store: Store
-    utc_s: float
-    legacy_sha1: bool
-    max_age_s: int
-    user: tuple[bytes, bytes] | None
+    __slots__ = ("cms", "content", "legacy_sha1", "max_age_s", "store", "user", "utc_s")
+
+    def __init__(
+        self,
+        content: bytes,
+        cms: SignedData,
+        store: Store,
+        utc_s: float,
+        legacy_sha1: bool,
+        max_age_s: int,
+        user: tuple[bytes, bytes] | None,
+    ) -> None:
+        self.content: Final = content
+        self.cms: Final = cms
+        self.store: Final = store
+        self.utc_s: Final = utc_s
+        self.legacy_sha1: Final = legacy_sha1
+        self.max_age_s: Final = max_age_s
+        self.user: Final = user
 
 
 def verify_signed(
@@ -81,7 +104,8 @@ def verify_signed(
         one = _verify_signer(signer, asked)
         notes += one.notes
         if one.finding is not None:
-            return one._replace(notes=notes)
+            one.notes = notes
+            return one
         first = first or one.certificate
     if len(cms.signers) > 1:
         detail = f"{len(cms.signers)} signers, each of them valid; the first counts"
@@ -98,11 +122,12 @@ def _verify_signer(signer: Signer, asked: _Asked) -> Verified:
     best: Verified | None = None
     for certificate in candidates[:MAX_CANDIDATES]:
         one = _verify_with(certificate, signer, contents, asked)
+        one.notes = notes
         if one.finding is None or one.unknown:
-            return one._replace(notes=notes)
+            return one
         best = best or one
     if best is not None and is_named:
-        return best._replace(notes=notes)
+        return best
     if fault is not None:
         return Verified(None, fault, False, notes)
     detail = "the certificate that the signature names is neither attached nor known here"
@@ -119,9 +144,11 @@ def _contents(
     content, cms, legacy = asked.content, asked.cms, asked.legacy_sha1
     finding, notes = check_content(signer, cms, content, legacy_sha1=legacy)
     fitting = [] if finding else [content]
+    if signer.signed and fitting:
+        return fitting, finding, notes
     if b"\n" in content and (finding is None or finding.reason is Reason.DIGEST_MISMATCH):
         canonical = content.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
-        if canonical != content and not (signer.signed and fitting):
+        if canonical != content:
             refused, notes = check_content(signer, cms, canonical, legacy_sha1=legacy)
             fitting += [] if refused else [canonical]
     return fitting, finding, notes

@@ -21,6 +21,7 @@ _OCTETS: Final = 0x04
 _OCTETS_IN_PIECES: Final = 0x24
 _SET_DEPTH: Final = 3  # the algorithms and the signers of SignedData
 _NO_TAGS: Final = (0x00, 0x20)  # the end of an open one, where none is open
+_LONG_TAG: Final = 0x1F
 _OPEN: Final = -1
 
 
@@ -39,6 +40,29 @@ def end_of(der: bytes, at: int) -> int:
         return at + 2 + length
     start = at + 2 + (length & 0x7F)
     return start + int.from_bytes(der[at + 2 : start], "big")
+
+
+def start_of(der: bytes, at: int) -> int:
+    """Return where the content of the element at *at* starts; *der* is DER."""
+    length = der[at + 1]
+    return at + 2 if length < 0x80 else at + 2 + (length & 0x7F)
+
+
+def elements_in(der: bytes, at: int = 0) -> list[bytes]:
+    """Return the elements inside the one at *at*, as they stand; *der* is DER.
+
+    Raises:
+        HostileInput: ``BAD_CMS`` for a tag of several octets.
+    """
+    end, at = end_of(der, at), start_of(der, at)
+    found: list[bytes] = []
+    while at < end:
+        if der[at] & _LONG_TAG == _LONG_TAG:
+            raise HostileInput(Reason.BAD_CMS, "a tag that CMS does not have")
+        stop = end_of(der, at)
+        found.append(der[at:stop])
+        at = stop
+    return found
 
 
 def to_der(octets: bytes) -> bytes:
@@ -99,7 +123,7 @@ class _Rewriting:
         if at + 2 > limit:
             raise HostileInput(Reason.BAD_CMS, "an element is cut off")
         tag, first = self.octets[at], self.octets[at + 1]
-        if tag in _NO_TAGS or tag & 0x1F == 0x1F:
+        if tag in _NO_TAGS or tag & _LONG_TAG == _LONG_TAG:
             raise HostileInput(Reason.BAD_CMS, "a tag that CMS does not have")
         start = at + 2
         if first < 0x80:

@@ -6,7 +6,7 @@ is judged here but the form: two message digests are found, and the verifier obj
 """
 
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, final
 
 from cryptography import x509
 from cryptography.hazmat import asn1
@@ -34,6 +34,7 @@ MAX_DIGESTS: Final = 8
 MAX_ATTRIBUTES: Final = 32
 MAX_SERIAL_BITS: Final = 512  # RFC 5280 section 4.1.2.2 has 160
 MAX_SALT_OCTETS: Final = 1024  # OpenSSL salts with all the room of the key: 222 for RSA-2048
+MAX_KNOWN_OCTETS: Final = 128  # attributes that are kept, read
 _MAX_ALGORITHM_OCTETS: Final = 256
 _MAX_VERSION: Final = 5
 
@@ -148,7 +149,7 @@ def parse_pss(parameters: bytes) -> Pss:
         if found.mask is not None:
             if len(found.mask) != _MASK_PARTS or _first_oid(found.mask) != _MGF1:
                 raise HostileInput(Reason.BAD_CMS, "a mask generator other than MGF1")
-            mask, _ = _algorithm(found.mask[1])
+            mask, _ = _algorithm(_whole(found.mask[1]))
     except ValueError:
         raise HostileInput(Reason.BAD_CMS, "PSS parameters that cannot be read") from None
     salt = 20 if found.salt is None else found.salt
@@ -179,7 +180,7 @@ def _read(der: bytes) -> SignedData | EnvelopedData | None:
         outer = asn1.decode_der(ContentInfo, der)
         kind = _dotted(outer.content_type)
         if kind == SIGNED_DATA:
-            return _signed_data(outer.content.parse(SignedContent))
+            return _signed_data(outer.content.parse(SignedContent), der)
     except ValueError:
         return None
     if kind in ENCRYPTED:
@@ -187,24 +188,27 @@ def _read(der: bytes) -> SignedData | EnvelopedData | None:
     raise HostileInput(Reason.BAD_CMS, "neither signed nor encrypted data")
 
 
-def _signed_data(content: SignedContent) -> SignedData:
-    digests = content.digests.as_list()
+def _signed_data(content: SignedContent, der: bytes) -> SignedData:
+    """Put the values together; octets are cut from *der*, which the decoder has found sound."""
     signers = content.signers.as_list()
-    certificates = content.certificates or []
-    if len(digests) > MAX_DIGESTS:
+    if len(content.digests.as_list()) > MAX_DIGESTS:
         raise HostileInput(Reason.BAD_CMS, f"more than {MAX_DIGESTS} digest algorithms")
     if len(signers) > MAX_SIGNERS:
         raise HostileInput(Reason.BAD_CMS, f"more than {MAX_SIGNERS} signers")
-    if len(certificates) > MAX_CERTIFICATES:
+    if len(content.certificates or ()) > MAX_CERTIFICATES:
         raise HostileInput(Reason.BAD_CMS, f"more than {MAX_CERTIFICATES} certificates")
     _check_version(content.version)
+    kind = ber.start_of(der, 0)
+    fields = ber.elements_in(der, ber.start_of(der, ber.end_of(der, kind)))
+    certificates = [] if content.certificates is None else ber.elements_in(fields[3])
+    octets = ber.elements_in(fields[-1])
     return SignedData(
-        tuple([_algorithm(digest)[0] for digest in digests]),
+        tuple([_algorithm(digest)[0] for digest in ber.elements_in(fields[1])]),
         _dotted(content.encapsulated.content_type),
         content.encapsulated.content,
         # Other kinds of certificate (section 10.2.2) have context tags and no use here.
-        tuple([_whole(one) for one in certificates if one.tag_bytes == b"\x30"]),
-        tuple([_signer(signer) for signer in signers]),
+        tuple([one for one in certificates if one[0] == _SEQUENCE]),
+        tuple([_signer(signer, octets[at]) for at, signer in enumerate(signers)]),
     )
 
 
@@ -213,23 +217,26 @@ def _check_version(version: int) -> None:
         raise HostileInput(Reason.BAD_CMS, "a version that RFC 5652 does not have")
 
 
-def _signer(element: asn1.TLV) -> Signer:
+def _signer(element: asn1.TLV, octets: bytes) -> Signer:
     info = element.parse(SignerInfo)
     _check_version(info.version)
+    fields = ber.elements_in(octets)  # version, sid, digest, signed if any, algorithm, signature
     issuer, serial, key_id = b"", 0, b""
     if isinstance(info.sid, IssuerAndSerial):
-        issuer, serial = _whole(info.sid.issuer), info.sid.serial
+        issuer, serial = ber.elements_in(fields[1])[0], info.sid.serial
         if serial.bit_length() > MAX_SERIAL_BITS:
             raise HostileInput(Reason.BAD_CMS, "a serial number that no certificate has")
     else:
         key_id = info.sid
-    digest, _ = _algorithm(info.digest)
-    algorithm, parameters = _algorithm(info.algorithm)
     found = _Attributes()
     signed = b""
     if info.signed is not None:
-        found.add_all(info.signed.as_list())
-        signed = _signed_octets(bytes(element.data))
+        if not 0 < len(info.signed.as_list()) <= MAX_ATTRIBUTES:
+            raise HostileInput(Reason.BAD_CMS, f"{len(info.signed.as_list())} signed attributes")
+        found.add_all(ber.elements_in(fields[3]))
+        signed = _SET + fields[3][1:]  # with the tag that they are hashed with
+    digest, _ = _algorithm(fields[2])
+    algorithm, parameters = _algorithm(fields[4] if signed else fields[3])
     return Signer(
         issuer,
         serial,
@@ -247,12 +254,7 @@ def _signer(element: asn1.TLV) -> Signer:
     )
 
 
-def _signed_octets(signer: bytes) -> bytes:
-    """Return the attributes with the tag they are hashed with; they follow three other fields."""
-    start = ber.end_of(signer, ber.end_of(signer, ber.end_of(signer, 0)))
-    return _SET + signer[start + 1 : ber.end_of(signer, start)]
-
-
+@final
 class _Attributes:
     """The signed attributes that matter, every value of them as found."""
 
@@ -262,68 +264,91 @@ class _Attributes:
         self.signing_time_s: float | None = None
         self.signer_hashes: list[tuple[bytes, bytes]] = []
 
-    def add_all(self, attributes: list[asn1.TLV]) -> None:
+    def add_all(self, attributes: list[bytes]) -> None:
         """Take what these attributes say; of a kind not known here, nothing."""
-        if not 0 < len(attributes) <= MAX_ATTRIBUTES:
-            raise HostileInput(Reason.BAD_CMS, f"{len(attributes)} signed attributes")
-        for element in attributes:
-            attribute = element.parse(Attribute)
-            kind = _dotted(attribute.oid)
-            if kind in _ATTRIBUTES:
-                self._add(kind, attribute.values.as_list())
-
-    def _add(self, kind: bytes, values: list[asn1.TLV]) -> None:
-        for value in values:
-            if kind == _CONTENT_TYPE:
-                self.content_types.append(_dotted(value.parse(x509.ObjectIdentifier)))
-            elif kind == _MESSAGE_DIGEST:
-                self.message_digests.append(value.parse(bytes))
-            elif kind == _SIGNING_TIME:
-                self._add_time(value)
-            elif kind == _SIGNING_CERTIFICATE:
-                hashes = value.parse(SigningCertificate).certificates
-                self.signer_hashes += [(SHA1, one.hash) for one in hashes[:1]]
-            elif kind == _SIGNING_CERTIFICATE_V2:
-                self._add_hash(value.parse(SigningCertificateV2))
-
-    def _add_time(self, value: asn1.TLV) -> None:
-        if self.signing_time_s is not None:
-            raise HostileInput(Reason.SIGNED_ATTRIBUTES, "signing-time stands twice")
-        if value.tag_bytes == b"\x17":
-            instant = value.parse(asn1.UTCTime).as_datetime()
-        else:
-            instant = value.parse(asn1.GeneralizedTime).as_datetime()
-        if instant.microsecond:
-            raise ValueError("fractions are forbidden (RFC 5652 section 11.3)")
-        self.signing_time_s = instant.timestamp()
-
-    def _add_hash(self, value: SigningCertificateV2) -> None:
-        for one in value.certificates[:1]:
-            algorithm = SHA256 if one.algorithm is None else _first_oid(one.algorithm)
-            self.signer_hashes.append((algorithm, one.hash))
+        for octets in attributes:
+            known = len(octets) <= MAX_KNOWN_OCTETS
+            attribute = _known_attribute(octets) if known else _read_attribute(octets)
+            self.content_types += attribute.content_types
+            self.message_digests += attribute.message_digests
+            self.signer_hashes += attribute.signer_hashes
+            for instant_s in attribute.times_s:
+                if self.signing_time_s is not None:
+                    raise HostileInput(Reason.SIGNED_ATTRIBUTES, "signing-time stands twice")
+                self.signing_time_s = instant_s
 
 
-def _whole(element: asn1.TLV) -> bytes:
-    """Return an element with its header; the decoder took DER only, so it is the same again."""
-    content = element.data
-    return element.tag_bytes + ber.header(0, len(content))[1:] + content
+@final
+class _Said:
+    """What one signed attribute says, value by value."""
+
+    def __init__(self) -> None:
+        self.content_types: list[bytes] = []
+        self.message_digests: list[bytes] = []
+        self.times_s: list[float] = []
+        self.signer_hashes: list[tuple[bytes, bytes]] = []
+
+    def add(self, kind: bytes, value: asn1.TLV) -> None:
+        """Take one value."""
+        if kind == _CONTENT_TYPE:
+            self.content_types.append(_dotted(value.parse(x509.ObjectIdentifier)))
+        elif kind == _MESSAGE_DIGEST:
+            self.message_digests.append(value.parse(bytes))
+        elif kind == _SIGNING_TIME:
+            self.times_s.append(_instant_s(value))
+        elif kind == _SIGNING_CERTIFICATE:
+            hashes = value.parse(SigningCertificate).certificates
+            self.signer_hashes += [(SHA1, one.hash) for one in hashes[:1]]
+        elif kind == _SIGNING_CERTIFICATE_V2:
+            for one in value.parse(SigningCertificateV2).certificates[:1]:
+                algorithm = SHA256 if one.algorithm is None else _first_oid(one.algorithm)
+                self.signer_hashes.append((algorithm, one.hash))
 
 
-def _algorithm(element: asn1.TLV) -> tuple[bytes, bytes]:
+def _read_attribute(octets: bytes) -> _Said:
+    attribute = asn1.decode_der(Attribute, octets)
+    kind = _dotted(attribute.oid)
+    said = _Said()
+    if kind in _ATTRIBUTES:
+        for value in attribute.values.as_list():
+            said.add(kind, value)
+    return said
+
+
+# Of four attributes of a signature three are those of the one before: all but the digest.
+_known_attribute: Final = lru_cache(maxsize=256)(_read_attribute)
+
+
+def _instant_s(value: asn1.TLV) -> float:
+    if value.tag_bytes == b"\x17":
+        instant = value.parse(asn1.UTCTime).as_datetime()
+    else:
+        instant = value.parse(asn1.GeneralizedTime).as_datetime()
+    if instant.microsecond:
+        raise ValueError("fractions are forbidden (RFC 5652 section 11.3)")
+    return instant.timestamp()
+
+
+def _algorithm(der: bytes) -> tuple[bytes, bytes]:
     """Return an algorithm's identifier, dotted, and its parameters in DER."""
-    if len(element.data) > _MAX_ALGORITHM_OCTETS:
+    if len(der) > _MAX_ALGORITHM_OCTETS:
         raise HostileInput(Reason.BAD_CMS, "an algorithm with long parameters")
-    return _parse_algorithm(element.tag_bytes, bytes(element.data))
+    return _parse_algorithm(der)
 
 
 @lru_cache(maxsize=256)  # everybody uses the same few
-def _parse_algorithm(tag: bytes, content: bytes) -> tuple[bytes, bytes]:
-    der = tag + ber.header(0, len(content))[1:] + content
+def _parse_algorithm(der: bytes) -> tuple[bytes, bytes]:
     try:
         found = asn1.decode_der(Algorithm, der)
     except ValueError:
         return _dotted(asn1.decode_der(AlgorithmAlone, der).oid), b""
-    return _dotted(found.oid), _whole(found.parameters)
+    return _dotted(found.oid), ber.elements_in(der)[1]
+
+
+def _whole(element: asn1.TLV) -> bytes:
+    """Return an element with its header; the decoder took DER only, so it is the same again."""
+    content = bytes(element.data)
+    return element.tag_bytes + ber.header(0, len(content))[1:] + content
 
 
 def _first_oid(sequence: list[asn1.TLV]) -> bytes:

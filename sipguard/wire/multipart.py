@@ -9,9 +9,10 @@ Spans are offsets into the body as received, because a signature covers octets.
 
 import re
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Final, final
 
 from sipguard.errors import HostileInput
+from sipguard.native import mypyc_attr
 from sipguard.reason import Finding, Reason
 from sipguard.wire.mime import (
     MAX_PART_HEADERS,
@@ -46,7 +47,9 @@ _BOUNDARY: Final = re.compile(rb"[0-9A-Za-z'()+_,\-./:=? ]{0,69}[0-9A-Za-z'()+_,
 _SESSION: Final = (b"session", b"application/sdp")
 
 
-class Part(NamedTuple):
+@final
+@mypyc_attr(acyclic=True)
+class Part:
     """One body part: its headers, what it is, and where it lies in the body given.
 
     ``start`` and ``end`` span the content, ``part_start`` and ``end`` the part
@@ -56,14 +59,43 @@ class Part(NamedTuple):
     number of multiparts around the part.
     """
 
-    headers: Headers
-    start: int
-    end: int
-    part_start: int
-    content_type: bytes = b"text/plain"
-    disposition: bytes = b"render"
-    handling: bytes = b"required"
-    depth: int = 0
+    __slots__ = (
+        "content_type", "depth", "disposition", "end", "handling", "headers", "part_start", "start",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        headers: Headers,
+        start: int,
+        end: int,
+        part_start: int,
+        content_type: bytes = b"text/plain",
+        disposition: bytes = b"render",
+        handling: bytes = b"required",
+        depth: int = 0,
+    ) -> None:
+        """Keep what it is, and where."""
+        self.headers: Final = headers
+        self.start: Final = start
+        self.end: Final = end
+        self.part_start: Final = part_start
+        self.content_type: Final = content_type
+        self.disposition: Final = disposition
+        self.handling: Final = handling
+        self.depth: Final = depth
+
+    def moved(self, by: int, depth: int) -> "Part":
+        """Return it as it lies in a body that begins *by* octets earlier."""
+        return Part(
+            self.headers,
+            self.start + by,
+            self.end + by,
+            self.part_start + by,
+            self.content_type,
+            self.disposition,
+            self.handling,
+            depth,
+        )
 
     def header(self, name: bytes) -> bytes | None:
         """Return the first value of the header of this lower-case name."""

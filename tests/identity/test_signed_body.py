@@ -210,6 +210,58 @@ def test_smi_35_where_the_relay_was_signed_it_may_change_its_ports() -> None:
     assert [note.reason for note in examine(octets).notes] == [Reason.SDP_RELAYED]
 
 
+RTCP = b"a=rtcp:30001"
+CANDIDATE = b"a=candidate:1 1 UDP 2130706431"
+
+
+@pytest.mark.parametrize(
+    ("line", "address"),
+    [
+        (b"c=IN IP4 203.0.113.1", b"203.0.113.1"),
+        (b"c=IN IP4 224.2.1.1/127", b"224.2.1.1"),
+        (b"c=IN IP4", b"c=IN IP4"),
+        (b"c=IN IP4 203.0.113.1 x", b"c=IN IP4 203.0.113.1 x"),
+        (RTCP, None),
+        (RTCP + b" IN IP6 2001:db8::1", b"2001:db8::1"),
+        (RTCP + b" IN IP4 203.0.113.1 x", RTCP + b" IN IP4 203.0.113.1 x"),
+        (RTCP + b"\tIN\tIP4\t203.0.113.1", RTCP + b"\tIN\tIP4\t203.0.113.1"),
+        (CANDIDATE + b" 203.0.113.1 9 typ host", b"203.0.113.1"),
+        (CANDIDATE + b"  203.0.113.1 9 typ host", b""),
+        (CANDIDATE, CANDIDATE),
+    ],
+)
+def test_smi_35_every_address_counts_however_it_is_written(
+    line: bytes, address: bytes | None
+) -> None:
+    """What a lenient reader might take for one is none of a relay's."""
+    change = compare_sdp(RELAYED + line + b"\r\n", SDP)
+    assert change is not None
+    assert change.forged == ""
+    assert change.addresses == {b"198.51.100.40", address} - {None}
+    assert change.all_addresses == change.addresses
+
+
+@pytest.mark.parametrize(
+    ("ours", "signed", "said"),
+    [
+        (b"m=audio", b"m=audio 1", "the message has the line m=audio, the signed copy m=audio *"),
+        (b"m=audio 1/2", b"m=audio 1", "line m=audio */2, the signed copy m=audio *"),
+        (b"m=audio 00", b"m=audio 7", "line m=audio 00, the signed copy m=audio *"),
+        (b"a=key:1", b"a=key:2", "the line a=key is not the signed one"),
+        (b"k=clear:1", b"k=clear:2", "the line k=... is not the signed one"),
+        (b"a=key:1", b"k=clear:2", "the message has the line a=key, the signed copy k=..."),
+        (b"t=1 1", b"t=2 2", "the message has the line t=1 1, the signed copy t=2 2"),
+        (b"v=0\na=x:1", b"v=0", "only the message has the line a=x"),
+        (b"v=0", b"v=0\na=x:1", "only the signed copy has the line a=x"),
+    ],
+)
+def test_smi_35_what_was_forged_is_said_without_keys(ours: bytes, signed: bytes, said: str) -> None:
+    """Which line, on which side; of attributes the name alone."""
+    change = compare_sdp(ours, signed)
+    assert change is not None
+    assert said in change.forged
+
+
 def test_smi_35_two_descriptions_under_one_signature() -> None:
     """Nobody can say which was meant."""
     kind, inner = made.mixed(made.sdp_part(), made.sdp_part(RELAYED))

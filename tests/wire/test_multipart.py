@@ -16,7 +16,6 @@ from sipguard.wire.multipart import (
     MAX_DEPTH,
     MAX_PART_HEADERS,
     MAX_PARTS,
-    Part,
     notes,
     parse_content_type,
     parse_disposition,
@@ -70,21 +69,15 @@ def test_a_part_knows_what_it_is() -> None:
     body = multipart(
         b"CONTENT-type: Application/SDP;\r\n\tcharset=utf-8\r\nContent-ID : <x@y>\r\n\r\nv=0"
     )
-    assert split_multipart(body, b"b") == (
-        Part(
-            headers=(
-                (b"content-type", b"Application/SDP; charset=utf-8"),
-                (b"content-id", b"<x@y>"),
-            ),
-            start=body.index(b"v=0"),
-            end=body.index(b"v=0") + 3,
-            part_start=5,
-            content_type=b"application/sdp",
-            disposition=b"session",
-            handling=b"required",
-            depth=1,
-        ),
+    (part,) = split_multipart(body, b"b")
+    assert part.headers == (
+        (b"content-type", b"Application/SDP; charset=utf-8"),
+        (b"content-id", b"<x@y>"),
     )
+    assert (part.start, part.end) == (body.index(b"v=0"), body.index(b"v=0") + 3)
+    assert (part.part_start, part.depth) == (5, 1)
+    assert part.content_type == b"application/sdp"
+    assert (part.disposition, part.handling) == (b"session", b"required")
 
 
 @given(
@@ -222,9 +215,10 @@ def test_spans_of_inner_parts_point_into_the_whole_body() -> None:
 
 def test_a_plain_body_is_one_part() -> None:
     """Callers need not ask first whether a body is a multipart."""
-    assert walk(b"application/sdp", SDP_A) == (
-        Part((), 0, len(SDP_A), 0, b"application/sdp", b"session", b"required", 0),
-    )
+    (part,) = walk(b"application/sdp", SDP_A)
+    assert (part.headers, part.start, part.end, part.part_start) == ((), 0, len(SDP_A), 0)
+    assert (part.content_type, part.depth) == (b"application/sdp", 0)
+    assert (part.disposition, part.handling) == (b"session", b"required")
     assert walk(b"", b"")[0].content_type == b"text/plain"
 
 
