@@ -326,7 +326,8 @@ def _instant_s(value: asn1.TLV) -> float:
         instant = value.parse(asn1.GeneralizedTime).as_datetime()
     if instant.microsecond:
         raise ValueError("fractions are forbidden (RFC 5652 section 11.3)")
-    return instant.timestamp()
+    instant_s: float = instant.timestamp()
+    return instant_s
 
 
 def _algorithm(der: bytes) -> tuple[bytes, bytes]:
