@@ -297,6 +297,25 @@ def test_aib_5_b_cert_5_and_cert_6_a_domain_signs_where_the_policy_allows(
         assert "alice@example.com" in detail(evidence)
 
 
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        ({"uris": ("im:alice@example.com",)}, "the certificate speaks for no SIP address: CN=other"),
+        ({"dns": ("example.com",)},
+         "the certificate speaks for the domain example.com and not for its users"),
+        ({"dns": ("example.org",)}, "the certificate speaks for the domain example.org"),
+    ],
+)  # fmt: skip
+def test_aib_5_the_sentence_says_whom_the_certificate_speaks_for(
+    names: dict[str, tuple[str, ...]], said: str
+) -> None:
+    """Three ways to be nobody in particular, and three remedies."""
+    other = issue("other", made.root(), **names)  # type: ignore[arg-type] # uris, dns
+    evidence = examine(invite(holder=other))
+    assert why(evidence) == (State.FAILED, Reason.AIB_WRONG_SIGNER)
+    assert detail(evidence) == f"From says alice@example.com, {said}"
+
+
 def test_smi_30_a_signer_whose_certificate_nobody_has_is_unknown() -> None:
     """Neither attached nor in the store; with it in the store the AIB is valid."""
     content = made.fragment(rows())

@@ -405,6 +405,13 @@ def test_cert_6_a_domain_does_not_sign_its_users_sessions() -> None:
         assert name in detail(evidence)
 
 
+def test_cert_4_a_certificate_without_sip_names_is_somebody_elses() -> None:
+    """Neither a user's nor a domain's."""
+    other = issue("other", made.root(), uris=("im:alice@example.com",))
+    evidence = examine(tunneled(holder=other))
+    assert why(evidence) == (State.FAILED, Reason.WRONG_SIGNER)
+
+
 def test_a_response_is_signed_by_the_callee() -> None:
     """To names him."""
     for holder, state in (("bob@example.net", State.VALID), ("alice@example.com", State.FAILED)):
