@@ -300,7 +300,8 @@ def test_aib_5_b_cert_5_and_cert_6_a_domain_signs_where_the_policy_allows(
 @pytest.mark.parametrize(
     ("names", "said"),
     [
-        ({"uris": ("im:alice@example.com",)}, "the certificate speaks for no SIP address: CN=other"),
+        ({"uris": ("im:alice@example.com",)},
+         "the certificate speaks for no SIP address: CN=other"),
         ({"dns": ("example.com",)},
          "the certificate speaks for the domain example.com and not for its users"),
         ({"dns": ("example.org",)}, "the certificate speaks for the domain example.org"),
