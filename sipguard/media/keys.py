@@ -14,6 +14,7 @@ from sipguard.media.prove_mikey import MikeyProver, MikeySide
 from sipguard.media.prove_sdes import SdesProver, SdesTerms
 from sipguard.media.prove_zrtp import ZrtpProver
 from sipguard.media.suites import overwrite
+from sipguard.native import mypyc_attr
 from sipguard.wire.candidate import Ice
 from sipguard.wire.sdp import Fingerprint, Media
 
@@ -40,6 +41,7 @@ class ProofTerms:
         self.grace_s = grace_s
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Keys:
     """The negotiated keys of one line, and its ICE credentials, caller's first."""
 

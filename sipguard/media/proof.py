@@ -9,6 +9,7 @@ from enum import Enum
 from typing import Final, NamedTuple, final
 
 from sipguard.media.appearance import Appearance
+from sipguard.native import mypyc_attr
 from sipguard.reason import Finding
 
 
@@ -69,6 +70,7 @@ class Flight:
         self.port = port
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Prover:
     """Watches the packets of one stream, RTP and RTCP, both ways, until each is proven.
 

@@ -28,7 +28,10 @@ from sipguard.errors import EdgeError
 from sipguard.journal.query import Query
 from sipguard.verdict import ClosePinhole, Effect, OpenPinhole, Reply
 
-GOOD = "media-proof off\ndefault drop\nchain request\n  all accept\nchain media\n  keyed open if keyed idle 60s\n"
+GOOD = (
+    "media-proof off\ndefault drop\nchain request\n  all accept\n"
+    "chain media\n  keyed open if keyed idle 60s\n"
+)
 
 
 class Kernel:
@@ -226,7 +229,7 @@ def test_what_was_done_is_counted_and_recorded(gateway: Gateway) -> None:
 
 def test_the_record_of_a_call_has_what_went_through(tmp_path: Path, kernel: Kernel) -> None:
     """`record all`: who hung up, and what the kernel counted on each pinhole until then."""
-    made = Gateway(tmp_path, kernel, f"record all\nmedia-proof off\n{GOOD}")
+    made = Gateway(tmp_path, kernel, f"record all\n{GOOD}")
     made.service.privilegedStartService()
     bye = INVITE.partition(b"Contact:")[0].replace(b"INVITE", b"BYE")
     bye = bye.replace(b"-1\r", b"-2\r").replace(b": 1 BYE", b": 2 BYE")

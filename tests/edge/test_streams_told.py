@@ -66,7 +66,7 @@ def test_each_has_its_own_count_in_the_order_of_closing() -> None:
     [
         [],
         [OpenPinhole(THERE, "sdes", 60, CALL)],
-        [ProvePinhole(THERE, 30000, CALL), DoubtPinhole(THERE, 30000, Reason.SRTP_TAG, CALL)],
+        [ProvePinhole(THERE, 30000, 7, CALL), DoubtPinhole(THERE, 30000, Reason.SRTP_TAG, CALL)],
         [closed(BACK)],
     ],
 )

@@ -57,8 +57,8 @@ def shake_hands(
     def passes(datagram: Datagram) -> bool:
         source = BOB if datagram.by_client == callee_is_client else ALICE
         target = ALICE if source == BOB else BOB
-        ports = {"port": PORTS[target] + rtcp, "source_port": PORTS[source] + rtcp}
-        return show(exchange, source, datagram.octets, **ports).accept
+        port, source_port = PORTS[target] + rtcp, PORTS[source] + rtcp
+        return show(exchange, source, datagram.octets, port=port, source_port=source_port).accept
 
     return talk(end(client, is_client=True), end(server, is_client=False), passes)
 
@@ -350,8 +350,8 @@ def test_every_suite_is_proven_by_its_tags(suite: str) -> None:
     for host, other in ((ALICE, BOB), (BOB, ALICE)):
         sender = Sender(suite.encode(), secret(suite, FILLERS[host]))
         assert show(exchange, host, sender.rtp(7)).accept
-        ports = {"port": PORTS[other] + 1, "source_port": PORTS[host] + 1}
-        assert show(exchange, host, sender.rtcp(1), **ports).accept
+        port, source_port = PORTS[other] + 1, PORTS[host] + 1
+        assert show(exchange, host, sender.rtcp(1), port=port, source_port=source_port).accept
     assert len(exchange.proven) == 4
     assert exchange.records == []
 
@@ -549,9 +549,8 @@ def test_a_mikey_refresh_with_the_same_keys_keeps_the_proof() -> None:
     sender = Sender(SUITE.encode(), TEKS[ALICE])
     show(exchange, ALICE, sender.rtp(1, ssrc=SSRCS[ALICE]))
     at_s = NOW_S + exchange.now_s - 1000
-    call.reinvite(
-        ALICE, *(with_mikey(host, null_message(host, at_s=at_s), version=2) for host in PORTS)
-    )
+    offer, answer = (with_mikey(host, null_message(host, at_s=at_s), version=2) for host in PORTS)
+    call.reinvite(ALICE, offer, answer)
     assert proven(exchange) == {(octets(ALICE), 40000)}
 
 

@@ -11,7 +11,9 @@ from ice_peers import PWDS, UFRAGS
 from srtp_sender import Sender
 from stun_builder import request, success
 
+from sipguard.media.keys import SdesKeys
 from sipguard.media.line import Line
+from sipguard.media.prove_sdes import SdesProver
 from sipguard.media.sessions import Sessions
 from sipguard.reason import Reason
 from sipguard.wire.sip import parse_message
@@ -60,8 +62,9 @@ def test_the_end_of_a_call_leaves_no_key_behind() -> None:
     exchange, call = running()
     (line,) = lines_of(exchange)
     keys, watch = line.keys, line.watch
-    assert keys is not None
+    assert isinstance(keys, SdesKeys)
     assert watch is not None
+    assert isinstance(watch.prover, SdesProver)
     secrets = keys.terms.secrets
     assert any(secrets)
     call.ask("BYE")
@@ -151,7 +154,8 @@ def test_new_formats_under_the_same_key_are_right() -> None:
         )
         for host, port in PORTS.items()
     ]
-    call.reinvite(ALICE, *more)
+    offer, answer = more
+    call.reinvite(ALICE, offer, answer)
     packet = SENDERS[ALICE].rtp(50, size=4, payload_type=101)
     assert show(exchange, ALICE, packet, wait_s=2).accept
     show(exchange, ALICE, SENDERS[ALICE].rtp(51, size=4, payload_type=101), is_sample=True)
@@ -281,8 +285,10 @@ def test_two_ways_of_a_call_have_one_proof() -> None:
     assert show(exchange, ALICE, sealed(ALICE, 1)).accept
     lines = [line for line in lines_of(exchange) if line.holes()]
     assert len(lines) == 2
-    assert lines[0].watch is lines[1].watch is not None
-    assert lines[0].watch.users == 2
+    watch = lines[0].watch
+    assert watch is not None
+    assert watch is lines[1].watch
+    assert watch.users == 2
 
 
 def test_a_zrtp_proof_holds_when_one_way_is_given_up() -> None:
