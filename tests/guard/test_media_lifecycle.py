@@ -66,12 +66,16 @@ def test_the_end_of_a_call_leaves_no_key_behind() -> None:
     assert watch is not None
     assert isinstance(watch.prover, SdesProver)
     secrets = keys.terms.secrets
+    masters = watch.prover._caller.keys._masters
     assert any(secrets)
+    assert all(any(master.secret) for master in masters)
     call.ask("BYE")
     assert line.keys is None
     assert line.watch is None
     assert not any(secrets)
-    assert not any(any(master.key) for master in watch.prover._caller.keys._masters)
+    assert masters
+    assert not any(any(master.secret) for master in masters)
+    assert not watch.prover._caller.keys._masters
     assert is_empty(exchange)
 
 
