@@ -220,9 +220,9 @@ def test_without_a_media_queue_there_is_no_gate() -> None:
 def test_the_screen_is_done_with_proven_media_first() -> None:
     """Most packets are media; each rule in front of theirs would cost it."""
     screen = rules(GATED, "screen")
-    key = "ip saddr . ip daddr . udp dport"
+    key, ends = "ip saddr . ip daddr . udp dport", "ip saddr . ip daddr . @th,0,32"
     rtp, rtcp = (
-        f"@th,64,2 2 @th,72,8 {kind} {key} @alive4 {key} . udp sport . @th,{at},32 @proven4 "
+        f"@th,64,2 2 @th,72,8 {kind} {key} @alive4 {ends} . @th,{at},32 @proven4 "
         f"update @alive4 {{ {key} timeout 60s }} goto proven"
         for kind, at in (("!= 192-223", 128), ("192-223", 96))
     )

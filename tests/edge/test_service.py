@@ -14,7 +14,7 @@ from twisted.internet.task import Clock
 from waiting import Proving, prove_by
 
 from sipguard.cli.told import parts
-from sipguard.edge import journal
+from sipguard.edge import journal, media_gate
 from sipguard.edge import service as room
 from sipguard.edge.archive import Archive
 from sipguard.edge.elements import Tally
@@ -28,10 +28,7 @@ from sipguard.errors import EdgeError
 from sipguard.journal.query import Query
 from sipguard.verdict import ClosePinhole, Effect, OpenPinhole, Reply
 
-GOOD = (
-    "media-proof off\ndefault drop\nchain request\n  all accept\n"
-    "chain media\n  keyed open if keyed idle 60s\n"
-)
+GOOD = "default drop\nchain request\n  all accept\nchain media\n  keyed open if keyed idle 60s\n"
 
 
 class Kernel:
@@ -75,6 +72,9 @@ class FakeNetfilter:
     def pinholes(self) -> list[object]:
         return []
 
+    def sources(self) -> int:
+        return 0
+
     def forget_silent(self) -> int:
         return 0
 
@@ -109,6 +109,23 @@ class FakeQueue:
 
     def close(self) -> None:
         self.closed = True
+
+
+class FakeMediaQueue(FakeQueue):
+    """That of the media gate, which tests/edge/test_media_service.py is about."""
+
+    def __init__(self, number: int, judge: Judge, **_: object) -> None:
+        self.number = number
+
+
+class FakeSamples:
+    failures = overruns = 0
+
+    def __init__(self, group: int, take: object) -> None:
+        self.group = group
+
+    def close(self) -> None:
+        pass
 
 
 class FakeReplies:
@@ -182,6 +199,8 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> Kernel:
     monkeypatch.setattr(room, "Netfilter", FakeNetfilter)
     monkeypatch.setattr(room, "Queue", FakeQueue)
     monkeypatch.setattr(room, "ReplySender", FakeReplies)
+    monkeypatch.setattr(media_gate, "Queue", FakeMediaQueue)
+    monkeypatch.setattr(media_gate, "Samples", FakeSamples)
     return made
 
 
