@@ -194,18 +194,19 @@ class Guard:
     def statistics(self) -> Statistics:
         """Count what is remembered."""
         rooms = self._rooms
-        book = rooms.book
+        book, checks = rooms.book, rooms.negotiator.sessions.checks
         return Statistics(
             dialogs=len(book.dialogs),
             transactions=len(book.transactions),
             registrations=len(book.registrations),
-            replay_entries=len(rooms.memory),
+            replay_entries=len(rooms.memory) + len(checks),
             rate_counters=len(rooms.rates),
             holes=rooms.negotiator.sessions.open_holes,
             forgotten=(
                 book.dialogs.forgotten
                 + book.transactions.forgotten
                 + rooms.memory.forgotten
+                + checks.forgotten
                 + rooms.digests.forgotten
                 + rooms.remembered.forgotten
                 + rooms.rates.forgotten

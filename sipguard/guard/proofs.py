@@ -158,7 +158,7 @@ def blamed_key(ruling: Ruling, stream: Stream) -> Finding | None:
     """Return why a rule did not like a stream: it has no key, or MIKEY's is not proven."""
     if not stream.keyed:
         return Finding(stream.reason, stream.detail)
-    if "mikey" in ruling.rule.identity and stream.findings:
+    if ruling.rule.asks_mikey and stream.findings:
         return stream.findings[0]
     return None
 

@@ -16,6 +16,8 @@ MAX_RULES_WALKED = 2000  # rules times situations; a generated policy should sti
 # Which trust line answers a field, by what stands before its dot; sdp is sdp.encrypted alone.
 _ANSWERED_BY: Final = {"aib": "aib", "smime": "aib", "sdp": "aib", "stir": "stir"}
 
+_MIKEY: Final = "mikey.valid"  # its state may be failed or unknown without any trust
+
 
 def advise(chains: Mapping[str, Chain], names: Names, problems: Problems) -> None:
     """Warn of every rule that cannot match and every set that is not used."""
@@ -35,8 +37,8 @@ def advise_trust(
     for condition in conditions:
         for word in fields_named(condition):
             proofs = proofs_of(word.text)
-            if proofs:
-                asked |= proofs
+            asked |= proofs
+            if proofs or word.text == _MIKEY:
                 _unanswered(word, trusts, problems)
     if "aib" in trusts.places and not asked & {"aib", "smime"}:
         hint = "a rule must ask, as in not aib.valid"
@@ -54,8 +56,8 @@ def _unanswered(word: syntax.Word, trusts: Trusts, problems: Problems) -> None:
     elif word.text == "digest.valid" and not (trusts.digest and trusts.digest.ha1):
         what = "digest.valid is never true: there is nothing to check a response with"
         problems.warn(word.at, what, 'add trust digest ha1 "FILE"')
-    elif word.text == "mikey.valid" and not (trusts.mikey and trusts.mikey.proves):
-        what = "mikey.valid is never true: there is no key or authority to check a message with"
+    elif word.text == _MIKEY and not (trusts.mikey and trusts.mikey.proves):
+        what = f"{_MIKEY} is never true: there is no key or authority to check a message with"
         problems.warn(word.at, what, 'add trust mikey psk "FILE" or ca "FILE"')
 
 

@@ -1,11 +1,14 @@
 """Which proofs a condition asks for: known at load, so that nothing is verified for nothing."""
 
 from collections.abc import Iterator
+from typing import Final
 
 from sipguard.policy import syntax
 from sipguard.policy.field import FlagField, TextField, TextsField
 from sipguard.policy.fields import FIELDS
 from sipguard.policy.syntax import Word
+
+_MIKEY: Final = frozenset({"mikey.valid", "mikey.state"})
 
 
 def proofs_of(name: str) -> frozenset[str]:
@@ -19,6 +22,11 @@ def proofs_of(name: str) -> frozenset[str]:
 def proofs_asked(condition: syntax.Condition | None) -> frozenset[str]:
     """Return the kinds of proof that a condition may ask for."""
     return frozenset().union(*(proofs_of(word.text) for word in fields_named(condition)))
+
+
+def asks_mikey(condition: syntax.Condition | None) -> bool:
+    """Whether a condition asks what a MIKEY message is worth; a refusal then says why."""
+    return any(word.text in _MIKEY for word in fields_named(condition))
 
 
 def fields_named(condition: syntax.Condition | None) -> Iterator[Word]:

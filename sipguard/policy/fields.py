@@ -147,8 +147,6 @@ _STATE: Final[tuple[Field, ...]] = (
     FlagField("registration.foreign", "A REGISTER for a name that another address holds, made without a password.", lambda s: s.registration_foreign, _HEADERS),
     FlagField("challenge.foreign", "A 401 or 407 with which a caller asks for the password of the one called, who is not registered there.", lambda s: s.challenge_foreign, _HEADERS),
 )
-# What a refusal may blame; it is known by then, so nothing is verified for it.
-_MIKEY: Final = frozenset({"mikey"})
 _SDP: Final[tuple[Field, ...]] = (
     FlagField("sdp.present", "The message carries a session description.", lambda s: bool(s.message.sdp_bodies), _HEADERS),
     NumberField("sdp.count", "Number of session descriptions.", lambda s: len(s.message.sdp_bodies), _HEADERS),
@@ -169,8 +167,8 @@ _SDP: Final[tuple[Field, ...]] = (
     FlagField("key.cleartext", "The SRTP key itself crossed the wire in clear.", lambda s: s.stream is not None and s.stream.cleartext, _MEDIA),
     FlagField("media.downgraded", "A running stream would lose its key, or get it another way.", lambda s: s.stream is not None and s.stream.downgraded, _MEDIA),
     TextField("mikey.mode", "How MIKEY makes the key.", lambda s: (s.stream.keying.mode if s.stream else b"") or b"none", _MEDIA, words=("psk", "rsa", "rsa-r", "dh", "dhhmac", "ticket", "sakke", "none")),
-    FlagField("mikey.valid", "The MIKEY message is authentic: its code, or its certificate's signature, holds.", lambda s: s.stream is not None and s.stream.keying.state == b"valid", _MEDIA, proofs=_MIKEY),
-    TextField("mikey.state", "Whether the MIKEY message is authentic; unknown where nobody here has the key or certificate.", lambda s: (s.stream.keying.state if s.stream else b"") or b"absent", _MEDIA, words=("valid", "failed", "unknown", "absent"), proofs=_MIKEY),
+    FlagField("mikey.valid", "The MIKEY message is authentic: its code, or its certificate's signature, holds.", lambda s: s.stream is not None and s.stream.keying.state == b"valid", _MEDIA),
+    TextField("mikey.state", "Whether the MIKEY message is authentic; unknown where nobody here has the key or certificate.", lambda s: (s.stream.keying.state if s.stream else b"") or b"absent", _MEDIA, words=("valid", "failed", "unknown", "absent")),
     FlagField("zrtp.hash", "The hash of the ZRTP Hello was signalled, by both sides once there is an answer.", lambda s: s.stream is not None and s.stream.keying.hashed, _MEDIA),
     TextField("dtls.fingerprint", "Hash function of the fingerprints of DTLS certificates; equal to nothing without any.", _keying_text("fingerprint"), _MEDIA, words=("sha-1", "sha-224", "sha-256", "sha-384", "sha-512")),
     FlagField("sdes.cleartext", "The same as key.cleartext.", lambda s: s.stream is not None and s.stream.cleartext, _MEDIA),

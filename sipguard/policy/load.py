@@ -22,7 +22,6 @@ from sipguard.policy.verdicts import build_rule
 MAX_INCLUDES_DEEP: Final = 8
 MAX_FILES: Final = 64
 MAX_RULES: Final = 10_000
-_KEYS: Final = frozenset({"mikey"})  # said by the media room, not by who sends the message
 
 Read = Callable[[str], str]
 
@@ -65,7 +64,7 @@ def load_policy(name: str, read: Read, trusted: TrustReader | None = None) -> Po
         digest=trusts.digest,
         mikey=trusts.mikey,
         sets=tuple(sets),
-        asks_proofs=any(rule.identity - _KEYS for chain in chains.values() for rule in chain.rules),
+        asks_proofs=any(rule.identity for chain in chains.values() for rule in chain.rules),
         rates_needed=tuple(sorted(resolver.rates)),
         warnings=tuple(sorted(problems.warnings)),
     )

@@ -39,6 +39,7 @@ class Rule:
         "_question",
         "action",
         "alarm",
+        "asks_mikey",
         "chain",
         "column",
         "condition",
@@ -68,6 +69,7 @@ class Rule:
         self.file, self.line, self.column = at
         self.condition = ""  # as text, for explanations
         self.identity = NO_PROOFS  # kinds of proof that its condition may ask for
+        self.asks_mikey = False  # whether its condition may ask what MIKEY messages are worth
         self.status = 0  # of reject; 0: that of the finding that made the rule speak
         self.phrase = ""
         self.idle_s = 0

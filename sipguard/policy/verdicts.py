@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from sipguard.policy.asked import proofs_asked
+from sipguard.policy.asked import asks_mikey, proofs_asked
 from sipguard.policy.compile import Fixed
 from sipguard.policy.literals import parse_duration, parse_number, parse_rate
 from sipguard.policy.problems import Problems, Wrong, one_of, suggest
@@ -38,6 +38,7 @@ def build_rule(
     rule = Rule(name.text, chain, line.verdict.text, node, name.at)
     rule.condition = show(condition)
     rule.identity = proofs_asked(condition)
+    rule.asks_mikey = asks_mikey(condition)
     rule.idle_s = idle_s if line.verdict.text == "open" else 0
     try:
         _set_verdict(rule, line)

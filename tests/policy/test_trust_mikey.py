@@ -235,8 +235,17 @@ def test_what_works_is_no_warning(trust: str, rule: str) -> None:
     assert policy(trust, rule).warnings == ()
 
 
-def test_mikey_is_no_proof_of_who_sends_a_message() -> None:
-    """Rules about keys alone have no signature of a request verified."""
-    asked = policy('trust mikey psk "psk"')
-    assert not asked.asks_proofs
-    assert asked.chains["media"].rules[0].identity == {"mikey"}
+@pytest.mark.parametrize(
+    ("rule", "asks"),
+    [
+        ("a reject if key.method == mikey and not mikey.valid", True),
+        ("a reject if not keyed or (mikey.state in {unknown failed})", True),
+        ("a reject if mikey.mode == psk", False),
+        ("a reject", False),
+    ],
+)
+def test_a_rule_knows_whether_it_asks_what_mikey_is_worth(rule: str, asks: bool) -> None:
+    """A refusal says why; and keys are no reason to have a request's signatures verified."""
+    loaded = policy('trust mikey psk "psk"', rule)
+    assert loaded.chains["media"].rules[0].asks_mikey is asks
+    assert not loaded.asks_proofs
