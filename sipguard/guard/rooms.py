@@ -7,7 +7,7 @@ from sipguard.calls.standing import Stand
 from sipguard.calls.transaction import LINGER_S
 from sipguard.evidence import Evidence
 from sipguard.guard.negotiation import Negotiator, relayed
-from sipguard.guard.verifiers import Remembered, Verifiers, digest_settings
+from sipguard.guard.verifiers import Remembered, Verifiers, digest_settings, nobody
 from sipguard.identity.digest import Digests
 from sipguard.identity.downgrade import Downgrades
 from sipguard.journal.observation import Observation
@@ -101,7 +101,7 @@ class Rooms:
             outcome = self.negotiator.observe(self.policy, step, case.subject, case.now)
         finally:
             self.last_chance = waited
-        if outcome.streams:
+        if outcome.streams and self.verifiers.is_relay is not nobody:
             outcome.findings += relayed(outcome.streams, self.verifiers.is_relay)
         return outcome
 

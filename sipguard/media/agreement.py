@@ -124,7 +124,7 @@ def close_lines(book: HoleBook, lines: tuple[Line, ...], reason: Reason, report:
     for line in lines:
         holes = book.release_line(line)
         if holes:
-            report.effects += tuple([closed(hole, line, reason, report.party) for hole in holes])
+            report.effects += _all_closed(holes, line, reason, report.party)
         let_go(line)
 
 
@@ -137,6 +137,17 @@ def let_go(line: Line) -> None:
     if keys is not None:
         line.keys = None
         keys.release()
+
+
+def _all_closed(
+    holes: list[Hole], line: Line, reason: Reason, party: str
+) -> tuple[ClosePinhole, ...]:
+    """Tell the end of a line's holes; where no packet came, they all have the same to tell."""
+    if line.watch is not None:
+        return tuple([closed(hole, line, reason, party) for hole in holes])
+    keys, method, call_id = line.keys, line.method, line.call_id
+    ended = NOTHING_TOLD if keys is None else Ended(keys.kind, keys.suite, "", 0, party)
+    return tuple([ClosePinhole(hole, method, reason, call_id, ended) for hole in holes])
 
 
 def closed(hole: Hole, line: Line, reason: Reason, party: str = "") -> ClosePinhole:

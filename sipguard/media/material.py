@@ -60,7 +60,9 @@ def mikey_keys(
 def _looks(medias: tuple[Media, ...]) -> Appearance:
     looks = appearance_of(medias[0])
     for media in medias[1:]:
-        looks = joined(looks, appearance_of(media))
+        others = appearance_of(media)
+        if others is not looks:
+            looks = joined(looks, others)
     return looks
 
 

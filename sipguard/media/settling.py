@@ -3,7 +3,7 @@
 from typing import Final, final
 
 from sipguard.errors import HostileInput
-from sipguard.media.agreement import SEALED, UNSOUND
+from sipguard.media.agreement import SEALED, UNSOUND, let_go
 from sipguard.media.bundle import Bundles, bundle_of, with_transport_of
 from sipguard.media.gate import go_on
 from sipguard.media.ice_lines import checked_line, ice_of
@@ -98,8 +98,13 @@ class Settling:
             return OFF
         if line is OFF:
             room.report.find(_REFUSED)
+            if keys is not None:
+                keys.release()
             return OFF
-        return line if open_line(room, line, idle_s) else OFF
+        if open_line(room, line, idle_s):
+            return line
+        let_go(line)
+        return OFF
 
     def _keying(
         self, index: int, offered: Media, answered: Media

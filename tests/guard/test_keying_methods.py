@@ -58,7 +58,8 @@ def shake_hands(
         source = BOB if datagram.by_client == callee_is_client else ALICE
         target = ALICE if source == BOB else BOB
         port, source_port = PORTS[target] + rtcp, PORTS[source] + rtcp
-        return show(exchange, source, datagram.octets, port=port, source_port=source_port).accept
+        octets_ = datagram.octets
+        return show(exchange, source, octets_, port=port, source_port=source_port).accept
 
     return talk(end(client, is_client=True), end(server, is_client=False), passes)
 
@@ -320,6 +321,16 @@ def test_a_zrtp_telephone_that_moves_keeps_its_proof() -> None:
     assert (octets(ALICE), 41000) in proven(exchange)
 
 
+def test_a_zrtp_listener_keeps_its_pinhole() -> None:
+    """recvonly: it takes part in the exchange on its way of the stream, and is silent then."""
+    exchange = zrtp_call().exchange
+    assert play_zrtp(exchange)
+    exchange.wait(30)
+    assert len(exchange.holes) == 4
+    assert all(send_secured(exchange, BOB))
+    assert exchange.records == []
+
+
 # --- SDES: every suite, MKI, rates, session parameters
 
 
@@ -549,8 +560,8 @@ def test_a_mikey_refresh_with_the_same_keys_keeps_the_proof() -> None:
     sender = Sender(SUITE.encode(), TEKS[ALICE])
     show(exchange, ALICE, sender.rtp(1, ssrc=SSRCS[ALICE]))
     at_s = NOW_S + exchange.now_s - 1000
-    offer, answer = (with_mikey(host, null_message(host, at_s=at_s), version=2) for host in PORTS)
-    call.reinvite(ALICE, offer, answer)
+    again = [with_mikey(host, null_message(host, at_s=at_s), version=2) for host in PORTS]
+    call.reinvite(ALICE, again[0], again[1])
     assert proven(exchange) == {(octets(ALICE), 40000)}
 
 

@@ -158,8 +158,7 @@ def test_new_formats_under_the_same_key_are_right() -> None:
         )
         for host, port in PORTS.items()
     ]
-    offer, answer = more
-    call.reinvite(ALICE, offer, answer)
+    call.reinvite(ALICE, more[0], more[1])
     packet = SENDERS[ALICE].rtp(50, size=4, payload_type=101)
     assert show(exchange, ALICE, packet, wait_s=2).accept
     show(exchange, ALICE, SENDERS[ALICE].rtp(51, size=4, payload_type=101), is_sample=True)
@@ -289,10 +288,9 @@ def test_two_ways_of_a_call_have_one_proof() -> None:
     assert show(exchange, ALICE, sealed(ALICE, 1)).accept
     lines = [line for line in lines_of(exchange) if line.holes()]
     assert len(lines) == 2
-    watch = lines[0].watch
-    assert watch is not None
-    assert watch is lines[1].watch
-    assert watch.users == 2
+    assert lines[0].watch is not None
+    assert lines[0].watch is lines[1].watch
+    assert lines[0].watch.users == 2
 
 
 def test_a_zrtp_proof_holds_when_one_way_is_given_up() -> None:
@@ -543,3 +541,73 @@ def test_an_ice_lite_end_only_answers_checks() -> None:
     assert shake_hands(exchange)
     assert secured(exchange, BOB, 1)
     assert len(proven(exchange)) == 1
+
+
+# --- budgets and families
+
+
+LIMITED = "max-pinholes-per-call 4\nmax-pinholes-per-peer 6\n"
+
+
+def test_a_call_has_so_many_pinholes_and_no_more() -> None:
+    """GEN-3: the third stream gets none, and leaves no key behind that nobody uses."""
+    exchange = made(settings="max-pinholes-per-call 8\n")
+    lines = [
+        "\r\n".join([f"m=audio {port} RTP/SAVP 0", f"a=crypto:1 {SUITE} inline:{key}"])
+        for port in (31000, 32000)
+        for key in (b64encode(bytes((port // 1000,)) * 30).decode(),)
+    ]
+    theirs = [
+        "\r\n".join([f"m=audio {port} RTP/SAVP 0", f"a=crypto:1 {SUITE} inline:{key}"])
+        for port in (41000, 42000)
+        for key in (b64encode(bytes((port // 1000,)) * 30).decode(),)
+    ]
+    Call(exchange).establish(sdp(ALICE, 30000, *lines), sdp(BOB, 40000, *theirs))
+    assert len(exchange.holes) == 8
+    assert Reason.HOLE_LIMIT in {finding.reason for finding in exchange.found}
+
+
+def test_a_peer_has_so_many_pinholes_in_all_its_calls() -> None:
+    """One host cannot fill the table for all; its second call gets nothing."""
+    exchange = made(settings=LIMITED)
+    first, second = Call(exchange), Call(exchange)
+    first.establish()
+    second.establish(sdp(ALICE, 31000), sdp(BOB, 41000))
+    assert len(exchange.holes) == 4
+    assert Reason.HOLE_LIMIT in {finding.reason for finding in exchange.found}
+    first.ask("BYE")
+    second.reinvite(ALICE, sdp(ALICE, 31000, version=2), sdp(BOB, 41000, version=2))
+    assert exchange.hears(ALICE, BOB, 41000)
+
+
+def test_both_families_in_one_offer_open_the_pairs_that_fit() -> None:
+    """ICE with IPv4 and IPv6 candidates: each pairs with its like."""
+    exchange = made()
+    rows = {ALICE: "fd20:1::2", BOB: "fd20:2::2"}
+    bodies = [
+        browser(host, "", f"a=candidate:2 1 UDP 2130706400 {rows[host]} {PORTS[host]} typ host")
+        for host in PORTS
+    ]
+    Call(exchange).establish(bodies[0], bodies[1])
+    assert len(exchange.holes) == 4
+    assert exchange.hears(rows[ALICE], rows[BOB], 40000)
+    assert not exchange.hears(rows[ALICE], BOB, 40000)
+
+
+def test_a_refused_line_leaves_no_share_of_a_proof() -> None:
+    """The budget is used up when a re-INVITE moves: nothing counts the old proof twice."""
+    exchange = made(settings="max-pinholes-per-call 2\n")
+    call = Call(exchange)
+    offer, answer = with_dtls(ALICE, "alice", "actpass"), with_dtls(BOB, "bob", "active")
+    call.establish(offer, answer)
+    shake_hands(exchange)
+    (line,) = lines_of(exchange)
+    watch = line.watch
+    assert watch is not None
+    moved = offer.replace("m=audio 30000", "m=audio 32000").replace("o=- 1 1", "o=- 1 2")
+    call.reinvite(ALICE, moved, answer.replace("o=- 1 1", "o=- 1 2"))
+    assert Reason.HOLE_LIMIT in {finding.reason for finding in exchange.found}
+    call.ask("BYE")
+    exchange.wait(61)
+    assert watch.users == 0
+    assert is_empty(exchange)

@@ -86,7 +86,7 @@ class Lab(Exchange):
             return 0
         return int(self.replies[0].split(b" ")[1])
 
-    def found(self) -> list[Reason]:
+    def reasons(self) -> list[Reason]:
         """Return what was found on the last message."""
         assert self.decision is not None
         return [finding.reason for finding in self.decision.findings]
@@ -137,7 +137,7 @@ def test_a_call_with_a_known_key_gets_its_media() -> None:
     call = lab.call()
     call.establish(keyed(m.psk_offer()), keyed(b"", BOB, 40000))
     assert call.has_media
-    assert Reason.MIKEY_UNCHECKED not in lab.found()
+    assert Reason.MIKEY_UNCHECKED not in lab.reasons()
 
 
 def test_a_known_key_lets_packets_be_held_against_it() -> None:
@@ -170,7 +170,7 @@ def test_a_rule_sees_what_a_message_is_worth(
     lab = Lab(policy())
     assert lab.offer(octets) == status
     if reason is not None:
-        assert reason in lab.found()
+        assert reason in lab.reasons()
 
 
 @pytest.mark.parametrize("trust", ["", PSK_TRUST])
@@ -178,7 +178,7 @@ def test_who_has_no_key_here_is_unknown(trust: str) -> None:
     """GEN-2: neither valid nor failed, and a rule decides; media is not opened in silence."""
     lab = Lab(policy(trust=trust, psk=f"carol@example.com hex:{m.PSK.hex()}\n"))
     assert lab.offer(m.psk_offer()) == 481
-    assert Reason.MIKEY_UNCHECKED in lab.found()
+    assert Reason.MIKEY_UNCHECKED in lab.reasons()
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ def test_a_message_serves_one_call(thief: str) -> None:
     lab.call().establish(keyed(octets), keyed(b"", BOB, 40000))
     assert lab.offer(octets, thief) == 480
     assert lab.decision is not None
-    assert Reason.MIKEY_REPLAY in lab.found()
+    assert Reason.MIKEY_REPLAY in lab.reasons()
     lab.guard.replace_policy(policy(STATES + "  other reject 486\n"))
     assert lab.offer(octets, thief) == 480
     lab.guard.replace_policy(policy(trust=""))
@@ -229,7 +229,7 @@ def test_what_was_used_before_its_key_came_is_used() -> None:
     lab.call().establish(keyed(octets), keyed(b"", BOB, 40000))
     lab.guard.replace_policy(policy())
     assert lab.offer(octets, MALLORY) == 480
-    assert Reason.MIKEY_REPLAY in lab.found()
+    assert Reason.MIKEY_REPLAY in lab.reasons()
     assert lab.offer(m.psk_offer(at_s=NOW_S + 1), MALLORY) == 0
 
 
@@ -242,10 +242,10 @@ def test_a_longer_max_age_does_not_make_old_messages_new() -> None:
     call.hang_up()
     lab.wait(60)
     assert lab.offer(octets, MALLORY) == 480
-    assert Reason.MIKEY_TIME in lab.found()
+    assert Reason.MIKEY_TIME in lab.reasons()
     lab.guard.replace_policy(policy(trust='trust mikey psk "psk" max-age 1h\n'))
     assert lab.offer(octets, MALLORY) == 480
-    assert Reason.MIKEY_REPLAY in lab.found()
+    assert Reason.MIKEY_REPLAY in lab.reasons()
     assert lab.guard.statistics().replay_entries > 0
     lab.wait(2 * 3600 + 60)
     assert lab.guard.statistics().replay_entries == 0
@@ -389,7 +389,7 @@ def test_a_finding_is_told_once() -> None:
     """By the media chain and by the media room: it is one."""
     lab = Lab(policy(STATES.replace("reject 481", "open"), trust=""))
     assert lab.offer(m.psk_offer()) == 0
-    assert lab.found() == [Reason.MIKEY_UNCHECKED]
+    assert lab.reasons() == [Reason.MIKEY_UNCHECKED]
 
 
 def test_nothing_of_a_key_is_stored() -> None:
@@ -435,7 +435,7 @@ def test_signatures_count_as_an_aibs_do(octets: bytes, status: int, reason: Reas
     lab = Lab(policy(trust=CA_TRUST))
     assert lab.offer(octets) == status
     if reason is not None:
-        assert reason in lab.found()
+        assert reason in lab.reasons()
 
 
 def test_without_an_authority_a_signature_is_unknown() -> None:
@@ -456,7 +456,7 @@ def test_intermediates_and_revocations_are_those_of_the_policy() -> None:
     ):
         lab = Lab(policy(trust=f"{line}{words}\n", files=files))
         assert lab.offer(signed(alice)) == status
-    assert Reason.CRL_UNUSABLE in lab.found()
+    assert Reason.CRL_UNUSABLE in lab.reasons()
 
 
 def test_certificates_that_no_message_brings() -> None:
