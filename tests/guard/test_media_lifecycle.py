@@ -265,7 +265,7 @@ def test_dtls_forks_are_no_leak_of_a_key() -> None:
 # --- two ways of one call, and two calls of one way
 
 
-def through_proxy(exchange: Exchange, offer: str, answer: str) -> tuple[Call, bytes]:
+def through_proxy(exchange: Exchange, offer: str, answer: str) -> Call:
     """INVITE and 200 cross the gateway before the proxy and after it."""
     call = Call(exchange)
     invite = call.invite(offer)
@@ -275,7 +275,7 @@ def through_proxy(exchange: Exchange, offer: str, answer: str) -> tuple[Call, by
     call.must(second, PROXY, BOB)
     call.must(call.response(second, 200, body=answer), BOB, PROXY)
     call.must(call.response(invite, 200, body=answer), PROXY, ALICE)
-    return call, second
+    return call
 
 
 def test_two_ways_of_a_call_have_one_proof() -> None:
@@ -290,22 +290,94 @@ def test_two_ways_of_a_call_have_one_proof() -> None:
     assert lines[0].watch.users == 2
 
 
-def test_a_zrtp_proof_holds_when_one_way_is_given_up() -> None:
-    """The exchange was seen once; the way that stays must not ask for another."""
+def again(call: Call, offer: str, answer: str, status: int = 200) -> None:
+    """A re-INVITE of the caller's on both ways, the far one answered first."""
+    first = call.request("INVITE", body=offer)
+    vias = [call.via(PROXY), *(via.decode() for via in parse_message(first).values(b"via"))]
+    second = call.request("INVITE", body=offer, vias=vias, cseq=call.cseqs[ALICE])
+    call.must(first, ALICE, PROXY)
+    call.must(second, PROXY, BOB)
+    body = answer if status < 300 else ""
+    call.must(call.response(second, status, body=body), BOB, PROXY)
+    call.must(call.response(first, status, body=body), PROXY, ALICE)
+
+
+def zrtp_bodies(exchange: zrtp_builder.Exchange, version: int = 1) -> list[str]:
+    return [
+        sdp(
+            host,
+            PORTS[host],
+            f"a=zrtp-hash:1.10 {side.hash.hex()}",
+            proto="RTP/AVP",
+            key="-",
+            version=version,
+        )
+        for host, side in ((ALICE, exchange.initiator), (BOB, exchange.responder))
+    ]
+
+
+def test_a_zrtp_proof_holds_on_both_ways_of_a_call() -> None:
+    """The exchange was seen once; no refresh on any way must ask for another."""
     exchange = made()
     zrtp = zrtp_builder.exchange()
-    offer, answer = (
-        sdp(host, PORTS[host], f"a=zrtp-hash:1.10 {side.hash.hex()}", proto="RTP/AVP", key="-")
-        for host, side in ((ALICE, zrtp.initiator), (BOB, zrtp.responder))
-    )
-    call, _ = through_proxy(exchange, offer, answer)
+    offer, answer = zrtp_bodies(zrtp)
+    call = through_proxy(exchange, offer, answer)
     for by_caller, payload in zrtp.said():
         assert show(exchange, ALICE if by_caller else BOB, payload).accept
-    # The next re-INVITE goes past the proxy and fails; later the proxy's way renegotiates.
-    call.reinvite(ALICE, offer.replace("o=- 1 1", "o=- 1 2"), answer.replace("o=- 1 1", "o=- 1 2"))
     assert show(exchange, ALICE, zrtp_builder.rtp(170, 1)).accept
+    for version in (2, 3):
+        offer, answer = zrtp_bodies(zrtp, version)
+        again(call, offer, answer)
+    offer, answer = zrtp_bodies(zrtp, 4)
+    again(call, offer, answer, status=488)
+    assert len(proven(exchange)) == 1
     assert show(exchange, BOB, zrtp_builder.rtp(170, 1)).accept
-    assert len(proven(exchange)) == 2
+    assert {line.watch.users for line in lines_of(exchange) if line.watch is not None} == {2}
+
+
+def test_new_keys_on_both_ways_are_one_change() -> None:
+    """The far way changes first, the near one follows; the overlap is counted once."""
+    exchange = made()
+    call = through_proxy(exchange, sdp(ALICE), sdp(BOB, 40000))
+    assert show(exchange, ALICE, sealed(ALICE, 1)).accept
+    offer, answer = sdp(ALICE, key=OTHER_KEY, version=2), sdp(BOB, 40000, version=2)
+    again(call, offer, answer)
+    assert proven(exchange) == set()
+    assert show(exchange, ALICE, NEXT.rtp(2)).accept
+    assert show(exchange, ALICE, sealed(ALICE, 3)).accept
+    lines = lines_of(exchange)
+    assert len({id(line.watch) for line in lines}) == 1
+    exchange.wait(61)
+    assert not show(exchange, ALICE, sealed(ALICE, 4)).accept
+    assert show(exchange, ALICE, NEXT.rtp(5)).accept
+    far = lines[0].watch
+    call.must(call.request("BYE"), ALICE, PROXY)
+    exchange.wait(40)
+    assert far is not None
+    assert far.users == 0
+    assert is_empty(exchange)
+
+
+def test_new_keys_refused_on_both_ways_leave_the_old_ones() -> None:
+    """PIN-8 with two ways: previews on both, then a refusal that comes back step by step."""
+    exchange = made()
+    call = through_proxy(exchange, sdp(ALICE), sdp(BOB, 40000))
+    assert show(exchange, ALICE, sealed(ALICE, 1)).accept
+    offer, answer = sdp(ALICE, key=OTHER_KEY, version=2), sdp(BOB, 40000, version=2)
+    first = call.request("INVITE", body=offer)
+    vias = [call.via(PROXY), *(via.decode() for via in parse_message(first).values(b"via"))]
+    second = call.request("INVITE", body=offer, vias=vias, cseq=call.cseqs[ALICE])
+    call.must(first, ALICE, PROXY)
+    call.must(second, PROXY, BOB)
+    for status in (183, 488):
+        body = answer if status < 300 else ""
+        call.must(call.response(second, status, body=body), BOB, PROXY)
+        call.must(call.response(first, status, body=body), PROXY, ALICE)
+        if status < 300:
+            assert show(exchange, ALICE, NEXT.rtp(2)).accept
+    assert not show(exchange, ALICE, NEXT.rtp(3)).accept
+    assert show(exchange, ALICE, sealed(ALICE, 4), wait_s=2).accept
+    assert proven(exchange) == {(octets(ALICE), 40000)}
 
 
 def test_another_call_does_not_take_a_running_stream_over() -> None:

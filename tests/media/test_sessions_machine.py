@@ -26,7 +26,10 @@ from phones import (
 )
 from srtp_sender import Sender, rtp
 
+from sipguard.media.keys import Keys, SdesKeys
+from sipguard.media.line import OFF
 from sipguard.media.sessions import Party, Sessions
+from sipguard.media.watch import Watch
 from sipguard.verdict import Hole, ProvePinhole
 from sipguard.wire.packet import Packet
 from sipguard.wire.sdp import Sdp
@@ -87,6 +90,8 @@ class Conversation(RuleBasedStateMachine):
         super().__init__()
         self.sessions = Sessions(max_calls=2, max_holes=40, max_holes_per_call=12)
         self.open: set[Hole] = set()
+        self.keys: dict[int, Keys] = {}
+        self.watches: dict[int, Watch] = {}
         self.scripts = {
             call: Script(self.sessions, call_id=call, opened=self.open)
             for call in (b"call-1", b"call-2", b"call-3")
@@ -241,14 +246,35 @@ class Conversation(RuleBasedStateMachine):
         assert calls_known <= 2
         assert calls_known or not self.open
 
+    @invariant()
+    def lines_in_use_have_keys(self) -> None:
+        """Whatever a talk still has is keyed; what was ever seen is kept for the end."""
+        for call in self.sessions._calls.values():
+            for talk in call.talks:
+                retired = [line for old in talk.retired for _, line in old.holes]
+                pending = talk.offer.lines if talk.offer else ()
+                for line in (*talk.lines, *pending, *retired):
+                    if line is OFF:
+                        continue
+                    assert line.keys is not None or line in retired
+                    if line.keys is not None:
+                        self.keys[id(line.keys)] = line.keys
+                    if line.watch is not None:
+                        self.watches[id(line.watch)] = line.watch
+
     def teardown(self) -> None:
-        """After every call has ended nothing is open."""
+        """After every call has ended nothing is open, and no key or proof is left."""
         for script in self.scripts.values():
             script.end(b"")
         assert self.open == set()
         statistics = self.sessions.statistics()
         assert (statistics.calls, statistics.ringing, statistics.holes) == (0, 0, 0)
         assert self.sessions.gate.tick(float("inf")) == []
+        assert {watch.users for watch in self.watches.values()} <= {0}
+        for keys in self.keys.values():
+            assert isinstance(keys, SdesKeys)
+            assert keys.users == 0
+            assert not any(keys.terms.secrets)
 
 
 Conversation.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
