@@ -621,3 +621,59 @@ def test_a_key_that_ends_at_a_relay_is_noted() -> None:
             )
         call.establish(*body)
         assert ("PIN-16" in findings(exchange)) is is_told
+
+
+# --- less in the middle of a call
+
+
+def clear_reinvite(call: Call) -> None:
+    plain = [
+        sdp(host, PORTS[host], proto="RTP/AVP", key="-", version=call.cseqs[ALICE] + 1)
+        for host in PORTS
+    ]
+    call.reinvite(ALICE, plain[0], plain[1])
+
+
+def test_a_downgrade_is_told_and_ends_nothing_that_was_good() -> None:
+    """PIN-7: both ends agree on clear media; SRTP still passes, clear RTP does not."""
+    call = Call(made("any open"))
+    call.establish()
+    exchange = call.exchange
+    alice = Sender(SUITE.encode(), decoded(KEYS[ALICE]))
+    assert show(exchange, ALICE, alice.rtp(1)).accept
+    clear_reinvite(call)
+    clear_reinvite(call)
+    assert "PIN-7" in findings(exchange)
+    assert call.has_media
+    assert proven(exchange) == {(octets(ALICE), 40000)}
+    assert not show(exchange, BOB, rtp(1)).accept
+    bob = Sender(SUITE.encode(), decoded(KEYS[BOB]))
+    assert show(exchange, BOB, bob.rtp(1)).accept
+    call.reinvite(ALICE, sdp(ALICE, version=9), sdp(BOB, 40000, version=9))
+    assert proven(exchange) == BOTH_WAYS
+    call.ask("BYE")
+    assert exchange.holes == set()
+
+
+def test_where_media_is_not_held_against_keys_a_downgrade_closes() -> None:
+    """Without the gate the same ports would carry clear RTP, and nobody would look."""
+    call = Call(made("any open", "media-proof off\n"))
+    call.establish()
+    clear_reinvite(call)
+    assert call.exchange.holes == set()
+
+
+def test_another_method_in_a_running_call_is_told() -> None:
+    """PIN-7: from DTLS to SDES; the handshake's keys are good for the overlap."""
+    call = dtls_call(MUX)
+    exchange = call.exchange
+    shake_hands(exchange, identity("bob"), identity("alice"))
+    assert all(send_secured(exchange, ALICE))
+    call.reinvite(ALICE, sdp(ALICE, 30000, MUX, version=2), sdp(BOB, 40000, MUX, version=2))
+    assert "PIN-7" in findings(exchange)
+    assert proven(exchange) == set()
+    assert all(send_secured(exchange, ALICE, first=10))
+    assert proven(exchange) == set()
+    alice = Sender(SUITE.encode(), decoded(KEYS[ALICE]))
+    assert show(exchange, ALICE, alice.rtp(20)).accept
+    assert proven(exchange) == {(octets(ALICE), 40000)}
