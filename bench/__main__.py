@@ -8,7 +8,7 @@ import signal
 import sys
 from types import FrameType
 
-from bench import flood, identity, inprocess, kernel
+from bench import flood, identity, inprocess, kernel, media
 from bench.gateways import kamailio_there, sipguard
 from bench.generator import BUILD, build
 from bench.network import lab
@@ -48,7 +48,7 @@ def _kernel_part(quick: bool, left_out: list[str]) -> list[Figure]:
     build()
     with lab():
         progress("opening and closing pinholes")
-        pinholes = kernel.pinholes()
+        pinholes = kernel.pinholes() + kernel.set_changes()
         rounds, seconds = (1, 1.0) if quick else (3, 1.5)
         figures = kernel.measure(variant, rival, rounds, seconds, pinholes[0].value)
         own = f"calls/s without loss, {variant.name}"
@@ -58,6 +58,11 @@ def _kernel_part(quick: bool, left_out: list[str]) -> list[Figure]:
         figures.append(kernel.hold_calls(variant, max(most, 100) * 0.6, calls))
         progress("forged signatures beside calls")
         figures += flood.measure(BUILD / "flood", kernel.state_folder(BUILD), rounds, 2 * seconds)
+        if media.why_not():
+            left_out.append(media.why_not())
+        else:
+            progress(f"media through {media.HOLES:,} pinholes")
+            figures += media.measure(rounds, seconds)
     return figures + pinholes
 
 

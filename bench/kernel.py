@@ -26,6 +26,8 @@ HELD_CALLS = 100_000
 MEMORY_LIMIT_MB = 400.0
 CPU_LIMIT = 4.0  # times the accept-all reader
 PINHOLE_LIMIT_US = 60.0
+ELEMENT_LIMIT_US = 40.0
+SETS_PRESENT = 100_000
 PINHOLE_CHANGES = 8  # RTP and RTCP, both directions, opened and closed
 
 
@@ -203,6 +205,25 @@ def pinholes(calls: int = 5000) -> list[Figure]:
         Figure(what, said["call_us"], "us", below=PINHOLE_LIMIT_US, detail=detail),
         Figure("one set element", each, "us"),
     ]
+
+
+def set_changes(present: int = SETS_PRESENT) -> list[Figure]:
+    """Compare our messages to libraries, with many pinholes open."""
+    with gateway(ROUTING, GATEWAY_CORE):
+        command = within(GATEWAY, "taskset", "-c", str(GATEWAY_CORE), sys.executable)
+        said = json.loads(run(*command, "-P", "-m", "bench.set_changes", str(present)))
+    own, whole = said.pop("own messages"), said.pop("whole")
+    what = f"with {present:,} pinholes open"
+    figures = [
+        Figure(f"one set element {what}", own, "us", below=ELEMENT_LIMIT_US),
+        Figure(f"one pinhole {what}: opened, proven, closed, counted", whole, "us"),
+    ]
+    for name, library_us in said.items():
+        detail = f"{library_us:.1f} us"
+        figures.append(
+            Figure(f"the same element by {name}, to ours", library_us / own, "x", detail=detail)
+        )
+    return figures
 
 
 def state_folder(base: Path) -> Path:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final, final
 
-from sipguard.edge.nft_messages import Change, Element, Operation
+from sipguard.edge.nft_messages import Change, Gone, Operation
 from sipguard.edge.proofs import Proofs, hole_key_of, is_proof, port_key, proof_key
 from sipguard.verdict import (
     ClosePinhole,
@@ -153,28 +153,33 @@ class Sets:
     def changes(self, wanted: Wanted) -> list[Change]:
         """Return the transaction: first what must be gone, then what must stand."""
         closing: dict[str, list[bytes]] = {}
-        opening: dict[str, dict[int, list[bytes]]] = {}
+        opening: dict[tuple[str, int], list[bytes]] = {}
         doubted: dict[str, list[bytes]] = {}
-        for key in wanted.doubts:
-            family = "4" if len(key) == 12 else "6"
-            doubted.setdefault(family, []).extend(self._proofs.of_port(key))
+        known = self._proofs if len(self._proofs) else None
+        if known is not None:
+            for key in wanted.doubts:
+                family = "4" if len(key) == 12 else "6"
+                doubted.setdefault(family, []).extend(known.of_port(key))
         for key, effect in wanted.holes.items():
             family = "4" if len(key) == 12 else "6"
             if isinstance(effect, OpenPinhole):
                 # A timeout of 0 would mean: never.
-                idle_s = max(1, effect.idle_s)
-                opening.setdefault(family, {}).setdefault(idle_s, []).append(key)
-                sources = self._proofs.adopted(key)
+                opening.setdefault((family, max(1, effect.idle_s)), []).append(key)
+                sources = known.adopted(key) if known is not None else None
             else:
                 closing.setdefault(family, []).append(key)
-                sources = self._proofs.of(key)
-            known = doubted.setdefault(family, [])
-            known += [source for source in sources if source not in known]
-        return [
-            *self._proving(wanted.proofs, doubted),
-            *self._closing(closing),
-            *self._opening(opening),
-        ]
+                sources = known.of(key) if known is not None else None
+            if sources:
+                gone = doubted.setdefault(family, [])
+                gone += [source for source in sources if source not in gone]
+        changes = self._proving(wanted.proofs, doubted) if wanted.proofs or doubted else []
+        for family, keys in closing.items():
+            changes += self.absent("pinholes" + family, keys, told=True)
+            for suffix, _ in self._idle_classes:
+                changes += self.absent("alive" + family + suffix, keys)
+        for (family, idle_s), keys in opening.items():
+            changes += self._open(family, idle_s, keys)
+        return changes
 
     def _proving(
         self, proofs: dict[bytes, ProvePinhole], doubted: dict[str, list[bytes]]
@@ -188,21 +193,6 @@ class Sets:
                 changes += self.absent("proven" + family, keys_gone, told=True)
         for family, keys_there in proven.items():
             changes.append(Change(_ADD, "proven" + family, keys_there, LONGEST_CALL_S))
-        return changes
-
-    def _closing(self, closing: dict[str, list[bytes]]) -> list[Change]:
-        changes: list[Change] = []
-        for family, keys in closing.items():
-            changes += self.absent("pinholes" + family, keys, told=True)
-            for suffix, _ in self._idle_classes:
-                changes += self.absent("alive" + family + suffix, keys)
-        return changes
-
-    def _opening(self, opening: dict[str, dict[int, list[bytes]]]) -> list[Change]:
-        changes: list[Change] = []
-        for family, by_idle in opening.items():
-            for idle_s, keys in by_idle.items():
-                changes += self._open(family, idle_s, keys)
         return changes
 
     def _open(self, family: str, idle_s: int, keys: list[bytes]) -> list[Change]:
@@ -236,7 +226,7 @@ class Sets:
         return max([(idle, suffix) for suffix, idle in self._idle_classes])[1]
 
 
-def settle(wanted: Wanted, gone: list[Element], known: Proofs) -> list[Tally]:
+def settle(wanted: Wanted, gone: list[Gone], known: Proofs) -> list[Tally]:
     """Write down what the kernel has carried out, and count what the closed pinholes let pass.
 
     Args:

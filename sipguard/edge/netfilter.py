@@ -18,7 +18,7 @@ from sipguard.edge.elements import PinholeEffect, Sets, Tally, Wanted, settle
 from sipguard.edge.iptables import iptables_removal, iptables_script
 from sipguard.edge.listing import OpenHole, alive, open_holes
 from sipguard.edge.netlink import NetlinkRefused, NftSocket
-from sipguard.edge.nft_messages import Change, Counter, Element, Operation
+from sipguard.edge.nft_messages import Change, Counter, Gone, Operation
 from sipguard.edge.plan import Plan, StreamTransports
 from sipguard.edge.proofs import Proofs, hole_key_of
 from sipguard.edge.rules import nft_script, purge_chains, render_rules
@@ -339,7 +339,7 @@ class Netfilter:
             raise EdgeError("the kernel rules are not installed")
         return self._link
 
-    def _commit(self, changes: Sequence[Change]) -> list[Element]:
+    def _commit(self, changes: Sequence[Change]) -> list[Gone]:
         return self._connected().commit(changes)
 
     def _sets(self) -> Sets:

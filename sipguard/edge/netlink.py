@@ -19,10 +19,12 @@ from sipguard.edge.nft_messages import (
     Counter,
     Element,
     Encoder,
+    Gone,
     attributes,
     is_deletion,
     read_counter,
     read_elements,
+    read_gone,
 )
 from sipguard.errors import EdgeError
 
@@ -76,7 +78,7 @@ class NftSocket:
         """Give the socket back."""
         self._socket.close()
 
-    def commit(self, changes: Sequence[Change]) -> list[Element]:
+    def commit(self, changes: Sequence[Change]) -> list[Gone]:
         """Carry out all *changes* as one transaction; when this returns, they are in force.
 
         Returns:
@@ -85,7 +87,7 @@ class NftSocket:
         Raises:
             NetlinkRefused: none of them is in force.
         """
-        gone: list[Element] = []
+        gone: list[Gone] = []
         for piece in _in_pieces(changes):
             self._sequence = self._sequence + 1 & 0xFFFFFFFF
             octets = self._encoder.transaction(piece, self._sequence)
@@ -133,7 +135,7 @@ class NftSocket:
                 found[name] = read_counter(fields.get(4, b""))
         return found
 
-    def _is_done(self, reply: bytes, gone: list[Element]) -> bool:
+    def _is_done(self, reply: bytes, gone: list[Gone]) -> bool:
         """Report whether *reply* ends this transaction; leftovers of others are skipped.
 
         What the kernel tells of goes to *gone*; that comes before the end.
@@ -146,7 +148,7 @@ class NftSocket:
             if is_deletion(kind):
                 # Told under our number or, by Linux 6.18, under none. We listen to no group,
                 # so it is always of our own doing.
-                gone += read_elements(reply[offset + 16 : offset + length])
+                read_gone(reply, offset + 16, min(offset + length, len(reply)), gone)
             elif kind == _ERROR and sequence == self._sequence:
                 (code,) = struct.unpack_from("=i", reply, offset + 16)
                 if code:

@@ -36,6 +36,9 @@ _TYPE_MASK: Final = 0x3FFF
 
 _ATTRIBUTE: Final = struct.Struct("=HH")
 _MILLISECONDS: Final = struct.Struct("!Q")
+_COUNTER: Final = b"counter\0"
+_DELETED: Final = _SUBSYSTEM << 8 | _DELSETELEM
+_DESTROYED: Final = _SUBSYSTEM << 8 | _DESTROYSETELEM
 # Netlink's own numbers are in the machine's order: where the low octet of two stands.
 _LOW: Final = 0 if sys.byteorder == "little" else 1
 _BATCH_BODY: Final = struct.pack("=BBH", 0, 0, socket.htons(_SUBSYSTEM))
@@ -86,6 +89,18 @@ class Element(NamedTuple):
     expires_s: float
     packets: int
     octets: int
+
+
+@final
+class Gone:
+    """One element that was deleted, and what it had counted by then."""
+
+    __slots__ = ("key", "octets", "packets")
+
+    def __init__(self, key: bytes, packets: int, octets: int) -> None:
+        self.key = key
+        self.packets = packets
+        self.octets = octets
 
 
 class Counter(NamedTuple):
@@ -197,29 +212,61 @@ def attributes(octets: bytes, offset: int = 0) -> Iterator[tuple[int, bytes]]:
 
 def is_deletion(kind: int) -> bool:
     """Report whether a message of this type tells of elements that are gone."""
-    return kind in (_SUBSYSTEM << 8 | _DELSETELEM, _SUBSYSTEM << 8 | _DESTROYSETELEM)
+    return kind in (_DELETED, _DESTROYED)
 
 
-def read_elements(body: bytes) -> list[Element]:
-    """Return the elements that one message tells of, from its own header on."""
-    elements = []
-    listed = content(body, 4, 3)
-    offset = 0
-    while offset + 4 <= len(listed):
-        length = _u16(listed, offset)
+def read_gone(octets: bytes, offset: int, end: int, gone: list[Gone]) -> None:
+    """Add what one message from *offset* to *end*, its own header on, tells of.
+
+    Written out, for it is read while media waits.
+    """
+    at = offset + 4
+    while at + 4 <= end:
+        length = _u16(octets, at)
         if length < 4:
-            break
-        elements.append(read_element(listed[offset + 4 : offset + length]))
-        offset += (length + 3) & ~3
-    return elements
+            return
+        if _u16(octets, at + 2) & _TYPE_MASK == 3:
+            _read_listed(octets, at + 4, min(at + length, end), gone)
+            return
+        at += (length + 3) & ~3
+
+
+def _read_listed(octets: bytes, at: int, end: int, gone: list[Gone]) -> None:
+    while at + 4 <= end:
+        length = _u16(octets, at)
+        if length < 4:
+            return
+        gone.append(_read_one(octets, at + 4, min(at + length, end)))
+        at += (length + 3) & ~3
+
+
+def _read_one(octets: bytes, at: int, end: int) -> Gone:
+    """Return an element with a counter alone, as ours are; any other by the longer way."""
+    if at + 12 <= end:
+        key_end = at + 4 + _u16(octets, at + 4)
+        if (
+            key_end + 44 <= end
+            and octets[key_end + 8 : key_end + 16] == _COUNTER
+            and _u16(octets, key_end + 2) & _TYPE_MASK == 7
+        ):
+            count = int.from_bytes(octets[key_end + 24 : key_end + 32], "big")
+            packets = int.from_bytes(octets[key_end + 36 : key_end + 44], "big")
+            return Gone(octets[at + 8 : key_end], packets, count)
+    element = read_element(octets[at:end])
+    return Gone(element.key, element.packets, element.octets)
+
+
+def read_elements(body: bytes) -> Iterator[Element]:
+    """Yield the elements that one message of a listing tells of, from its own header on."""
+    for _, element in attributes(content(body, 4, 3)):
+        yield read_element(element)
 
 
 def read_element(octets: bytes) -> Element:
     """Return one listed element."""
     key = content(content(octets, 0, 1), 0, 1)
-    expires = content(octets, 0, 5)
+    expires_s = int.from_bytes(content(octets, 0, 5)[:8], "big") / 1000
     counter = read_counter(content(content(octets, 0, 7), 0, 2))
-    expires_s = int.from_bytes(expires[:8], "big") / 1000
     return Element(key, expires_s, counter.packets, counter.octets)
 
 

@@ -67,7 +67,8 @@ class Proofs:
 
     def of(self, hole_key: bytes) -> list[bytes]:
         """Return the keys of all sources of a pinhole."""
-        return _keys(hole_key, self._own.get(hole_key, b"") + self._adopted.get(hole_key, b""))
+        ports = self._own.get(hole_key, b"") + self._adopted.get(hole_key, b"")
+        return _keys(hole_key, ports) if ports else []
 
     def of_port(self, key: bytes) -> list[bytes]:
         """Return the keys of all sources of one port; *key* is a :func:`port_key`."""

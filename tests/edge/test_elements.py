@@ -3,7 +3,7 @@
 import pytest
 
 from sipguard.edge.elements import Sets, Tally, Wanted, key_of, settle
-from sipguard.edge.nft_messages import Change, Element, Operation
+from sipguard.edge.nft_messages import Change, Gone, Operation
 from sipguard.edge.proofs import MAX_SOURCES, Proofs, proof_key
 from sipguard.reason import Reason
 from sipguard.verdict import (
@@ -49,7 +49,7 @@ class Desk:
         wanted = Wanted(effects)
         return [row(change) for change in self.sets.changes(wanted)]
 
-    def carry_out(self, *effects: Effect, gone: list[Element] | None = None) -> list[Tally]:
+    def carry_out(self, *effects: Effect, gone: list[Gone] | None = None) -> list[Tally]:
         wanted = Wanted(effects)
         return settle(wanted, gone or [], self.known)
 
@@ -58,8 +58,8 @@ def row(change: Change) -> tuple[str, str, list[bytes], bool]:
     return change.operation.value, change.set_name, list(change.keys), change.told
 
 
-def counted(key: bytes, packets: int, octets: int) -> Element:
-    return Element(key, 0.0, packets, octets)
+def counted(key: bytes, packets: int, octets: int) -> Gone:
+    return Gone(key, packets, octets)
 
 
 def test_a_source_is_its_pinhole_a_port_and_an_ssrc() -> None:

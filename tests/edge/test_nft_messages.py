@@ -8,10 +8,13 @@ from hypothesis import strategies as st
 from sipguard.edge.nft_messages import (
     Change,
     Encoder,
+    Gone,
     Operation,
     attribute,
     attributes,
     read_element,
+    read_elements,
+    read_gone,
 )
 
 KEY = bytes([192, 0, 2, 1, 198, 51, 100, 7]) + (4000).to_bytes(2, "big") + bytes(2)
@@ -98,3 +101,59 @@ def test_reading_attributes_is_total(octets: bytes) -> None:
     """A kernel newer than us may send anything; it must not stop the service."""
     assert len(list(attributes(octets))) <= len(octets) // 4
     read_element(octets)
+    list(read_elements(octets))
+
+
+def test_only_what_is_to_be_told_asks_for_an_echo() -> None:
+    """Each echo costs the kernel a message; of a new element there is nothing to count."""
+    changes = [
+        Change(Operation.ADD, "s", [KEY], 1, told=True),
+        Change(Operation.DESTROY, "s", [KEY], told=True),
+        Change(Operation.DELETE, "s", [KEY], told=True),
+        Change(Operation.DESTROY, "s", [KEY]),
+    ]
+    found = messages(Encoder("t").transaction(changes, 5))
+    assert [flags for _, flags, _ in found[1:-1]] == [0x401, 0x009, 0x009, 0x005]
+    (part,) = [change.part(0, 1) for change in changes[1:2]]
+    assert (part.told, part.keys, part.operation) == (True, [KEY], Operation.DESTROY)
+
+
+# What Linux 6.18 says of a closed pinhole, from the message's own header on: generation, table,
+# set, and one element with key, counter, timeout and expiration.
+ECHO = bytes.fromhex(
+    "0100 2732 0d000100 7369706775617264 00000000 0e000200 70696e686f6c65733400 0000"
+    "6000 0380 5c00 0180 1400 0180 1000 0100 c0000201 c6336407 0fa00000"
+    "2c00 0780 0c00 0100 636f756e74657200 1c00 0280 0c00 0100 0000000000000230"
+    "0c00 0200 0000000000000014 0c00 0400 00000000000f4240 0c00 0500 00000000000f4240".replace(
+        " ", ""
+    )
+)
+
+
+def told(octets: bytes) -> list[tuple[bytes, int, int]]:
+    gone: list[Gone] = []
+    read_gone(octets, 0, len(octets), gone)
+    return [(element.key, element.packets, element.octets) for element in gone]
+
+
+def test_what_went_is_told_with_its_counter() -> None:
+    """A stream's packets and octets when its pinhole was closed."""
+    assert told(ECHO) == [(KEY, 20, 560)]
+
+
+def test_an_unusual_element_is_read_all_the_same() -> None:
+    """Attributes in another order, or without a counter: a kernel other than ours."""
+    head = ECHO[: ECHO.index(KEY) - 16]
+    counter = attribute(1, (560).to_bytes(8, "big")) + attribute(2, (20).to_bytes(8, "big"))
+    expression = attribute(0x8007, attribute(0x8002, counter) + attribute(1, b"counter\0"))
+    key = attribute(0x8001, attribute(1, KEY))
+    for content, expected in ((expression + key, (KEY, 20, 560)), (key, (KEY, 0, 0))):
+        element = attribute(0x8001, content)
+        assert told(head + attribute(0x8003, element + element)) == [expected] * 2
+
+
+@given(st.binary(max_size=200), st.integers(0, len(ECHO)))
+def test_reading_what_went_is_total(noise: bytes, cut: int) -> None:
+    """No length leads beyond the message."""
+    for octets in (noise, ECHO[:cut], ECHO[:cut] + noise):
+        told(octets)

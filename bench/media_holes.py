@@ -1,0 +1,45 @@
+"""Opens so many pinholes for the streams of ``media.c``, and leaves them and the rules behind.
+
+Runs inside the gateway's namespace, as a program of its own: what the service leaves when it ends
+is what forwards media while it runs. With ``proven``, each stream has proven itself.
+"""
+
+import ipaddress
+import sys
+from typing import Final
+
+from bench.network import FIRST_CALLEE, FIRST_CALLER, HOSTS
+from sipguard.edge.netfilter import Netfilter
+from sipguard.edge.plan import Plan
+from sipguard.verdict import Effect, Hole, OpenPinhole, ProvePinhole
+
+IDLE_S: Final = 600
+_FIRST_PORT: Final = 16384
+_AT_ONCE: Final = 500
+
+
+def hole_of(stream: int) -> Hole:
+    """Return the pinhole of the stream of this number."""
+    destination = ipaddress.IPv4Address(FIRST_CALLEE) + stream % HOSTS
+    source = ipaddress.IPv4Address(FIRST_CALLER)
+    return Hole(source.packed, destination.packed, _FIRST_PORT + 2 * (stream // HOSTS))
+
+
+def main() -> None:
+    """Open as many as the first argument says."""
+    holes, is_gated = int(sys.argv[1]), sys.argv[2] == "proven"
+    kernel = Netfilter(Plan(media_idle_s=IDLE_S, media_queue=1 if is_gated else None))
+    kernel.install()
+    for start in range(0, holes, _AT_ONCE):
+        effects: list[Effect] = []
+        for hole in map(hole_of, range(start, min(start + _AT_ONCE, holes))):
+            effects.append(OpenPinhole(hole, "sdes", IDLE_S, b"bench"))
+            if is_gated:
+                effects.append(ProvePinhole(hole, hole.port, 0, b"bench"))
+        if kernel.apply(effects).refused:
+            raise RuntimeError("the set is full")
+    kernel.remove(keep=True)
+
+
+if __name__ == "__main__":
+    main()
