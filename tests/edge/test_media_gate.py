@@ -492,3 +492,16 @@ def test_without_a_gate_there_is_no_proof(gateway: Gateway) -> None:
     effect = proves(Packet(raw(A4), raw(B4), 1, 4000, b""))
     assert netfilter.apply([effect, OPEN]).refused == (effect,)
     assert len(netfilter.pinholes()) == 1
+
+
+def test_an_answer_too_long_for_the_socket_is_not_taken_for_the_next(gateway: Gateway) -> None:
+    """The pinholes are closed all the same; of these alone the count is lost."""
+    netfilter = gateway.install(GATED)
+    holes = [Hole(raw(A4), raw(B4), port) for port in range(10000, 10400)]
+    netfilter.apply([OPEN, *(opened(A4, B4, hole.port, 30) for hole in holes)])
+    link = netfilter._connected()._socket
+    link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+    applied = netfilter.apply([ended(hole) for hole in holes])
+    assert applied.refused == ()
+    assert len(netfilter.pinholes()) == 1
+    assert netfilter.apply([ended(HOLE)]).tallies == (Tally(HOLE, 0, 0),)

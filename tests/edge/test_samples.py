@@ -33,7 +33,8 @@ def copied(octets: bytes) -> bytes:
 def test_copies_are_read_from_one_datagram() -> None:
     """Some in each, with an end that is none, and what else the kernel says."""
     end = struct.pack("=IHHII", 20, 3, 2, 0, 0) + bytes(4)
-    octets = copied(b"first") + message(0x401) + copied(b"second!") + end
+    other = message(0x401, attribute(9, b"no copy"))
+    octets = copied(b"first") + other + copied(b"second!") + end
     assert packets_of(octets) == [b"first", b"second!"]
     assert packets_of(copied(b"")) == []
 
