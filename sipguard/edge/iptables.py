@@ -66,7 +66,7 @@ def _jump_matches(plan: Plan) -> list[str]:
 
 def _unless_proven(plan: Plan) -> str:
     """Return the match that spares proven media the way through our chain."""
-    if plan.media_queue is None:
+    if not plan.has_gate:
         return ""
     return f"-m mark ! --mark {plan.proven_mark:#x}/{plan.proven_mark:#x} "
 
@@ -79,7 +79,7 @@ def _xt_queue_rules(plan: Plan) -> list[str]:
     for start in range(0, len(plan.sip_ports), _MULTIPORT):
         ports = ",".join(str(port) for port in plan.sip_ports[start : start + _MULTIPORT])
         rules.append(f"-p udp -m multiport --ports {ports} -j NFQUEUE {target}{bypass}")
-    if plan.media_queue is not None:
+    if plan.has_gate:
         unproven = f"{plan.unproven_mark:#x}/{plan.unproven_mark:#x}"
         rules.append(f"-m mark --mark {unproven} -j NFQUEUE --queue-num {plan.media_queue}{bypass}")
     return rules

@@ -79,7 +79,7 @@ class MediaGate:
             if not was_open:
                 self.close()
             raise
-        if plan.media_queue is None:
+        if not plan.has_gate:
             self.close()
 
     def start(self) -> None:

@@ -9,7 +9,10 @@ A source is a port with an SSRC, which RTP has at another place than RTCP: clear
 that somebody forges from the port of a sealed stream is not proven with it.
 
 *proven* is changed by us alone, as *pinholes* is, so that a proof taken back is gone at once.
-Which packet is copied is drawn by lot: whoever could tell would send clear packets in between.
+
+Which packet of a recheck time is copied is drawn by lot, for to look up each one's last copy
+would cost more than everything else here. What a source sends in between nobody sees: this
+catches who ceases to encrypt, not who has something to hide from us and keeps the time.
 
 ``ct`` would have the kernel look up a connection for each packet of media, which costs as
 much as forwarding it. Fragments are put together without one where a rule with ``tproxy``
@@ -29,10 +32,9 @@ GATE_SETS: Final = tuple(
 )
 
 _FLOOD_PER_S: Final = 500  # packets of a stream that has proven nothing: ten audio streams' worth
-_ASKED_S: Final = 10  # longer than a limit of a second's packets remembers
-_LOTS: Final = (
-    32  # of so many packets one may be copied: an audio stream's lot comes twice in 1.3 s
-)
+_ASKED_S: Final = 10  # an element's life; its limit forgets after one second
+# One packet of so many may be copied: audio waits 0.6 s for its lot, on average.
+_LOTS: Final = 32
 _SNAPLEN: Final = 2048
 
 # From the UDP header on, in bits: RFC 768, RFC 3550 sections 5.1 and 6.4.1, RFC 5761 section 4.

@@ -82,7 +82,7 @@ class Netfilter:
             before = programs.nft_listing(self.plan.table)
             present = programs.nft_sets(self.plan.table) if before else {}
             plan = self._adopt(self.plan, present) if before else self.plan
-            has_gate, had_gate = plan.media_queue is not None, "proven4" in present
+            has_gate, had_gate = plan.has_gate, "proven4" in present
             undo.append(self._nft_undo(plan, before))
             programs.nft(
                 nft_script(
@@ -214,7 +214,7 @@ class Netfilter:
         """
         wanted = Wanted(effects)
         if wanted.proofs or wanted.doubts:
-            wanted.refuse_proofs(self._proofs, self.plan.media_queue is not None)
+            wanted.refuse_proofs(self._proofs, self.plan.has_gate)
         refused = wanted.impossible
         if not (wanted.holes or wanted.proofs or wanted.doubts or refused):
             return _NOTHING
@@ -266,7 +266,7 @@ class Netfilter:
 
     def _adopt_proofs(self, family: str, left_s: dict[bytes, float]) -> list[bytes]:
         """Remember the proofs that an earlier process left; return those of silent pinholes."""
-        if self.plan.media_queue is None:
+        if not self.plan.has_gate:
             return []
         silent = []
         for element in self._connected().elements(f"proven{family}"):
@@ -321,7 +321,7 @@ class Netfilter:
 
     def pinholes(self) -> list[OpenHole]:
         """List the pinholes that media may use; for status, not on a packet's way."""
-        has_gate = self.plan.media_queue is not None
+        has_gate = self.plan.has_gate
         return open_holes(self._connected(), self._idle_classes, has_gate)
 
     def bans(self) -> dict[bytes, float]:

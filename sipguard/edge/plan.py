@@ -73,6 +73,11 @@ class Plan:
         return self.fail_open or self.shadow
 
     @property
+    def has_gate(self) -> bool:
+        """Report whether media must prove itself."""
+        return self.media_queue is not None
+
+    @property
     def chain(self) -> str:
         """Return the name of our iptables chain."""
         return self.table.upper()

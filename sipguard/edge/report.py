@@ -47,7 +47,7 @@ def count_kernel(report: StatusReport, queues: Sequence[Queue], netfilter: Netfi
     report.counters["pinholes_opened"] = totals.opened
     report.counters["pinholes_closed"] = totals.closed
     report.counters["pinholes_refused"] = totals.refused
-    if netfilter.plan.media_queue is not None:
+    if netfilter.plan.has_gate:
         report.counters["sources_proven"] = totals.proven
         report.counters["sources_doubted"] = totals.doubted
         report.counters["sources_now"] = netfilter.sources()

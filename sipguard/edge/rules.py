@@ -71,7 +71,6 @@ def nft_script(
         defrag_by_tproxy: Whether it knows ``tproxy``; else media, too, costs a connection.
         had_gate: Whether the older installation has a media gate.
     """
-    has_gate = plan.media_queue is not None
     table = f"inet {plan.table}"
     lines = [
         "# sipguard: one table of its own; nothing else is touched.",
@@ -86,11 +85,11 @@ def nft_script(
         *_set_lines(plan),
         "",
         "# Chains are made anew, in this same transaction.",
-        *purge_chains(plan.table, gate=has_gate or had_gate),
+        *purge_chains(plan.table, gate=plan.has_gate or had_gate),
     ]
-    if had_gate and not has_gate:
+    if had_gate and not plan.has_gate:
         lines += [f"delete set {table} {name}" for name in GATE_SETS]
-    chains = [*_gate_chains(plan, defrag_by_tproxy)] if has_gate else []
+    chains = [*_gate_chains(plan, defrag_by_tproxy)] if plan.has_gate else []
     chains += _forward_chains(plan, queue_by_nft, defrag_by_tproxy)
     if plan.local:
         chains += [*_local_chains(plan, queue_by_nft)]
@@ -110,7 +109,7 @@ def purge_chains(table: str, *, gate: bool = True) -> list[str]:
 
 
 def _counters(plan: Plan) -> tuple[str, ...]:
-    return COUNTERS if plan.media_queue is None else (*COUNTERS, *GATE_COUNTERS)
+    return (*COUNTERS, *GATE_COUNTERS) if plan.has_gate else COUNTERS
 
 
 def _sets(plan: Plan) -> Iterator[tuple[str, str]]:
@@ -126,7 +125,7 @@ def _sets(plan: Plan) -> Iterator[tuple[str, str]]:
     for family, kind in families:
         size = f"size {plan.max_bans}; flags timeout; counter;"
         yield f"bans{family}", f"{{ type {kind}; {size} }}"
-    if plan.media_queue is not None:
+    if plan.has_gate:
         yield from media_rules.gate_sets(plan)
 
 
@@ -169,8 +168,8 @@ def _gate_chains(plan: Plan, defrag_by_tproxy: bool) -> Iterator[_Chain]:
 
 def _forward_chains(plan: Plan, queue_by_nft: bool, defrag_by_tproxy: bool) -> Iterator[_Chain]:
     scope = _scope(plan)
-    has_gate = plan.media_queue is not None
-    screen = _gated_screen_rules(plan, defrag_by_tproxy) if has_gate else _screen_rules(plan)
+    screen = _gated_screen_rules(plan, defrag_by_tproxy) if plan.has_gate else _screen_rules(plan)
+    proven = [media_rules.proven_passes(plan)] if plan.has_gate else []
     yield "Every SIP packet comes here from the gates.", "sip", "", _sip_rules(plan)
     yield (
         "Before the queue: bans, defragmentation, no borrowed marks.",
@@ -179,9 +178,7 @@ def _forward_chains(plan: Plan, queue_by_nft: bool, defrag_by_tproxy: bool) -> I
         [*scope, *screen],
     )
     if queue_by_nft:
-        rules = [*scope, *_queue_rules(plan)]
-        if has_gate:
-            rules = [*scope, media_rules.proven_passes(plan), *rules[len(scope) :]]
+        rules = [*scope, *proven, *_queue_rules(plan)]
         yield "To userspace.", "queue_forward", _hook("forward", "mangle"), rules
     yield (
         "After the queue: SIP with our mark, media with a pinhole, no other UDP.",
@@ -189,7 +186,7 @@ def _forward_chains(plan: Plan, queue_by_nft: bool, defrag_by_tproxy: bool) -> I
         _hook("forward", "filter - 10"),
         [
             *scope,
-            *([media_rules.proven_passes(plan)] if has_gate else []),
+            *proven,
             *_stream_rules(plan),
             # RTP runs over these as well (RFC 3828, RFC 5762); no pinhole ever asks for it.
             f"meta l4proto {{ dccp, udplite }} counter name media_denied{_refusal(plan, ' drop')}",
@@ -292,7 +289,7 @@ def _queue_rules(plan: Plan) -> list[str]:
     numbers = f"{first}" if first == last else f"{first}-{last}"
     bypass = " bypass" if plan.lets_pass else ""
     rules = _both_ends(plan.sip_ports, f"queue num {numbers}{bypass}")
-    if plan.media_queue is not None:
+    if plan.has_gate:
         rules.append(f"{media_rules.is_unproven(plan)} queue num {plan.media_queue}{bypass}")
     return rules
 
@@ -310,7 +307,7 @@ def _stream_rules(plan: Plan) -> list[str]:
 
 
 def _media_rules(plan: Plan) -> list[str]:
-    if plan.media_queue is None:
+    if not plan.has_gate:
         return _pinhole_rules(plan)
     judged = "" if plan.lets_pass else media_rules.is_judged(plan)
     return [
@@ -384,6 +381,11 @@ def render_rules(plan: Plan, *, queue_by_nft: bool | None = None) -> str:
             1,
             "# The chains queue_* stand here where the kernel knows nft's queue statement;\n"
             "# where it does not, the iptables rules below take their place.\n",
+        )
+    if plan.has_gate:
+        parts.append(
+            "# The chain reassembly stands where the kernel knows nft's tproxy statement; where\n"
+            "# not, a rule of the screen says `ct state invalid counter name invalid`.\n"
         )
     if queue_by_nft is not True:
         parts += [
