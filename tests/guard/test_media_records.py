@@ -134,12 +134,15 @@ def test_what_the_callee_sends_names_him_as_the_callee(night: Night) -> None:
 def test_a_stream_closed_for_lack_of_proof_is_told_once(night: Night) -> None:
     """The gate closed it; that its call ended later closed it no second time."""
     call = called(night)
-    night.media(ALICE, rtp(0))
+    for index in range(10):
+        night.media(ALICE, rtp(index))
     night.sealed(BOB)
     night.wait(15)
     call.hang_up()
     (record,) = night.morning()
-    assert record["reason"] == "unproven"
+    assert record["reason"] == "plain-rtp"
+    assert [other["reason"] for other in parts(record, "also")] == ["unproven"]
+    assert [note["reason"] for note in parts(record, "media")] == ["plain-rtp", "unproven"]
     assert rows(record)[:2] == [
         (BOB, 40000, False, 0, "gate"),
         (ALICE, 30000, True, 1, "caller"),
