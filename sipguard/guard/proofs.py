@@ -127,19 +127,26 @@ class CaseProofs:
         Asked once for a message: its own first failure leaves its other proofs their answer.
         """
         if self._is_over is None:
-            limit, window_s = self._rooms.policy.signature_budget
-            source = network_of(self._case.packet.src)
-            seen = self._rooms.rates.count("signature", source, b"*", window_s)
-            self._is_over = seen >= limit
+            self._is_over = is_over_budget(self._rooms, self._case)
         return self._is_over
 
     def _weighed(self, evidence: Evidence) -> Evidence:
         """Count a failure against its source: what is honest costs no budget."""
         if evidence.state is State.FAILED:
-            _, window_s = self._rooms.policy.signature_budget
-            source = network_of(self._case.packet.src)
-            self._rooms.rates.add("signature", source, b"*", window_s)
+            count_failure(self._rooms, self._case)
         return evidence
+
+
+def is_over_budget(rooms: Rooms, case: Case) -> bool:
+    """Whether a source sent so much that failed that nothing of it is verified for now."""
+    limit, window_s = rooms.policy.signature_budget
+    return rooms.rates.count("signature", network_of(case.packet.src), b"*", window_s) >= limit
+
+
+def count_failure(rooms: Rooms, case: Case) -> None:
+    """Count what failed against its source."""
+    _, window_s = rooms.policy.signature_budget
+    rooms.rates.add("signature", network_of(case.packet.src), b"*", window_s)
 
 
 def blamed(case: Case, ruling: Ruling) -> Finding | None:

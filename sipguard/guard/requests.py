@@ -6,7 +6,14 @@ from sipguard.calls.standing import Standing
 from sipguard.guard.conclude import Conclusion
 from sipguard.guard.credentials import find_stolen
 from sipguard.guard.negotiation import CARRIERS, OFFER_REQUESTS, sdp_of
-from sipguard.guard.proofs import CaseProofs, blamed, blamed_key, is_spent
+from sipguard.guard.proofs import (
+    CaseProofs,
+    blamed,
+    blamed_key,
+    count_failure,
+    is_over_budget,
+    is_spent,
+)
 from sipguard.guard.rooms import Case, Rooms, findings_of, judgement_of
 from sipguard.media.sessions import Step
 from sipguard.moment import Moment
@@ -223,9 +230,17 @@ class Requests:
         return decision
 
     def _judge_offer(self, case: Case, step: Step) -> Decision | None:
-        rooms = self._rooms
-        streams = rooms.negotiator.sessions.streams_of_offer(step, case.now)
+        rooms, sessions = self._rooms, self._rooms.negotiator.sessions
+        # Only an offer with MIKEY has parties; to verify it costs as much as another proof.
+        is_spent_source = step.parties is not None and is_over_budget(rooms, case)
+        if is_spent_source and rooms.policy.signature_budget_action == "drop":
+            return self._conclusion.refuse(case, _SPENT)
+        sessions.checks.sparing = is_spent_source
+        streams = sessions.streams_of_offer(step, case.now)
+        sessions.checks.sparing = False
         if step.offered is not None:
+            if step.offered.failed is not None:
+                count_failure(rooms, case)
             for finding in step.offered.findings:
                 case.add(finding)
         for stream in streams:

@@ -27,11 +27,13 @@ ROOT = make_authority("Root", kind="rsa2048")
 MIDDLE = make_authority("Middle", ROOT, kind="rsa2048")
 OTHER = make_authority("Other Root", kind="rsa2048")
 SIGNER = issue_user(ROOT, m.ALICE.decode(), "rsa2048")
+DROPPED = -1
 NO_FILES: Mapping[str, str | bytes] = {}
 PSK_FILE = f"# keys\nsip:alice@example.com hex:{m.PSK.hex()}  # of all her calls\n"
+BOBS_LINE = f"bob@example.net hex:{m.PSK.hex()}\n"
 PSK_TRUST = 'trust mikey psk "psk"\n'
 CA_TRUST = 'trust mikey ca "ca.pem"\n'
-# The status tells which state the rule saw; strict.policy's own rule comes last.
+# The status tells which state the rule saw.
 STATES = """
 default drop
 chain request
@@ -79,12 +81,18 @@ class Lab(Exchange):
         return call
 
     def offer(self, octets: bytes, caller: str = ALICE) -> int:
-        """Let a call with this message come; return the refusal's status, 0 if it passes."""
+        """Let a call with this message come; return the refusal's status, or 0 if it passes."""
         self.replies.clear()
         call = self.call(caller)
         if self.send(call.invite(keyed(octets, caller)), caller, BOB):
             return 0
-        return int(self.replies[0].split(b" ")[1])
+        return int(self.replies[0].split(b" ")[1]) if self.replies else DROPPED
+
+    @property
+    def reason(self) -> Reason:
+        """Why the last message was judged as it was."""
+        assert self.decision is not None
+        return self.decision.judgement.reason
 
     def reasons(self) -> list[Reason]:
         """Return what was found on the last message."""
@@ -251,6 +259,37 @@ def test_a_longer_max_age_does_not_make_old_messages_new() -> None:
     assert lab.guard.statistics().replay_entries == 0
 
 
+@pytest.mark.parametrize(("action", "status"), [("drop", DROPPED), ("unknown", 481)])
+def test_a_source_of_wrong_messages_is_not_verified_any_further(action: str, status: int) -> None:
+    """GEN-3: what its messages cost is bounded, and what happens then is chosen."""
+    lab = Lab(policy(f"signature-budget 2/s {action}\n{STATES}"))
+    wrong = changed(m.psk_offer())
+    assert [lab.offer(wrong), lab.offer(wrong), lab.offer(m.psk_offer())] == [480, 480, status]
+    assert Reason.SIGNATURE_BUDGET in (*lab.found(), lab.reason)
+    assert lab.offer(b"") == 482
+    assert lab.offer(m.psk_offer(), MALLORY) == 0
+    lab.wait(2)
+    assert lab.offer(m.psk_offer(at_s=NOW_S + 1)) == 0
+
+
+def test_the_budget_of_one_source_is_not_the_answer_of_another() -> None:
+    """A flood between an offer and its answer takes nothing from either."""
+    lab = Lab(policy(f"signature-budget 1/s unknown\n{STATES}", psk=PSK_FILE + BOBS_LINE))
+    call = lab.call()
+    invite = call.must(call.invite(keyed(m.psk_offer())), ALICE, BOB)
+    wrong = changed(m.psk_offer())
+    assert [lab.offer(wrong, MALLORY), lab.offer(m.psk_offer(), MALLORY)] == [480, 481]
+    theirs = m.psk_offer(keys=m.key_data(b"bob's own TGK..."), ids=[m.nai(m.BOB), m.nai(m.ALICE)])
+    call.must(call.response(invite, 200, body=keyed(theirs, BOB, 40000)), BOB, ALICE)
+    assert call.has_media
+
+
+def test_valid_messages_cost_no_budget() -> None:
+    """A busy trunk whose calls are all proven is never held back."""
+    lab = Lab(policy(f"signature-budget 2/s drop\n{STATES}"))
+    assert not any(lab.offer(m.psk_offer(at_s=NOW_S + number / 9)) for number in range(9))
+
+
 def test_a_key_that_is_taken_away_counts_no_more() -> None:
     """A reload changes the whole trust at once, and nothing of what was heard."""
     lab = Lab(policy())
@@ -277,9 +316,7 @@ def test_the_answer_is_held_to_the_same_key() -> None:
 
 def test_an_answer_with_a_key_of_its_own_serves_one_call_as_well() -> None:
     """MIK-3: both sides send an initiator's message, as RTSP clients do; either may be stolen."""
-    lab = Lab(
-        policy(psk=f"{m.ALICE.decode()} hex:{m.PSK.hex()}\nbob@example.net hex:{m.PSK.hex()}\n")
-    )
+    lab = Lab(policy(psk=PSK_FILE + BOBS_LINE))
     theirs = m.psk_offer(keys=m.key_data(b"bob's own TGK..."), ids=[m.nai(m.BOB), m.nai(m.ALICE)])
     call = lab.call()
     call.establish(keyed(m.psk_offer()), keyed(theirs, BOB, 40000))
