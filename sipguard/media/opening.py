@@ -78,7 +78,8 @@ def _is_taken(room: Room, line: Line, held: Line) -> bool:
     keys, theirs = line.keys, held.keys
     if held.call_id == line.call_id or keys is None or theirs is None:
         return False
-    return not keys.same_as(theirs) and room.gate.is_running(held, room.now_s)
+    is_same = keys.same_as(theirs) and keys.same_ice(theirs)
+    return not is_same and room.gate.is_running(held, room.now_s)
 
 
 def _openings(holes: list[Hole], line: Line, idle_s: int) -> tuple[OpenPinhole, ...]:

@@ -26,6 +26,10 @@ LEAK_S: Final = 1.0
 BURST: Final = 25
 PER_SECOND: Final = 10.0
 
+MAX_ORIGINS: Final = 8
+# Messages that prove by the hash chain whose they are; anybody can write the others.
+_CHAINED: Final = frozenset((Type.HELLO, Type.COMMIT, Type.DH_PART_1, Type.DH_PART_2))
+
 # Telephones do not agree on the SRTCP tag of a suite with short SRTP tags (RFC 3711 section
 # 5.2 asks for 80 bits).
 _SRTCP_TAGS: Final = (10, 4, 8)
@@ -46,6 +50,9 @@ _STRANGE: Final = Sight(_REFUSE, Finding(Reason.UNKNOWN_MEDIA))
 _OTHER_TYPE: Final = Sight(_REFUSE, Finding(Reason.BAD_RTP, "a payload type nobody negotiated"))
 _BAD_RTCP: Final = Sight(_REFUSE, Finding(Reason.BAD_RTCP, "neither RTCP nor SRTCP"))
 _ON_RTCP: Final = Sight(_REFUSE, Finding(Reason.ZRTP_ORDER, "ZRTP on the port for RTCP"))
+_OTHER_SOURCE: Final = Sight(
+    _REFUSE, Finding(Reason.OTHER_SOURCE, "media from another port than the exchange")
+)
 _FLOOD: Final = Sight(_REFUSE, Finding(Reason.ZRTP_FLOOD, "the same over and over again"))
 
 
@@ -75,12 +82,13 @@ class _Pace:
 class _Way:
     """What one direction has shown: messages by type, the last packet of SRTP, its last fault."""
 
-    __slots__ = ("before", "is_proven", "paces", "trouble", "was_clear")
+    __slots__ = ("before", "is_proven", "origins", "paces", "trouble", "was_clear")
 
     def __init__(self) -> None:
         self.paces: dict[Type, _Pace] = {}
         self.before: Rtp | None = None
         self.was_clear = False  # after the exchange
+        self.origins: list[tuple[bytes, int]] = []  # of its part in the exchange: hole and port
         self.is_proven = False
         self.trouble = ""
 
@@ -176,6 +184,9 @@ class ZrtpProver(Prover):
 
     def _see(self, way: _Way, flight: Flight) -> Sight:
         kind = kind_of(flight.payload)
+        is_media = kind is _RTP or kind is _RTCP
+        if is_media and not flight.is_rtcp and _is_stranger(way, _origin(flight)):
+            return _OTHER_SOURCE
         if kind is _RTP:
             return _BAD_RTCP if flight.is_rtcp else self._see_rtp(way, flight)
         if kind is _RTCP:
@@ -197,6 +208,8 @@ class ZrtpProver(Prover):
         if is_progress:
             # Never held against a pace, or others could keep it out by repeating the old.
             self._step_s = flight.now_s
+            if packet.type in _CHAINED:
+                way.origins = [*way.origins, _origin(flight)][-MAX_ORIGINS:]
         elif not self._keeps_pace(way, packet, flight.now_s):
             return _FLOOD
         return PASSES if finding is None else Sight(Word.PASS, finding)
@@ -264,6 +277,23 @@ class ZrtpProver(Prover):
         if self._appearance is not None and not self._appearance.fits(header):
             return _OTHER_TYPE
         return _PLAIN if self._look(None, payload, header) is _CLEAR else PROVES
+
+
+def _origin(flight: Flight) -> tuple[bytes, int]:
+    hole = flight.source + flight.destination + flight.port.to_bytes(2, "big")
+    return hole, flight.source_port
+
+
+def _is_stranger(way: _Way, origin: tuple[bytes, int]) -> bool:
+    """Tell whether the exchange came through the same hole, but from other ports alone.
+
+    ZRTP runs on the port of the media (RFC 6189 section 5), and nothing else tells whose
+    this is: whoever forges the address could be first (PIN-14). A side that has moved
+    comes through another hole.
+    """
+    if origin in way.origins:
+        return False
+    return any(hole == origin[0] for hole, _ in way.origins)
 
 
 def _agreement(exchange: Exchange, by_caller: bool) -> str:

@@ -321,6 +321,18 @@ def test_a_zrtp_telephone_that_moves_keeps_its_proof() -> None:
     assert (octets(ALICE), 41000) in proven(exchange)
 
 
+def test_zrtp_media_comes_from_where_its_exchange_came() -> None:
+    """PIN-14: a forged address alone must not be first, nor shut the right one out."""
+    exchange = zrtp_call().exchange
+    assert play_zrtp(exchange)
+    for at in range(1, 4):
+        forged = zrtp_builder.rtp(SIZE, at)
+        assert not show(exchange, ALICE, forged, source_port=5555).accept
+    assert reasons(exchange) == {Reason.OTHER_SOURCE}
+    assert all(send_secured(exchange, ALICE))
+    assert {port for _, port in exchange.proven} == {30000}
+
+
 def test_a_zrtp_listener_keeps_its_pinhole() -> None:
     """recvonly: it takes part in the exchange on its way of the stream, and is silent then."""
     exchange = zrtp_call().exchange

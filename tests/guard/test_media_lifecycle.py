@@ -394,6 +394,18 @@ def test_another_call_does_not_take_a_running_stream_over() -> None:
     assert call.has_media
 
 
+def test_credentials_of_another_call_do_not_restart_ours() -> None:
+    """SDP-9: the same ends and certificates, which are public, under other ICE passwords."""
+    exchange, call = browsers()
+    assert secured(exchange, ALICE, 1)
+    other = Call(exchange)
+    other.establish(browser(ALICE, "x"), browser(BOB, "x"))
+    assert Reason.HOLE_COLLISION in {finding.reason for finding in exchange.found}
+    assert len(proven(exchange)) == 1
+    other.ask("BYE")
+    assert call.exchange.hears(ALICE, BOB, 40000)
+
+
 def test_a_telephone_that_came_up_again_gets_its_ports_back() -> None:
     """Its old call was never ended; nothing of that is heard any more."""
     exchange, _ = running()
