@@ -172,6 +172,20 @@ class Gate:
                 doubts += (DoubtPinhole(hole, port, Reason.RENEGOTIATED, line.call_id),)
         return doubts
 
+    def move(self, line: Line, watch: Watch, by_caller: bool) -> tuple[Effect, ...]:
+        """Let a side that has moved prove itself from its new port, and from no other."""
+        doubts: tuple[Effect, ...] = ()
+        for hole in line.holes():
+            lane = line.lane(hole.source, hole.destination, hole.port)
+            if lane == NO_LANE or bool(lane & BY_CALLER) is not by_caller:
+                continue
+            state = watch.lanes[lane]
+            if state.port:
+                doubts += (DoubtPinhole(hole, state.port, Reason.RENEGOTIATED, line.call_id),)
+            state.port, state.proven_s, state.since_s = 0, -1.0, -1.0
+        watch.prover.move(by_caller)
+        return doubts
+
     def is_running(self, line: Line, now_s: float) -> bool:
         """Report whether proven media of a line has been seen lately."""
         watch = line.watch

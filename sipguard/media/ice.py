@@ -171,6 +171,10 @@ class IceProver(Prover):
         """Tell the inner prover."""
         self.inner.learn(looks)
 
+    def move(self, by_caller: bool) -> None:
+        """Tell the inner prover."""
+        self.inner.move(by_caller)
+
     def see(self, flight: Flight) -> Sight:
         """Judge a packet: checks here, all else by the inner prover once its way is checked."""
         kind = kind_of(flight.payload)

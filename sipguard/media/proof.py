@@ -94,6 +94,9 @@ class Prover:
     def learn(self, looks: Appearance) -> None:
         """Take formats that a later offer and answer agreed on under the same key."""
 
+    def move(self, by_caller: bool) -> None:
+        """Note that a side was renegotiated to another address or port, and sends from there."""
+
     def see(self, flight: Flight) -> Sight:
         """Judge a packet that waits for its verdict."""
         raise NotImplementedError

@@ -132,6 +132,10 @@ class ZrtpProver(Prover):
         if self._appearance is not None:
             self._appearance = joined(self._appearance, looks)
 
+    def move(self, by_caller: bool) -> None:
+        """Forget where a side's exchange came from; it goes on from another port."""
+        (self._caller if by_caller else self._callee).origins = []
+
     def see(self, flight: Flight) -> Sight:
         """Judge a packet that waits for its verdict."""
         if self._step_s < 0:

@@ -215,14 +215,20 @@ class Settling:
             return
         if not keys.same_as(before):
             return
-        moves = _moves(line.caller, line.to_caller, old.caller, old.to_caller) or _moves(
-            line.callee, line.to_callee, old.callee, old.to_callee
-        )
+        caller_moves = _moves(line.caller, line.to_caller, old.caller, old.to_caller)
+        callee_moves = _moves(line.callee, line.to_callee, old.callee, old.to_callee)
+        moves = caller_moves or callee_moves
         if moves and keys.method == SDES:
             self._room.report.find(_SAME_KEY)
-        is_counted = moves and keys.method in (SDES, MIKEY)
-        if old.watch is not None and not is_counted and keys.same_ice(before):
-            go_on(line, old.watch)
+        watch = old.watch
+        if watch is None or not keys.same_ice(before):
+            return
+        room = self._room
+        for has_moved, by_caller in ((caller_moves, True), (callee_moves, False)):
+            if has_moved:
+                room.report.effects += room.gate.move(line, watch, by_caller)
+        if not moves or keys.method not in (SDES, MIKEY):
+            go_on(line, watch)
 
     def _stream(self, index: int, offered: Media, answered: Media, keying: Keying) -> Stream:
         room, vouched = self._room, self._room.vouched

@@ -315,10 +315,14 @@ def test_a_zrtp_telephone_that_moves_keeps_its_proof() -> None:
     exchange = call.exchange
     play_zrtp(exchange)
     send_secured(exchange, ALICE)
+    send_secured(exchange, BOB)
     moved = with_zrtp(BOB, version=2).replace("m=audio 40000", "m=audio 41000")
     call.reinvite(BOB, moved, with_zrtp(ALICE, version=2))
     assert show(exchange, ALICE, zrtp_builder.rtp(SIZE, 50), port=41000, wait_s=2).accept
     assert (octets(ALICE), 41000) in proven(exchange)
+    for at in range(3):
+        assert show(exchange, BOB, zrtp_builder.rtp(SIZE, 60 + at), source_port=41000).accept
+    assert {port for hole, port in exchange.proven if hole.port == 30000} == {41000}
 
 
 def test_zrtp_media_comes_from_where_its_exchange_came() -> None:

@@ -177,6 +177,16 @@ def test_a_moved_telephone_is_heard_at_both_ends_for_a_while() -> None:
     assert is_empty(exchange)
 
 
+def test_a_moved_side_is_proven_from_its_new_port() -> None:
+    """PIN-14: the address is the same; what was forwarded from the old port is not any more."""
+    exchange, call = running()
+    moved = sdp(BOB, 42000, version=2)
+    call.reinvite(BOB, moved, sdp(ALICE, version=2))
+    assert {port for hole, port in exchange.proven if hole.port == 30000} == set()
+    assert show(exchange, BOB, sealed(BOB, 7), source_port=42000).accept
+    assert {port for hole, port in exchange.proven if hole.port == 30000} == {42000}
+
+
 # --- early media, forks, late offers
 
 
