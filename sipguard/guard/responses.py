@@ -18,6 +18,7 @@ from sipguard.wire.packet import Packet
 from sipguard.wire.sip import Ids, Message
 
 _ACCEPT, _DROP = Action.ACCEPT, Action.DROP
+_DOWNGRADE: Final = Reason.MEDIA_DOWNGRADE
 _STRAY: Final = Finding(Reason.STRAY_RESPONSE)
 
 
@@ -102,9 +103,16 @@ class Responses:
         return Decision(_ACCEPT, judgement, findings, effects, outcome.renewed)
 
     def _tell_of_blocked_media(self, case: Case, outcome: Outcome) -> None:
-        """A call that is let through without its media must be explained as well."""
+        """A call that is let through without its media must be explained as well.
+
+        So must one that goes on with less protection, or with another's (PIN-7).
+        """
         stream = blocked_stream(outcome)
-        if stream is None:
-            return
-        judgement = Judgement(_ACCEPT, stream.reason, "media", detail=stream.detail, log=True)
+        if stream is not None:
+            judgement = Judgement(_ACCEPT, stream.reason, "media", detail=stream.detail, log=True)
+        else:
+            changed = [one for one in outcome.findings if one.reason is _DOWNGRADE]
+            if not changed:
+                return
+            judgement = Judgement(_ACCEPT, _DOWNGRADE, "media", detail=changed[0].detail, log=True)
         self._conclusion.tell(case, judgement, _ACCEPT, outcome.findings, outcome.streams)
