@@ -13,6 +13,8 @@ SYSTEM_PACKAGES := python3-venv python3-dev gcc libc6-dev libnetfilter-queue-dev
                    libcap2-bin nftables iptables iproute2 ethtool
 # Third-party SIP programs for the demo and the end-to-end tests.
 CLIENT_PACKAGES := sip-tester baresip-core tcpdump openssl gnutls-bin libsrtp2-1
+# One telephone more, for ZRTP; the demo goes on without it.
+ZRTP_PACKAGES   := linphone-cli
 # A rival to measure against; `make bench` goes on without it.
 BENCH_PACKAGES  := kamailio
 
@@ -35,10 +37,12 @@ $(BUILT)/.built: $(STAMP) $(SOURCES)
 
 demo: $(STAMP)
 	@sh demo/install.sh --packages "$(CLIENT_PACKAGES)"
+	@sh demo/install.sh --packages --optional "$(ZRTP_PACKAGES)"
 	@$(BIN)/python -m demo
 
 test: $(STAMP)
 	@sh demo/install.sh --packages "$(CLIENT_PACKAGES)"
+	@sh demo/install.sh --packages --optional "$(ZRTP_PACKAGES)"
 	$(BIN)/python -m pytest
 	@$(MAKE) --no-print-directory $(BUILT)/.built
 	@echo "once more, compiled, without the kernel"

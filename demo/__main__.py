@@ -10,6 +10,8 @@ from demo import offline
 from demo.cases import CASES
 from demo.clients import missing_programs
 from demo.gateway import STRICT, Gateway, kernel_lacks, machine_lacks
+from demo.media_cases import SDES_CASES, keyed_cases, media_policy
+from demo.media_cases import SHIPPED as SECURE
 from demo.network import Network, NetworkUnavailable
 from demo.programs import until
 from demo.signed_cases import AUTHORITY, SHIPPED, signed_outcomes, signed_policy
@@ -58,8 +60,14 @@ def _live(say: Say) -> int:
         say(f"starting twistd -n sipguard --policy {STRICT.relative_to(STRICT.parents[1])}")
         gateway = stack.enter_context(Gateway(network, work))
         stage = stack.enter_context(staged(network, work, say, gateway))
-        outcomes = [_shown(case(stage)) for case in CASES]
+        outcomes = [_shown(case(stage)) for case in (*CASES, *SDES_CASES)]
         _show_the_morning_after(stage, gateway, _is_forged_bye)
+        gateway.stop()
+        gateway.policy = media_policy(work)
+        say(f"starting again with policies/{SECURE.name}, which wants keys that nobody can read")
+        gateway.start()
+        outcomes += [_shown(case(stage)) for case in keyed_cases(stage)]
+        _show_the_morning_after(stage, gateway, _is_swapped_certificate)
         gateway.stop()
         say("making a trial authority with sipguard identity, and certificates for two callers")
         authority = Authority(work / AUTHORITY)
@@ -95,6 +103,10 @@ def _show_the_morning_after(
 
 def _is_forged_bye(record: dict[str, object]) -> bool:
     return record.get("method") == "BYE"
+
+
+def _is_swapped_certificate(record: dict[str, object]) -> bool:
+    return record.get("reason") == "dtls-fingerprint"
 
 
 def _is_wrong_signer(record: dict[str, object]) -> bool:

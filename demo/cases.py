@@ -79,8 +79,8 @@ def forged_bye(stage: Stage) -> Outcome:
     """Case 5: a BYE with every identifier right, but from a third address, ends nothing."""
     stage.say("baresip calls baresip")
     network, mark = stage.network, stage.callee_side.mark()
-    with _baresip_pair(stage, 4) as (alice, bob):
-        established = _establish(alice, bob, network.callee.ipv4)
+    with baresip_pair(stage, 4) as (alice, bob):
+        established = establish(alice, bob, network.callee.ipv4)
         invite = stage.callee_side.sip(b"INVITE ", since=mark)
         answer = stage.callee_side.sip(b"SIP/2.0 200", since=mark)
         if not (established and invite and answer):
@@ -266,8 +266,8 @@ def _sdes_call(stage: Stage, number: int, title: str, *, version: int) -> Outcom
         host.address(version) for host in (stage.network.caller, stage.network.callee)
     )
     there, back = stage.callee_side.mark(), stage.caller_side.mark()
-    with _baresip_pair(stage, version) as (alice, bob):
-        established = _establish(alice, bob, callee)
+    with baresip_pair(stage, version) as (alice, bob):
+        established = establish(alice, bob, callee)
         time.sleep(TALK_S if established else 0)
         holes = stage.pinholes()
         alice.hang_up()
@@ -298,16 +298,20 @@ def _sdes_call(stage: Stage, number: int, title: str, *, version: int) -> Outcom
 
 
 @contextlib.contextmanager
-def _baresip_pair(stage: Stage, version: int) -> Iterator[tuple[Baresip, Baresip]]:
-    network = stage.network
+def baresip_pair(
+    stage: Stage, version: int = 4, *, encryption: str = "srtp-mand"
+) -> Iterator[tuple[Baresip, Baresip]]:
+    """Two telephones, one on each side; bob answers."""
+    caller, callee, work = stage.network.caller, stage.network.callee, stage.work
     with (
-        Baresip("bob", network.callee, stage.work, version=version, answers=True) as bob,
-        Baresip("alice", network.caller, stage.work, version=version) as alice,
+        Baresip("bob", callee, work, version=version, encryption=encryption, answers=True) as bob,
+        Baresip("alice", caller, work, version=version, encryption=encryption) as alice,
     ):
         yield alice, bob
 
 
-def _establish(alice: Baresip, bob: Baresip, address: str) -> bool:
+def establish(alice: Baresip, bob: Baresip, address: str) -> bool:
+    """Let alice call bob; return whether both say that the call stands."""
     alice.dial(address)
     return alice.happened("CALL_ESTABLISHED") and bob.happened("CALL_ESTABLISHED", 3)
 

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -19,7 +20,6 @@ BIN = Path(sys.executable).parent
 STRICT = ROOT / "policies" / "strict.policy"
 READY = "sipguard is guarding"
 TABLE = "sipguard"
-PINHOLE_SETS = ("pinholes4", "pinholes6")  # what we look at, an admin can look at
 
 
 class Hole(NamedTuple):
@@ -27,6 +27,16 @@ class Hole(NamedTuple):
 
     source: str
     destination: str
+    port: int
+    packets: int
+
+
+class Source(NamedTuple):
+    """A sender that has proven itself, as the kernel lists it, and what it forwarded alone."""
+
+    source: str
+    destination: str
+    source_port: int
     port: int
     packets: int
 
@@ -130,17 +140,29 @@ class Gateway:
 
     def holes(self) -> list[Hole]:
         """The media pinholes in the kernel now, as ``nft`` itself lists them."""
-        found: list[Hole] = []
-        for name in PINHOLE_SETS:
-            # Set by set: nft 1.0 aborts over a list of the sources that are proven.
-            argv = ["nft", "-j", "list", "set", "inet", TABLE, name]
+        passed = Counter[tuple[str, str, int]]()
+        for source in self.sources():
+            passed[source.source, source.destination, source.port] += source.packets
+        holes = filter(None, map(_hole, self._elements("pinholes")))
+        return [hole._replace(packets=hole.packets + passed[hole[:3]]) for hole in holes]
+
+    def sources(self) -> list[Source]:
+        """The senders in the kernel now whose packets it forwards without asking."""
+        return list(filter(None, map(_source, self._elements("proven"))))
+
+    def waits_for_sources(self, count: int, timeout_s: float = 4.0) -> list[Source]:
+        """Wait until so many senders have proven themselves; return those there are."""
+        until(lambda: len(self.sources()) >= count, timeout_s)
+        return self.sources()
+
+    def _elements(self, name: str) -> Iterator[object]:
+        """Yield what stands in a set for each family; what an admin can list, we can."""
+        for family in "46":
+            argv = ["nft", "-j", "list", "set", "inet", TABLE, f"{name}{family}"]
             listed = finished(argv, namespace=self.network.gateway)
-            if listed.returncode:
-                continue  # flushed by somebody, or not there yet
-            for entry in json.loads(listed.stdout)["nftables"]:
-                elements = entry.get("set", {}).get("elem", [])
-                found += [hole for element in elements if (hole := _hole(element))]
-        return found
+            if listed.returncode == 0:  # else it was flushed, or there is no such set
+                for entry in json.loads(listed.stdout)["nftables"]:
+                    yield from entry.get("set", {}).get("elem", [])
 
     def waits_for_holes(self, count: int, timeout_s: float = 3.0) -> list[Hole]:
         """Wait until there are exactly *count* pinholes; return those there are."""
@@ -191,5 +213,19 @@ def _hole(element: object) -> Hole | None:
             counter = rest.get("counter")
             packets = counter.get("packets", 0) if isinstance(counter, dict) else 0
             return Hole(source, destination, port, packets)
+        case _:
+            return None
+
+
+def _source(element: object) -> Source | None:
+    """Return the proven sender that an element describes; both ports stand in one number."""
+    match element:
+        case {
+            "elem": {
+                "val": {"concat": [str(source), str(destination), int(ports), int(_)]},
+                "counter": {"packets": int(packets)},
+            }
+        }:
+            return Source(source, destination, ports >> 16, ports & 0xFFFF, packets)
         case _:
             return None

@@ -144,16 +144,21 @@ def forged_bye(invite: bytes, answer: bytes, attacker: str) -> bytes:
 
     *invite* and *answer* are the call's INVITE and its 200 as heard on the wire.
     """
+    return in_dialog("BYE", invite, answer, attacker)
+
+
+def in_dialog(method: str, invite: bytes, answer: bytes, source: str) -> bytes:
+    """Return the caller's ACK to the *answer*, or its next request in the call."""
     target = re.search(r"<([^>]*)>", header(answer, "Contact"))
-    number = int(header(invite, "CSeq").split()[0]) + 1
+    number = int(header(invite, "CSeq").split()[0]) + (method != "ACK")
     lines = [
-        f"BYE {target[1] if target else 'sip:bob@invalid'} SIP/2.0",
-        f"Via: SIP/2.0/UDP {attacker}:5060;branch={unique('z9hG4bK')};rport",
+        f"{method} {target[1] if target else 'sip:bob@invalid'} SIP/2.0",
+        f"Via: SIP/2.0/UDP {source}:5060;branch={unique('z9hG4bK')};rport",
         "Max-Forwards: 70",
         f"From: {header(invite, 'From')}",
         f"To: {header(answer, 'To')}",
         f"Call-ID: {call_id(invite)}",
-        f"CSeq: {number} BYE",
+        f"CSeq: {number} {method}",
         "Content-Length: 0",
     ]
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
@@ -225,6 +230,12 @@ def srtp_packets(count: int, *, source_id: int = 0x51B6A4D) -> list[bytes]:
         struct.pack("!BBHII", 0x80, 0, n & 0xFFFF, 160 * n, source_id) + noise[n]
         for n in range(count)
     ]
+
+
+def clear_packets(count: int, *, source_id: int = 0xC1EA4) -> list[bytes]:
+    """Return RTP packets with a codec's silence, readable to everybody."""
+    heads = (struct.pack("!BBHII", 0x80, 0, n, 160 * n, source_id) for n in range(count))
+    return [head + b"\xd5" * 160 for head in heads]
 
 
 def send(

@@ -1,5 +1,6 @@
 """Programs of the demo: each in its namespace, with a log file, ended by its own process id."""
 
+import contextlib
 import os
 import re
 import shutil
@@ -57,6 +58,7 @@ class Program:
         namespace: str = "",
         cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
+        is_told: bool = False,
     ) -> None:
         self.log = log
         # setpriv and `ip netns exec` both exec, so the process id stays the program's own.
@@ -64,7 +66,7 @@ class Program:
         with log.open("ab") as sink:
             self._process = subprocess.Popen(
                 [*mortal, *_inside(namespace), *argv],
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE if is_told else subprocess.DEVNULL,
                 stdout=sink,
                 stderr=subprocess.STDOUT,
                 cwd=cwd,
@@ -94,6 +96,13 @@ class Program:
     def status(self) -> int | None:
         """The exit status, or None while it runs."""
         return self._process.poll()
+
+    def tell(self, line: str) -> None:
+        """Type a line, if it still listens; only where it was started with *is_told*."""
+        if self._process.stdin is not None:
+            with contextlib.suppress(OSError):
+                self._process.stdin.write(line.encode() + b"\n")
+                self._process.stdin.flush()
 
     def text(self) -> str:
         """Everything it has printed so far."""

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from demo import packets
+from demo import media_cases, packets
 from demo.gateway import ROOT
 from demo.network import Host, Network
 from demo.packets import Ear
@@ -21,7 +21,7 @@ QUIET_S = 0.6  # how long a thing must stay away to count as not having come
 CALLED = "+49301234561"
 FORGED_ADDRESS = "10.20.9.9"
 REPLAYED = "AIB recorded and sent again by a third host"
-FIRST = 10  # number of the first case here
+FIRST = media_cases.LAST + 1  # number of the first case here
 
 
 class Bench(NamedTuple):

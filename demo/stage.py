@@ -56,6 +56,10 @@ class Stage:
         """The pinholes the kernel holds; none where there is no gateway."""
         return self.gateway.holes() if self.gateway else []
 
+    def sources_proven(self, count: int) -> int:
+        """Wait for *count* senders that have proven themselves; return how many have."""
+        return len(self.gateway.waits_for_sources(count)) if self.gateway else 0
+
     def pinholes_gone(self) -> bool:
         """Wait until the last pinhole has closed."""
         return not self.gateway or not self.gateway.waits_for_holes(0)

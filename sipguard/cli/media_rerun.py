@@ -7,10 +7,11 @@ from sipguard.guard import Guard
 from sipguard.moment import Moment
 from sipguard.verdict import ClosePinhole, DoubtPinhole, Effect, Hole, OpenPinhole, ProvePinhole
 from sipguard.wire.packet import Packet
+from sipguard.wire.rtp import ssrc_of
 
 _NEVER_S: Final = float("inf")
 
-_Source = tuple[Hole, int]
+_Source = tuple[Hole, int, int]  # with port and SSRC, as in the kernel's set
 
 
 class MediaRerun:
@@ -39,11 +40,12 @@ class MediaRerun:
                     self._open.discard(hole)
                     for source in [one for one in self._proven if one[0] == hole]:
                         del self._proven[source]
-                case ProvePinhole(hole=hole, source_port=port):
-                    self._proven[hole, port] = 0.0
-                    self.streams.add((hole, port))
+                case ProvePinhole(hole=hole, source_port=port, ssrc=ssrc):
+                    self._proven[hole, port, ssrc] = 0.0
+                    self.streams.add((hole, port, ssrc))
                 case DoubtPinhole(hole=hole, source_port=port):
-                    self._proven.pop((hole, port), None)
+                    for source in [one for one in self._proven if one[:2] == (hole, port)]:
+                        del self._proven[source]
                 case _:
                     pass
 
@@ -52,7 +54,7 @@ class MediaRerun:
         hole = Hole(packet.src, packet.dst, packet.dport)
         if hole not in self._open:
             return False
-        source = (hole, packet.sport)
+        source = (hole, packet.sport, ssrc_of(packet.payload))
         due_s = self._proven.get(source)
         if due_s is not None and now.monotonic_s < due_s:
             self.counts["accept", "proven"] += 1

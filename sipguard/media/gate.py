@@ -25,6 +25,8 @@ SETTLING_S: Final = 1.0
 # A proven source that was not seen for so long gives way to another port of its host. The
 # kernel shows a copy of a packet of each proven source every few seconds.
 SILENT_S: Final = 20.0
+# Without such copies it only seemed silent: its next packet takes its place back.
+RETURN_S: Final = 1.0
 MAX_SSRCS: Final = 8  # of one port that the kernel forwards alone
 
 OVERLAP_S: Final = 60.0  # old keys stay good beside new ones after a renegotiation (PIN-8)
@@ -277,13 +279,16 @@ class Gate:
         effects: tuple[Effect, ...] = ()
         hole, ssrc = _hole(packet), ssrc_of(packet.payload)
         if state.port not in (0, packet.sport):
-            if now_s - state.last_s <= SILENT_S:
-                # Who has the key may send from another port, too, but under the gate's eyes:
-                # a copy of an authentic packet would pass here as well.
-                if watch.prover.authenticates():
+            is_back = packet.sport == state.former and now_s - state.moved_s <= RETURN_S
+            if not is_back and now_s - state.last_s <= SILENT_S:
+                # Who has the key may send another stream from another port, under the gate's
+                # eyes. One with an SSRC that the kernel forwards is a copy: the prover, which
+                # has not seen what it copies, would take it for new.
+                if ssrc not in state.ssrcs and watch.prover.authenticates():
                     return Answer(True, line, (), sight.finding)
                 return self._answer(False, line, watch, _OTHER_SOURCE)
             effects = (DoubtPinhole(hole, state.port, Reason.OTHER_SOURCE, watch.call_id),)
+            state.former, state.moved_s = 0 if is_back else state.port, now_s
             state.ssrcs = ()
         is_known = ssrc in state.ssrcs
         if not is_known or now_s - state.proven_s > SETTLING_S:

@@ -15,7 +15,7 @@ MAX_TOLD: Final = 8  # kinds of refusal counted for one stream
 class Lane:
     """One direction to one kind of port: since when it proves nothing, or who has proven it."""
 
-    __slots__ = ("last_s", "port", "proven_s", "since_s", "ssrcs")
+    __slots__ = ("former", "last_s", "moved_s", "port", "proven_s", "since_s", "ssrcs")
 
     def __init__(self) -> None:
         self.since_s = -1.0  # first packet that should have proven something; -1 for none
@@ -23,6 +23,8 @@ class Lane:
         self.ssrcs: tuple[int, ...] = ()  # with which it did
         self.proven_s = -1.0
         self.last_s = -1.0  # when that port was seen last, by a copy or in the queue
+        self.former = 0  # the port whose place it took, and when
+        self.moved_s = -1.0
 
 
 @final

@@ -4,7 +4,7 @@ from typing import Final
 
 from phones import ALICE, BOB, octets
 
-from sipguard.media.gate import MAX_SSRCS, SETTLING_S, SILENT_S, Gate, closing
+from sipguard.media.gate import MAX_SSRCS, RETURN_S, SETTLING_S, SILENT_S, Gate, closing
 from sipguard.media.holebook import HoleBook
 from sipguard.media.keys import Keys, ProofTerms
 from sipguard.media.line import Line
@@ -105,6 +105,10 @@ class Scene:
         return [late.hole for late in self.gate.tick(self.now_s)]
 
 
+def doubt(port: int = CALLER_PORT) -> DoubtPinhole:
+    return DoubtPinhole(HERE, port, Reason.OTHER_SOURCE, b"call-1")
+
+
 def prove(port: int = CALLER_PORT, ssrc: int = SSRC) -> ProvePinhole:
     return ProvePinhole(HERE, port, ssrc, b"call-1")
 
@@ -158,10 +162,32 @@ def test_another_port_is_latched_only_when_the_first_is_silent() -> None:
     """PIN-14: a copied authentic packet from another port of the same host latches nothing."""
     scene = Scene()
     scene.send(b"kp")
-    assert scene.send(b"kp", port=31000) == (True, ())
+    answer = scene.gate.inspect(scene.packet(b"kp", port=31000), scene.now_s)
+    assert (answer.accept, answer.finding) == (False, Finding(Reason.OTHER_SOURCE))
     scene.now_s += SILENT_S + 1
-    doubt = DoubtPinhole(HERE, CALLER_PORT, Reason.OTHER_SOURCE, b"call-1")
-    assert scene.send(b"kp", port=31000) == (True, (doubt, prove(31000)))
+    assert scene.send(b"kp", port=31000) == (True, (doubt(), prove(31000)))
+
+
+def test_who_only_seemed_silent_takes_his_place_back() -> None:
+    """Where no copies come, a replay after SILENT_S must not shut the call's own source out."""
+    scene = Scene()
+    scene.send(b"kp")
+    scene.now_s += SILENT_S + 1
+    assert scene.send(b"kp", port=31000) == (True, (doubt(), prove(31000)))
+    scene.now_s += 0.02
+    assert scene.send(b"kp") == (True, (doubt(31000), prove()))
+    assert scene.send(b"kp", port=31000) == (False, ()), "and nobody takes turns"
+    scene.now_s += RETURN_S + 1
+    assert scene.send(b"kp") == (True, (prove(),))
+
+
+def test_another_stream_from_another_port_passes_but_is_not_latched() -> None:
+    """Who has the key may have two senders; each packet of the second is asked about."""
+    scene = Scene()
+    scene.send(b"kp")
+    scene.ssrc = 7
+    assert scene.send(b"kp", port=31000) == (True, ())
+    assert scene.send(b"kp", port=31000) == (True, ())
 
 
 def test_without_a_tag_another_port_is_refused() -> None:
@@ -194,7 +220,7 @@ def test_copies_keep_a_source_proven() -> None:
     scene.now_s += SILENT_S
     assert scene.gate.sample(scene.packet(b"kp"), scene.now_s).effects == ()
     scene.now_s += SILENT_S / 2
-    assert scene.send(b"kp", port=31000) == (True, ())
+    assert scene.send(b"kp", port=31000) == (False, ())
 
 
 def test_a_copy_that_is_wrong_takes_the_proof_back() -> None:
