@@ -19,6 +19,7 @@ from demo.network import Host, datagram_socket
 from demo.packets import Ear
 
 MEDIA_PORT = 30000
+SHORTEST_SRTP = 100  # an audio packet of 20 ms; reports are shorter
 PROFILES = b"SRTP_AES128_CM_SHA1_80"
 
 
@@ -104,22 +105,24 @@ class DtlsCaller:
         return bool(self._answer)
 
     def shakes_hands(self, timeout_s: float) -> bool:
-        """Answer bob's handshake; return whether it came to its end."""
+        """Answer bob's handshake; return whether it ended well and his media came."""
         found = re.search(rb"m=audio (\d+)", self._answer)
         if found is None:
             return False
         self._media.connect((self._target(), int(found[1])))
         self._media.settimeout(0.1)
-        connection = self._server()
+        connection, is_over = self._server(), False
         deadline_s = time.monotonic() + timeout_s
         while time.monotonic() < deadline_s:
             try:
-                connection.bio_write(self._media.recv(4096))
+                octets = self._media.recv(4096)
             except (TimeoutError, ConnectionRefusedError):
                 continue
-            is_over = _shook(connection)
-            _send_records(connection, self._media)
-            if is_over:
+            if octets[0] in range(20, 64):  # DTLS (RFC 7983)
+                connection.bio_write(octets)
+                is_over = _shook(connection)
+                _send_records(connection, self._media)
+            elif is_over and len(octets) > SHORTEST_SRTP:
                 return True
         return False
 

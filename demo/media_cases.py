@@ -158,10 +158,10 @@ def swapped_certificate(stage: Stage) -> Outcome:
     return Outcome(
         FIRST + 3,
         SWAPPED_TITLE,
-        "its handshake is cut off and recorded as dtls-fingerprint, the right one's completes",
+        "its handshake is cut off and recorded as dtls-fingerprint, the right one brings media",
         f"handshake {'completed' if swapped else 'cut off'}, certificate {reached} times at the "
-        f"callee, {named or 'no record'}, the right one's "
-        f"{'completed' if honest else 'failed'}",
+        f"callee, {named or 'no record'}, the right one brings "
+        f"{'media' if honest else 'nothing'}",
         honest and not swapped and not reached and named == "dtls-fingerprint",
     )
 

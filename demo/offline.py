@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from demo.gateway import BIN, ROOT, STRICT
+from demo.offline_media import judged_media
 from demo.programs import finished
 from demo.signed_cases import FIRST, POLICY, SIGNED, replayed_outcome, signed_outcome
 from demo.stage import Outcome, summed_up
@@ -43,6 +44,7 @@ def judged_capture() -> list[Outcome]:
         signed_outcome(number, case, _fates(lines)[-1])
         for number, (case, lines) in enumerate(zip(SIGNED, signed, strict=False), FIRST)
     ]
+    outcomes = sorted([*outcomes, *judged_media()], key=lambda outcome: outcome.number)
     return [*outcomes, replayed_outcome(FIRST + len(SIGNED), _fates(signed[-1]))]
 
 
