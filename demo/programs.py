@@ -145,6 +145,9 @@ class Program:
 
     def stop(self, grace_s: float = 5.0) -> int:
         """End it, kindly at first; return its exit status."""
+        if self._process.stdin is not None:
+            with contextlib.suppress(OSError):
+                self._process.stdin.close()
         self.signal(signal.SIGTERM)
         self.signal(signal.SIGCONT)
         if self.wait(grace_s) is None:

@@ -38,6 +38,7 @@ chain media
   sealed  open    if keyed  idle 4s
 """
 CLOSED = POLICY.replace("method in {INVITE ACK BYE CANCEL OPTIONS}", "method == OPTIONS")
+UNPROVEN = POLICY.replace("mode enforce", "mode enforce\nmedia-proof off")
 REMOVING = POLICY.replace("on-exit keep", "on-exit remove")
 
 
@@ -185,6 +186,57 @@ class TestRestart:
         listed = finished(["nft", "list", "ruleset"], namespace=stage.network.gateway)
         assert "sipguard" not in listed.stdout.lower()
         assert "queue" not in listed.stdout.lower()
+
+
+def clear_rtp_arrives(stage: Stage) -> bool:
+    """Whether RTP in clear, from the caller's own address and port, comes to the callee."""
+    caller, callee = stage.network.caller, stage.network.callee
+    media = stage.callee_side.rtp(caller.ipv4)[-1]
+    here, far = (caller.ipv4, media.source_port), (callee.ipv4, media.port)
+    forged, mark = packets.clear_packets(10), stage.callee_side.mark()
+    packets.send(caller.namespace, here, far, forged, gap_s=0.005)
+    time.sleep(0.3)
+    return any(frame.payload in forged for frame in stage.callee_side.frames[mark:])
+
+
+class TestMediaProof:
+    """What has proven itself flows on, whatever becomes of the guard; nothing else does."""
+
+    def test_proven_media_outlives_a_crash(self, serve: Serve) -> None:
+        """Killed, gone and back: not a gap, and nobody slips in meanwhile or afterwards."""
+        stage = serve(POLICY)
+        gateway = keeper_of(stage)
+        with running_call(stage):
+            proven = {source[:4] for source in gateway.waits_for_sources(2)}
+            assert len(proven) >= 2
+            gateway.kill()
+            assert media_flows(stage)
+            assert not clear_rtp_arrives(stage)
+            gateway.start()
+            assert media_flows(stage)
+            assert not clear_rtp_arrives(stage)
+            assert {source[:4] for source in gateway.sources()} >= proven
+
+    def test_it_can_be_switched_off_and_on_again(self, serve: Serve) -> None:
+        """The call goes on; clear RTP passes just as long as nobody asks for proof."""
+        stage = serve(POLICY)
+        gateway = keeper_of(stage)
+        with running_call(stage) as (alice, bob):
+            assert not clear_rtp_arrives(stage)
+            gateway.policy.write_text(
+                POLICY.replace("mode enforce", "mode enforce\nmedia-proof off")
+            )
+            gateway.reload()
+            assert until(lambda: clear_rtp_arrives(stage), 6)
+            assert media_flows(stage)
+            gateway.policy.write_text(POLICY)
+            gateway.reload()
+            assert until(lambda: not clear_rtp_arrives(stage), 6)
+            assert media_flows(stage)
+            assert len(gateway.waits_for_sources(2)) >= 2, "it has proven itself anew"
+            alice.hang_up()
+            assert bob.happened("CALL_CLOSED")
+            assert stage.pinholes_gone()
 
 
 def test_full_queue_loses_packets_but_not_the_service(serve: Serve) -> None:
