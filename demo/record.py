@@ -64,7 +64,7 @@ def _record(
     stage: Stage, cases: Sequence[Callable[[], Outcome]], capture: Path, contents: Path
 ) -> None:
     """Run the cases; keep what came to the gateway, and when each of them ended."""
-    stretches = []
+    stretches: list[dict[str, float]] = []
     with _taped(stage) as tape:
         for case in cases:
             _run(case)

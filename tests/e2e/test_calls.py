@@ -1,8 +1,11 @@
 """Honest calls of every shape pass, and their media flows exactly while it was agreed."""
 
 import time
+from base64 import b64decode
+from itertools import count
 
 import pytest
+from srtp_sender import Sender
 
 from demo import packets
 from demo.clients import Baresip, Sipp
@@ -13,6 +16,13 @@ from demo.wiretap import looks_encrypted
 pytestmark = pytest.mark.kernel
 
 CALLER_PORT, CALLEE_PORT = 30000, 32000
+# As the scenarios have them; the second is what the caller changes to.
+CALLER_KEY, CALLER_RENEWED = (
+    "rWIB5FAyH87zhszagTJ+ZfjjCU7ED74dtq7ILK8m",
+    "qOw69LyT7auzvdG/7jHAJhoNs90Nqy8vufzOk18w",
+)
+CALLEE_KEY = "JQqfTizsXHPk4fNk5diaZrZ6wJny90Or8uTYfPTL"
+INDICES = count(1)
 
 
 def pair(stage: Stage, caller: str, callee: str, *, talk_ms: int = 500) -> tuple[Sipp, Sipp]:
@@ -30,14 +40,21 @@ def pair(stage: Stage, caller: str, callee: str, *, talk_ms: int = 500) -> tuple
     return calling, called
 
 
-def play(stage: Stage, *, caller_port: int = CALLER_PORT, count: int = 10) -> tuple[int, int]:
+def sealed(secret: str, ssrc: int, many: int) -> list[bytes]:
+    """Return SRTP as the owner of this key sends it, each packet once."""
+    sender = Sender(b"AES_CM_128_HMAC_SHA1_80", b64decode(secret))
+    return [sender.rtp(next(INDICES), ssrc) for _ in range(many)]
+
+
+def play(
+    stage: Stage, *, caller_port: int = CALLER_PORT, key: str = CALLER_KEY, many: int = 10
+) -> tuple[int, int]:
     """Send SRTP both ways; return how many packets came to the callee and to the caller."""
     caller, callee = stage.network.caller, stage.network.callee
     there, back = stage.callee_side.mark(), stage.caller_side.mark()
-    stream = packets.srtp_packets(count)
     here, far = (caller.ipv4, caller_port), (callee.ipv4, CALLEE_PORT)
-    packets.send(caller.namespace, here, far, stream, gap_s=0.002)
-    packets.send(callee.namespace, far, here, stream, gap_s=0.002)
+    packets.send(caller.namespace, here, far, sealed(key, 1, many), gap_s=0.002)
+    packets.send(callee.namespace, far, here, sealed(CALLEE_KEY, 2, many), gap_s=0.002)
     time.sleep(0.1)
     return (
         len(stage.callee_side.rtp(caller.ipv4, port=CALLEE_PORT, since=there)),
@@ -115,7 +132,7 @@ def test_hold_and_rekey(stage: Stage) -> None:
         assert play(stage) == (10, 10)
         moved = CALLER_PORT + 20
         assert until(lambda: moved in ports(stage), 3)
-        assert play(stage, caller_port=moved) == (10, 10)
+        assert play(stage, caller_port=moved, key=CALLER_RENEWED) == (10, 10)
         assert CALLER_PORT in ports(stage), "media on its way to the old port still arrives (PIN-8)"
         assert caller.wait(8) == 0, caller.complaint()
         assert callee.wait(4) == 0, callee.complaint()
