@@ -265,7 +265,7 @@ def test_a_source_of_wrong_messages_is_not_verified_any_further(action: str, sta
     lab = Lab(policy(f"signature-budget 2/s {action}\n{STATES}"))
     wrong = changed(m.psk_offer())
     assert [lab.offer(wrong), lab.offer(wrong), lab.offer(m.psk_offer())] == [480, 480, status]
-    assert Reason.SIGNATURE_BUDGET in (*lab.found(), lab.reason)
+    assert Reason.SIGNATURE_BUDGET in (*lab.reasons(), lab.reason)
     assert lab.offer(b"") == 482
     assert lab.offer(m.psk_offer(), MALLORY) == 0
     lab.wait(2)
