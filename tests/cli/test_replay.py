@@ -171,19 +171,21 @@ def test_pinholes_open_with_the_answer_and_close_with_the_bye(
 
 
 def test_the_summary_counts_everything_on_sip_ports(run: Run, capture: Path, policy: Path) -> None:
-    """Junk and keep-alives show in the table, media is only counted."""
+    """Junk and keep-alives show in the table; media of a call is counted by what became of it."""
     code, out, _ = run("replay", capture, "--policy", policy, "--summary")
     assert code == 0
     assert (
-        "8 SIP messages; 2 other on SIP ports; 1 datagram of media or other kinds not judged."
+        "8 SIP messages; 2 other on SIP ports; 0 datagrams of media or other kinds not judged."
         in out
     )
     assert "2 pinholes opened, 2 closed." in out
+    assert "1 media packet: drop unproven 1; 0 sources proven." in out
     assert any(line.split()[:3] == ["other", "drop", "not-sip"] for line in out.splitlines())
     code, out, _ = run("replay", capture, "--policy", policy, "--summary", "--json")
     told = json.loads(out)
     assert sum(row["messages"] for row in told["counts"]) == 10
-    assert (told["pinholes_opened"], told["not_judged"]) == (2, 1)
+    assert (told["pinholes_opened"], told["not_judged"]) == (2, 0)
+    assert told["media"] == [{"verdict": "drop", "reason": "unproven", "packets": 1}]
 
 
 def test_the_readable_form(run: Run, capture: Path, policy: Path) -> None:

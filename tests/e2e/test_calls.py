@@ -1,11 +1,9 @@
 """Honest calls of every shape pass, and their media flows exactly while it was agreed."""
 
 import time
-from base64 import b64decode
-from itertools import count
 
 import pytest
-from srtp_sender import Sender
+from sealed import CALLEE_KEY, CALLER_KEY, CALLER_RENEWED, sealed
 
 from demo import packets
 from demo.clients import Baresip, Sipp
@@ -16,13 +14,6 @@ from demo.wiretap import looks_encrypted
 pytestmark = pytest.mark.kernel
 
 CALLER_PORT, CALLEE_PORT = 30000, 32000
-# As the scenarios have them; the second is what the caller changes to.
-CALLER_KEY, CALLER_RENEWED = (
-    "rWIB5FAyH87zhszagTJ+ZfjjCU7ED74dtq7ILK8m",
-    "qOw69LyT7auzvdG/7jHAJhoNs90Nqy8vufzOk18w",
-)
-CALLEE_KEY = "JQqfTizsXHPk4fNk5diaZrZ6wJny90Or8uTYfPTL"
-INDICES = count(1)
 
 
 def pair(stage: Stage, caller: str, callee: str, *, talk_ms: int = 500) -> tuple[Sipp, Sipp]:
@@ -38,12 +29,6 @@ def pair(stage: Stage, caller: str, callee: str, *, talk_ms: int = 500) -> tuple
         media_port=CALLER_PORT,
     )
     return calling, called
-
-
-def sealed(secret: str, ssrc: int, many: int) -> list[bytes]:
-    """Return SRTP as the owner of this key sends it, each packet once."""
-    sender = Sender(b"AES_CM_128_HMAC_SHA1_80", b64decode(secret))
-    return [sender.rtp(next(INDICES), ssrc) for _ in range(many)]
 
 
 def play(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from certificate_server import NAME, CertificateServer
+from sealed import CALLEE_KEY, sealed
 
 from demo import packets
 from demo.clients import Sipp
@@ -129,9 +130,8 @@ def media_passes(stage: Stage, count: int = 10) -> bool:
     caller, callee = stage.network.caller, stage.network.callee
     there, back = stage.callee_side.mark(), stage.caller_side.mark()
     here, far = (caller.ipv4, MEDIA_PORTS[0]), (callee.ipv4, MEDIA_PORTS[1])
-    stream = packets.srtp_packets(count)
-    packets.send(caller.namespace, here, far, stream)
-    packets.send(callee.namespace, far, here, stream)
+    packets.send(caller.namespace, here, far, sealed(packets.CALLER_KEY, 1, count))
+    packets.send(callee.namespace, far, here, sealed(CALLEE_KEY, 2, count))
 
     def arrived() -> bool:
         forth = stage.callee_side.rtp(caller.ipv4, port=far[1], since=there)
