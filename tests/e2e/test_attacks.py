@@ -26,7 +26,8 @@ def call(stage: Stage) -> Iterator[Call]:
     ):
         alice.dial(network.callee.ipv4)
         assert alice.happened("CALL_ESTABLISHED")
-        assert stage.callee_side.waits_for(lambda frame: frame.is_rtp)
+        here = network.caller.ipv4
+        assert stage.callee_side.waits_for(lambda frame: frame.is_rtp and frame.source == here)
         yield stage, alice, bob
 
 
