@@ -186,6 +186,12 @@ class Queue:
         """Return the kernel's counters of this queue, None where it has no such queue."""
         return read_status(self.number)
 
+    def choose(self, *, fail_open: bool) -> None:
+        """Take another policy's choice for faults of our own, and for a full queue."""
+        if self._library is not None and fail_open is not self._fail_open:
+            self._fail_open = fail_open
+            self._socket.send(_copy_range(self.number, fail_open=fail_open))
+
     def forget_interfaces(self) -> None:
         """Read interface names anew; they change when a link is renamed or made again."""
         self._reader.names = {b"": ""}

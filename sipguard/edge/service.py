@@ -220,6 +220,9 @@ class GuardService(Service):
             self._replies = None
         self._store.close()
 
+    def _all_queues(self) -> list[Queue]:
+        return [*self._queues, *self._media.queues()]
+
     # --- one packet
 
     def _reply(self, reply: Reply) -> None:
@@ -330,6 +333,8 @@ class GuardService(Service):
             plan = self._plan(loaded)
             if plan != self._netfilter.plan:
                 self._media.replace(plan, lambda: self._netfilter.reinstall(plan))
+                for queue in self._all_queues():
+                    queue.choose(fail_open=plan.lets_pass)
         except (PolicyError, EdgeError) as error:
             # Do not try the same bad file again until it is written once more.
             # What it named and lacked is watched, too: it may come.
@@ -381,7 +386,7 @@ class GuardService(Service):
         report.rules = rule_hits(policy, now_s - time.monotonic())
         count_tables(report, self._guard)
         self._fetching.count(report)
-        count_kernel(report, [*self._queues, *self._media.queues()], self._netfilter)
+        count_kernel(report, self._all_queues(), self._netfilter)
         self._media.count(report)
         report.counters["passed_packets"] = self._passed_packets
         report.counters["passed_octets"] = self._passed_octets

@@ -160,6 +160,27 @@ def test_a_failing_judge_costs_one_verdict(
     assert status.waiting == 0
 
 
+def test_another_policy_may_choose_otherwise(bench: Bench) -> None:
+    """From shadow to enforce: what fails, or finds the queue full, passes no more."""
+
+    def judge(_octets: bytes, _interface: str, _packet: QueuedPacket) -> None:
+        raise ZeroDivisionError("for this test")
+
+    queue = bench.queue(judge, fail_open=True, max_packets=1)
+    for fail_open in (True, False):
+        queue.choose(fail_open=fail_open)
+        assert bench.passes(queue) == (b"OPTIONS" if fail_open else None)
+        with bench.lab.b.udp(B4, 5060) as listener, bench.lab.a.udp(A4, 0) as sender:
+            sender.sendto(b"waits", (B4, 5060))
+            sender.sendto(b"finds no room", (B4, 5060))
+            assert heard(listener) is None
+        # By the queue itself, when it was full; the rules behind it are not fail-open here.
+        assert bench.netfilter.counters()["sip_unjudged"].packets == 1
+        bench.lab.router.run(queue.doRead)
+    queue.close()
+    queue.choose(fail_open=True)
+
+
 def test_a_fault_is_logged_again_after_a_silence(bench: Bench, logged: Sequence[LogEvent]) -> None:
     """A minute later the log says that it still happens, and how often it did meanwhile."""
     now = [0.0]

@@ -38,6 +38,7 @@ class Kernel:
         self.log: list[str] = []
         self.plans: list[Plan] = []
         self.refuses = False
+        self.fail_open = False
         self.judge: Judge = lambda *_: None
         self.waiting = 0
         self.removed: list[bool] = []
@@ -95,10 +96,14 @@ class FakeNetfilter:
 class FakeQueue:
     kernel: Kernel
 
-    def __init__(self, number: int, judge: Judge, **_: object) -> None:
+    def __init__(self, number: int, judge: Judge, *, fail_open: bool, **_: object) -> None:
         self.number = number
         self.kernel.judge = judge
+        self.kernel.fail_open = fail_open
         self.closed = False
+
+    def choose(self, *, fail_open: bool) -> None:
+        self.kernel.fail_open = fail_open
 
     def status(self) -> object:
         values = {"waiting": self.kernel.waiting, "dropped_full": 0, "dropped_unread": 0}
@@ -286,6 +291,14 @@ def test_a_good_policy_replaces_the_old_one(gateway: Gateway) -> None:
     gateway.policy.write_text("default drop\nsip-ports 5060 5062\n")
     gateway.service.reload()
     assert gateway.kernel.plans[-1].sip_ports == (5060, 5062)
+
+
+def test_the_end_of_a_trial_is_the_end_of_its_mercy(gateway: Gateway) -> None:
+    """In shadow mode a fault of ours lets its packet pass; from the reload to enforce on, not."""
+    for mode, is_open in (("shadow", True), ("enforce", False)):
+        gateway.policy.write_text(f"mode {mode}\n{GOOD}")
+        gateway.service.reload()
+        assert gateway.kernel.fail_open is is_open
 
 
 def test_a_bad_policy_leaves_the_last_good_one(gateway: Gateway) -> None:
