@@ -117,7 +117,10 @@ int main(int argc, char **argv) {
     double seconds = atof(argv[9]), rate = atof(argv[10]), start_s = now_s(), at_s;
     uint64_t sent = 0;
     while ((at_s = now_s()) < start_s + seconds) {
-        if (rate > 0 && sent > (at_s - start_s) * rate) continue;
+        if (rate > 0 && sent > (at_s - start_s) * rate) {
+            nanosleep(&(struct timespec){.tv_nsec = 20000}, NULL);
+            continue;
+        }
         for (int i = 0; i < BATCH; i++) {
             address(&frames[i], destination, hosts, stream);
             if (++stream == streams) stream = 0;

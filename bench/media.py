@@ -1,8 +1,9 @@
 """Media through open pinholes, against plain routing of the same packets.
 
 The generator has one core; the gateway's forwarding has the other, as a thread of the kernel whose
-time is its own (threaded NAPI). At a gigabit's line rate the packets that come through count; what
-forwarding one costs is told beside it, for that decides how far beyond a gateway can go.
+time is its own (threaded NAPI). Both run before the machine's other work for the second it takes.
+At a gigabit's line rate the packets that come through count; what forwarding one costs is told
+beside it, for that decides how far beyond a gateway can go.
 """
 
 import json
@@ -17,7 +18,7 @@ from typing import Final, NamedTuple
 
 from bench.gateways import ROUTING, gateway
 from bench.generator import BUILD
-from bench.kernel import GATEWAY_CORE, GENERATOR_CORE, await_quiet
+from bench.kernel import GATEWAY_CORE, GENERATOR_CORE
 from bench.network import (
     CALLEE,
     CALLEE_LINK,
@@ -38,6 +39,7 @@ SOURCE: Final = Path(__file__).with_name("media.c")
 # 182 octets of SRTP and tag, 28 of UDP and IP, 38 of Ethernet with preamble and gap.
 LINE_RATE: Final = 10**9 // (8 * (182 + 28 + 38))
 _ELSEWHERE: Final = "02:00:00:00:00:99"  # no station has it: the far end drops it at first sight
+_PRIORITY: Final = 10
 _WAYS: Final = ("routing", "pinholes", "proven")
 
 
@@ -51,7 +53,8 @@ class Passed(NamedTuple):
 
 def why_not() -> str:
     """Say what is missing, if anything is."""
-    return "" if shutil.which("ethtool") else "media needs ethtool"
+    missing = [tool for tool in ("ethtool", "chrt") if not shutil.which(tool)]
+    return f"media through pinholes: needs {', '.join(missing)}" if missing else ""
 
 
 def _build() -> Path:
@@ -78,6 +81,7 @@ def _forwarder() -> int:
         if comm.read_text().startswith(f"napi/{CALLER_LINK}"):
             thread = int(comm.parent.name)
             os.sched_setaffinity(thread, {GATEWAY_CORE})
+            os.sched_setscheduler(thread, os.SCHED_FIFO, os.sched_param(_PRIORITY))
             return thread
     raise RuntimeError("this kernel has no threaded NAPI")
 
@@ -88,7 +92,8 @@ def _spent_ns(thread: int) -> int:
 
 def _play(thread: int, seconds: float, rate: float) -> Passed:
     macs = _read(CALLER, "eth0/address"), _read(GATEWAY, f"{CALLER_LINK}/address")
-    command = ["taskset", "-c", str(GENERATOR_CORE), str(_build()), CALLER, "eth0", *macs]
+    command = ["chrt", "-f", str(_PRIORITY), "taskset", "-c", str(GENERATOR_CORE)]
+    command += [str(_build()), CALLER, "eth0", *macs]
     command += [FIRST_CALLER, FIRST_CALLEE, str(HOSTS), str(HOLES), str(seconds), str(rate)]
     before, before_ns = int(_read(CALLEE, "eth0/statistics/rx_packets")), _spent_ns(thread)
     told = json.loads(run(*command))
@@ -112,7 +117,6 @@ def measure(rounds: int, seconds: float) -> list[Figure]:
         thread = _forwarder()
     for number in range(rounds):
         for way in _WAYS:
-            await_quiet()
             with gateway(ROUTING, GATEWAY_CORE):  # clears the rules of the way before
                 _open(way)
                 _play(thread, 0.3, LINE_RATE)

@@ -108,9 +108,10 @@ def test_a_closed_pinhole_closes_at_once_and_is_counted(gateway: Gateway, is_pro
         octets = 1 + sum(range(1, 41)) + 41 * HEADERS[A4]
         assert gate.tallies == [Tally(HOLE, 41, octets)]
         assert len(gate.guard.seen) == (1 if is_proven else 41)
+        seen = len(gate.guard.seen)
         gate.apply([OPEN])
         source.send(b"another call")
-        assert gate.await_seen(len(gate.guard.seen) + 1), "no proof outlives its pinhole"
+        assert gate.await_seen(seen + 1), "no proof outlives its pinhole"
 
 
 def test_doubts_do_not_lose_what_was_counted(gateway: Gateway) -> None:
