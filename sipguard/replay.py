@@ -129,7 +129,7 @@ class Memory:
         elif status in RETRY_STATUSES:
             entry.retry_until_s = now.monotonic_s + RETRY_WINDOW_S
 
-    def expire(self, now: Moment, limit: int = 2000) -> None:
+    def expire(self, now: Moment, limit: int = 500) -> None:
         """Forget about *limit* entries that are too old, so that no call waits for it."""
         each = -(-limit // len(self._shards))
         for shard in self._shards:

@@ -37,6 +37,7 @@ from sipguard.guard import Guard
 from sipguard.verdict import Effect, OpenPinhole, Reply
 
 TICK_S: Final = 1.0
+FORGET_S: Final = 0.25  # a bite of the memories that no call notices
 OVERLOAD_S: Final = 0.25
 WATCH_S: Final = 2.0
 COLLECT_S: Final = 60.0
@@ -163,6 +164,7 @@ class GuardService(Service):
         self._media.start()
         for seconds, work in (
             (TICK_S, self._tick),
+            (FORGET_S, self._forget),
             (journal.TURN_S, self._turn_journal),
             (INTERVAL_S, self._write_status),
             (OVERLOAD_S, self._look_at_the_queue),
@@ -264,6 +266,10 @@ class GuardService(Service):
             self._apply(effects)
         self._media.tick()
         self._collect_garbage()
+
+    def _forget(self) -> None:
+        if self._guard is not None:
+            self._guard.forget(now())
 
     def _collect_garbage(self) -> None:
         """Look for cycles while next to nothing happens, at most once a minute."""

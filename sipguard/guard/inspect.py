@@ -181,11 +181,19 @@ class Guard:
         rooms = self._rooms
         rooms.set_time(now)
         ended = rooms.book.expire(now)
+        self.forget(now)
+        effects = rooms.negotiator.close(ended, now) + rooms.negotiator.sessions.expire(now)
+        return effects + self._media.tick(now)
+
+    def forget(self, now: Moment) -> None:
+        """Forget a little of what is too old in the memories of replays and proofs.
+
+        Called more often than :meth:`tick` they stay small, and no packet waits for long.
+        """
+        rooms = self._rooms
         rooms.memory.expire(now)
         rooms.digests.expire(now)
         rooms.remembered.expire(now)
-        effects = rooms.negotiator.close(ended, now) + rooms.negotiator.sessions.expire(now)
-        return effects + self._media.tick(now)
 
     def open_holes(self) -> list[Hole]:
         """Return every pinhole that is open now, for a kernel that lost them."""

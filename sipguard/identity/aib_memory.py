@@ -212,7 +212,7 @@ class AibMemory:
             return None
         return _unpacked(octets)
 
-    def expire(self, now: Moment, limit: int = 500) -> None:
+    def expire(self, now: Moment, limit: int = 125) -> None:
         """Forget at most *limit* entries that are too old, so that no call waits for it."""
         before_s = now.monotonic_s - self._retention_s
         for _ in range(_SHARDS):

@@ -37,7 +37,7 @@ GRACE_S: Final = 300.0  # clients still use nonces from before the start; kamail
 # Three realms are rare. What is more is not read, so it is refused: a stolen response could
 # stand behind a heap of others.
 MAX_CREDENTIALS: Final = 8
-EXPIRED_AT_ONCE: Final = 1000
+EXPIRED_AT_ONCE: Final = 250
 
 _CREDENTIALS: Final = (b"authorization", b"proxy-authorization")
 _INFO: Final = (b"authentication-info", b"proxy-authentication-info")

@@ -127,7 +127,7 @@ class PassportMemory:
         self._lost_until_s = max(self._lost_until_s, iat + self._max_age_s)
         self._unsure_s = -1.0
 
-    def expire(self, now: Moment, limit: int = 2000) -> None:
+    def expire(self, now: Moment, limit: int = 500) -> None:
         """Forget at most *limit* entries that are too old, so that no call waits for it."""
         before_s = now.monotonic_s - self._window_s
         due = []

@@ -25,7 +25,9 @@ from sipguard.edge.queued import Judge, QueuedPacket, Reader
 from sipguard.edge.service import GuardService, Settings
 from sipguard.edge.store import Store
 from sipguard.errors import EdgeError
+from sipguard.guard import Guard
 from sipguard.journal.query import Query
+from sipguard.moment import Moment
 from sipguard.verdict import ClosePinhole, Effect, OpenPinhole, Reply
 
 GOOD = "default drop\nchain request\n  all accept\nchain media\n  keyed open if keyed idle 60s\n"
@@ -557,6 +559,22 @@ def test_without_trust_nothing_waits(
         assert made.send(INVITE) == "drop"
         assert made.service._fetching._fetcher is None
         made.store.close()
+
+
+def test_the_memories_are_swept_between_ticks(
+    tmp_path: Path, kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four small bites a second instead of a large one."""
+    forgotten: list[Moment] = []
+    monkeypatch.setattr(Guard, "forget", lambda _guard, now: forgotten.append(now))
+    made = Gateway(tmp_path, kernel)
+    made.service._forget()
+    assert forgotten == []
+    made.service.privilegedStartService()
+    made.service._forget()
+    assert len(forgotten) == 1
+    assert room.FORGET_S < room.TICK_S
+    made.store.close()
 
 
 def test_starting_and_stopping(tmp_path: Path, kernel: Kernel) -> None:

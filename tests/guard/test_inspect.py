@@ -249,6 +249,19 @@ def test_a_new_policy_may_remember_longer() -> None:
     assert world.why(asked.invite(branch="new")) is Reason.REPLAY
 
 
+def test_the_memories_are_swept_a_little_at_a_time() -> None:
+    """Between ticks as well, and never so much at once that a call would notice."""
+    world = World("replay-window 10s\ndefault accept\n")
+    for number in range(600):
+        assert world.passes(Dialogue(call_id=f"swept-{number}").invite())
+    world.now_s += 11
+    before = world.guard.statistics().replay_entries
+    world.guard.forget(world.now)
+    assert before - world.guard.statistics().replay_entries in range(400, 513)
+    world.guard.forget(world.now)
+    assert world.guard.statistics().replay_entries == 0
+
+
 # --- anything at all
 
 
