@@ -17,7 +17,7 @@ from cryptography.x509.oid import SignatureAlgorithmOID
 
 from sipguard.errors import HostileInput
 from sipguard.identity.names import MAX_NAMES, Names, names_in, user_key
-from sipguard.identity.outline import Outline, outline_of
+from sipguard.identity.outline import Outline, outline_of, rsa_numbers_of
 from sipguard.identity.shown import shown
 from sipguard.reason import Reason
 
@@ -84,6 +84,7 @@ _NEVER_CRITICAL: Final = frozenset(
 _PLAIN_NAMES: Final = frozenset(
     (x509.UniformResourceIdentifier, x509.RFC822Name, x509.DNSName, x509.IPAddress)
 )
+_IGNORED: Final = [("ignore", None, Warning, None, 0)]
 # What the reading of hostile DER raises; a property test holds that nothing else comes.
 UNREADABLE: Final = (
     ValueError,
@@ -150,7 +151,7 @@ class Certificate:
         self.not_before_s: Final = read.not_valid_before_utc.timestamp()
         self.not_after_s: Final = read.not_valid_after_utc.timestamp()
         self.digest: Final = _digest_of(read)
-        self.public_key, self.weakness = _read_key(read)
+        self.public_key, self.weakness = _read_key(read, der, self.outline.key)
         self.key_id = b""
         self.authority_key_id = b""
         self.is_authority = False
@@ -275,16 +276,19 @@ def read_certificate(der: bytes) -> Certificate:
 
 
 def _read(der: bytes) -> Certificate:
+    # A serial of zero, which old tools gave to roots, warns; it is borne here. catch_warnings
+    # would do the same, for as much as all extensions cost.
+    heard = warnings.filters
     try:
-        with warnings.catch_warnings():
-            # A serial of zero, which old tools gave to roots, warns; it is borne here.
-            warnings.simplefilter("ignore")
-            return Certificate(der, x509.load_der_x509_certificate(der))
+        warnings.filters = _IGNORED
+        return Certificate(der, x509.load_der_x509_certificate(der))
     except UNREADABLE as error:
         detail = "a certificate that breaks RFC 5280"
         if str(error) == f"more than {MAX_NAMES} names":
             detail = f"a certificate with {error}"
         raise HostileInput(Reason.BAD_CERTIFICATE, detail, der[:128]) from None
+    finally:
+        warnings.filters = heard
 
 
 _cached_certificate = lru_cache(maxsize=CACHED_CERTIFICATES)(_read)
@@ -303,7 +307,7 @@ def _digest_of(read: x509.Certificate) -> str:
     return "other"
 
 
-def _read_key(read: x509.Certificate) -> tuple[PublicKey | None, str]:
+def _read_key(read: x509.Certificate, der: bytes, at: int) -> tuple[PublicKey | None, str]:
     """Return the key and why it must not be used; no arithmetic is done with it here."""
     try:
         key = read.public_key()
@@ -311,7 +315,7 @@ def _read_key(read: x509.Certificate) -> tuple[PublicKey | None, str]:
         return None, "its key is of an unknown kind or malformed"
     match key:
         case rsa.RSAPublicKey():
-            return key, _rsa_weakness(key)
+            return key, _rsa_weakness(key.key_size, *rsa_numbers_of(der, at))
         case ec.EllipticCurvePublicKey():
             small = key.curve.key_size < MIN_CURVE_BITS
             return key, f"its curve has only {key.curve.key_size} bits" if small else ""
@@ -321,15 +325,12 @@ def _read_key(read: x509.Certificate) -> tuple[PublicKey | None, str]:
             return key, "its key is of a kind that does not sign SIP"
 
 
-def _rsa_weakness(key: rsa.RSAPublicKey) -> str:
-    if not MIN_RSA_BITS <= key.key_size <= MAX_RSA_BITS:
-        return f"its RSA key has {key.key_size} bits, not {MIN_RSA_BITS} to {MAX_RSA_BITS}"
-    numbers = key.public_numbers()
-    if not _MIN_EXPONENT <= numbers.e <= _MAX_EXPONENT or numbers.e % 2 == 0:
+def _rsa_weakness(bits: int, exponent: int, is_odd: bool) -> str:
+    if not MIN_RSA_BITS <= bits <= MAX_RSA_BITS:
+        return f"its RSA key has {bits} bits, not {MIN_RSA_BITS} to {MAX_RSA_BITS}"
+    if not _MIN_EXPONENT <= exponent <= _MAX_EXPONENT or exponent % 2 == 0:
         return "its RSA exponent is one that nobody honest chooses"
-    if numbers.n % 2 == 0:
-        return "its RSA modulus is even"
-    return ""
+    return "" if is_odd else "its RSA modulus is even"
 
 
 def _common_name(read: x509.Certificate, subject: bytes) -> str:

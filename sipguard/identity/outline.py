@@ -24,11 +24,11 @@ class Outline:
     there; the octets of the signature itself begin there and end with the certificate,
     after the octet that tells how many bits of the last one do not count. ``inner`` and
     ``algorithm`` should be the same algorithm, named inside the signature and outside.
-    ``key_algorithm`` is the subject's, with its parameters.
+    ``key_algorithm`` is the subject's, with its parameters; ``key`` is the place of the key itself.
     """
 
     __slots__ = (
-        "algorithm", "inner", "issuer", "key_algorithm", "signature", "signed", "subject",
+        "algorithm", "inner", "issuer", "key", "key_algorithm", "signature", "signed", "subject",
     )  # fmt: skip
 
     def __init__(
@@ -36,6 +36,7 @@ class Outline:
         issuer: bytes,
         subject: bytes,
         key_algorithm: bytes,
+        key: int,
         inner: bytes,
         algorithm: bytes,
         signed: tuple[int, int],
@@ -44,6 +45,7 @@ class Outline:
         self.issuer: Final = issuer
         self.subject: Final = subject
         self.key_algorithm: Final = key_algorithm
+        self.key: Final = key
         self.inner: Final = inner
         self.algorithm: Final = algorithm
         self.signed: Final = signed
@@ -63,17 +65,30 @@ def outline_of(der: bytes) -> Outline:
     _, key = _contents(der, subject)
     key_algorithm, _ = _contents(der, key)
     _, key_bits = _contents(der, key_algorithm)
+    key_octets, _ = _contents(der, key_bits)
     _, bits = _contents(der, signed_end)
     signature, _ = _contents(der, bits)
     return Outline(
         der[issuer:validity],
         der[subject:key],
         der[key_algorithm:key_bits],
+        key_octets + 1,
         der[inner:issuer],
         der[signed_end:bits],
         (whole, signed_end),
         signature + 1,
     )
+
+
+def rsa_numbers_of(der: bytes, at: int) -> tuple[int, bool]:
+    """Return the exponent of the RSA key at *at*, and whether its modulus is odd.
+
+    The modulus need not become a number for that; IndexError where there is no such key.
+    """
+    at, _ = _contents(der, at)
+    _, modulus_end = _contents(der, at)
+    start, end = _contents(der, modulus_end)
+    return int.from_bytes(der[start:end], "big"), bool(der[modulus_end - 1] & 1)
 
 
 def subject_of(der: bytes) -> bytes:

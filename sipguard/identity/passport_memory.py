@@ -16,6 +16,9 @@ from sipguard.wire.packet import Packet
 from sipguard.wire.sip import Ids
 
 CAPACITY: Final = 250_000  # entries of about 400 octets
+# Of a large memory, for a dict of 175,000 entries takes 10 ms to grow.
+_SHARDS: Final = 64
+_LARGE: Final = 10_000
 MAX_DESTINATIONS: Final = 8
 _EXPIRED_AT_ONCE: Final = 4  # per new entry: old ones leave faster than new ones come
 _ORDER: Final = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551  # of P-256
@@ -59,14 +62,15 @@ class PassportMemory:
         self._window_s = window_s
         self._max_age_s = max_age_s
         self._unsure_s = -1.0  # what was made longer ago may have been forgotten
-        self._capacity = capacity
-        self._entries: dict[int, _Entry] = {}
+        shards = _SHARDS if capacity >= _LARGE else 1
+        self._per_shard = -(-capacity // shards)
+        self._shards: list[dict[int, _Entry]] = [{} for _ in range(shards)]
         self._lost_iat = -1
         self._lost_until_s = 0.0
         self.forgotten = 0
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return sum(map(len, self._shards))
 
     def judge_by(self, window_s: float, max_age_s: float) -> None:
         """Go on by another policy's times, for what is known already as well.
@@ -85,7 +89,7 @@ class PassportMemory:
         """Return why this use of a PASSporT is a replay, or None; notes none."""
         if self._unsure_s >= 0:
             self._doubt(now)
-        entry = self._entries.get(key)
+        entry = self._shard_of(key).get(key)
         if entry is None or entry.since_s <= now.monotonic_s - self._window_s:
             if iat <= self._lost_iat and now.utc_s < self._lost_until_s:
                 detail = "made before the oldest that is remembered, so it may have been used"
@@ -101,17 +105,18 @@ class PassportMemory:
 
     def remember(self, key: int, iat: int, ids: Ids, packet: Packet, now: Moment) -> None:
         """Note a PASSporT whose signature was verified."""
-        entry = self._entries.get(key)
+        entries = self._shard_of(key)
+        entry = entries.get(key)
         if entry is not None and entry.since_s > now.monotonic_s - self._window_s:
             known = entry.destinations
             if packet.dst not in known and len(known) < MAX_DESTINATIONS:
                 entry.destinations = (*known, packet.dst)
             return
-        self._entries.pop(key, None)
-        self.expire(now, _EXPIRED_AT_ONCE)
-        if len(self._entries) >= self._capacity:
-            self._forget(self._entries.pop(next(iter(self._entries))), now)
-        self._entries[key] = _Entry(_caller_of(ids), packet, iat, now.monotonic_s)
+        entries.pop(key, None)
+        _sweep(entries, now.monotonic_s - self._window_s, _EXPIRED_AT_ONCE)
+        if len(entries) >= self._per_shard:
+            self._forget(entries.pop(next(iter(entries))), now)
+        entries[key] = _Entry(_caller_of(ids), packet, iat, now.monotonic_s)
 
     def _forget(self, entry: _Entry, now: Moment) -> None:
         self.forgotten += 1
@@ -128,15 +133,25 @@ class PassportMemory:
         self._unsure_s = -1.0
 
     def expire(self, now: Moment, limit: int = 500) -> None:
-        """Forget at most *limit* entries that are too old, so that no call waits for it."""
+        """Forget about *limit* entries that are too old, so that no call waits for it."""
         before_s = now.monotonic_s - self._window_s
-        due = []
-        for key, entry in islice(self._entries.items(), limit):
-            if entry.since_s > before_s:
-                break
-            due.append(key)
-        for key in due:
-            del self._entries[key]
+        each = -(-limit // len(self._shards))
+        for entries in self._shards:
+            _sweep(entries, before_s, each)
+
+    def _shard_of(self, key: int) -> dict[int, _Entry]:
+        return self._shards[key % len(self._shards)]
+
+
+def _sweep(entries: dict[int, _Entry], before_s: float, limit: int) -> None:
+    """Drop at most *limit* entries from before then."""
+    due = []
+    for key, entry in islice(entries.items(), limit):
+        if entry.since_s > before_s:
+            break
+        due.append(key)
+    for key in due:
+        del entries[key]
 
 
 def _caller_of(ids: Ids) -> int:

@@ -64,6 +64,24 @@ def test_expiry_takes_a_little_at_a_time() -> None:
     assert len(table) == 0
 
 
+def test_a_large_table_keeps_the_same_promises() -> None:
+    """In shards, so that its growth stalls no call: bounded, counted, swept in small bites."""
+    table: Aging[int] = Aging(10_000, 10.0)
+    for key in range(30_000):
+        table.put(key, key, key / 10_000)
+    assert 9_900 <= len(table) <= 10_100
+    assert table.forgotten == 30_000 - len(table)
+    assert table.has_forgotten(3.0)
+    assert table.get(29_999, 3.0) == 29_999
+    assert table.get(5, 3.0) is None
+    before = len(table)
+    table.expire(14.0, 1024)
+    assert before - len(table) in range(512, 1025)
+    for _ in range(20):
+        table.expire(14.0, 1024)
+    assert len(table) == 0
+
+
 @given(st.lists(st.integers(1, 300), max_size=200))
 def test_a_window_is_a_set_with_a_horizon(counts: list[int]) -> None:
     """DIG-23: every count is used once, in any order within 64 of the highest."""

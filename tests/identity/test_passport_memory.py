@@ -36,7 +36,7 @@ def replayed(memory: PassportMemory, key: int, now: Moment = NOW, iat: int = IAT
 
 def test_sti_14_entries_live_for_their_time() -> None:
     """And leave when new ones come, or when the guard's tick asks."""
-    memory = PassportMemory(100.0)
+    memory = PassportMemory(100.0, capacity=100)
     for key in range(10):
         remember(memory, key)
     assert replayed(memory, 3)
@@ -102,6 +102,21 @@ def test_sti_14_two_changes_of_policy_leave_the_older_doubt() -> None:
     memory.judge_by(7200.0, 3600.0)
     assert replayed(memory, 1, later(60), IAT + 50)
     assert not replayed(memory, 1, later(60), IAT + 51)
+
+
+def test_gen_3_a_large_memory_keeps_the_same_promises() -> None:
+    """In shards, so that its growth stalls no call: bounded, and nothing forgotten is new."""
+    memory = PassportMemory(3600.0, capacity=10_000)
+    for key in range(30_000):
+        remember(memory, key, later(key / 1000), IAT + key // 1000)
+    assert 9_900 <= len(memory) <= 10_100
+    assert memory.forgotten == 30_000 - len(memory)
+    assert replayed(memory, 29_999, later(30), IAT + 29)
+    assert replayed(memory, 5, later(30), IAT)
+    assert not replayed(memory, 30_001, later(30), IAT + 30)
+    for _ in range(10):
+        memory.expire(later(3600 + 31), limit=1024)
+    assert len(memory) == 0
 
 
 def test_sti_14_the_ways_of_one_passport_are_bounded() -> None:
