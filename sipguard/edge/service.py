@@ -261,9 +261,7 @@ class GuardService(Service):
     def _tick(self) -> None:
         if self._guard is None:
             return
-        effects = self._guard.tick(now())
-        if effects:
-            self._apply(effects)
+        self._apply(self._guard.tick(now()))
         self._media.tick()
         self._collect_garbage()
 

@@ -136,7 +136,8 @@ class Gate:
         state = watch.lanes[lane]
         sight = self._sample(watch, _flight(packet, lane, now_s))
         if sight.word is not _REFUSE:
-            if state.port in (0, packet.sport):
+            # A port that stands for nobody is taken by what proves itself: an earlier run's.
+            if state.port == packet.sport or (state.port == 0 and sight.word is _PROVEN):
                 state.port, state.last_s = packet.sport, now_s
                 state.proven_s = max(state.proven_s, 0.0)
             return Answer(True, line, (), sight.finding)

@@ -260,6 +260,7 @@ def test_a_name_without_a_password_is_nobody_elses_to_take() -> None:
         thief = register(f"t{number}", MALLORY, cseq=1 + number, headers=headers)
         refused = world.send(thief, MALLORY, PROXY)
         assert (refused.action, refused.judgement.rule) == (Action.REJECT, "hijack")
+        assert refused.judgement.reason is Reason.REGISTER_HIJACK
     assert world.passes(register("r2", ALICE, cseq=2), ALICE, PROXY)
 
 
