@@ -30,7 +30,7 @@ $(STAMP): pyproject.toml demo/install.sh
 	@touch $@
 
 $(BUILT)/.built: $(STAMP) $(SOURCES)
-	@echo "compiling sipguard into $(BUILT) (about a minute)"
+	@echo "compiling sipguard into $(BUILT) (some minutes)"
 	@rm -rf $(BUILT)
 	@$(BIN)/pip install -q --disable-pip-version-check --no-deps --target $(BUILT) .
 	@touch $@
