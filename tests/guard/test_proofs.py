@@ -146,6 +146,38 @@ def test_the_refusal_names_the_proof_that_failed() -> None:
     assert gate.told[-1].proofs[0][1].state is State.FAILED
 
 
+def test_only_a_proof_that_the_rule_asked_for_is_blamed() -> None:
+    """What another rule saw before, or what let a call pass, is not why this one refused."""
+    rules = """
+default drop
+chain request
+  friend   accept  if aib.valid
+  nameless reject  if stir.absent       log
+"""
+    gate = Gate(policy(rules, TRUST + 'trust stir ca "sti.pem"\n'))
+    assert gate.judge(other_from()).judgement.reason is Reason.STIR_ABSENT
+    rules = "default drop\nchain request\n  any accept if not aib.valid log\n"
+    decision = Gate(policy(rules)).judge(other_from())
+    assert (decision.action, decision.judgement.reason) == (Action.ACCEPT, Reason.ACCEPTED)
+    rules = """
+default drop
+chain request
+  busy  reject 486  if method == INVITE
+  wrong reject      if aib.failed
+"""
+    gate = Gate(policy(rules.replace("  busy ", "  never drop if aib.valid\n  busy ")))
+    assert gate.judge(other_from()).judgement.reason is Reason.REFUSED_BY_RULE
+
+
+def test_what_failed_is_blamed_before_what_is_missing() -> None:
+    """In whatever order a rule asks."""
+    trust = TRUST + 'trust stir ca "sti.pem"\n'
+    for asked in ("stir.valid or aib.valid", "aib.valid or stir.valid"):
+        rules = f"default drop\nchain request\n  unproven reject if not ({asked})\n"
+        gate = Gate(policy(rules, trust))
+        assert gate.judge(other_from()).judgement.reason is Reason.AIB_MISMATCH
+
+
 @pytest.mark.parametrize(
     ("codes", "octets", "line"),
     [
@@ -212,6 +244,29 @@ def test_valid_signatures_cost_no_budget() -> None:
             vias=[f"SIP/2.0/UDP 192.0.2.33;branch=z9hG4bKg{number}"],
         )
         assert gate.judge(octets).action is Action.ACCEPT
+
+
+def test_the_budget_holds_for_every_kind_of_signature() -> None:
+    """GEN-3: bodies and PASSporTs cost as much as an AIB, and come out of the same purse."""
+    rules = """
+default drop
+chain request
+  signed    drop    if smime.failed
+  attested  drop    if stir.failed
+  else      accept
+"""
+    trust = TRUST + 'trust stir ca "sti.pem"\n'
+    part = signed_part(sdp_part(), sign(sdp_part(), issue_user(make_authority("Nobody's"))))
+    body, passport = raw_message(alone(part)), invite(identity(), from_="<sip:x@a.example>")
+    for octets, rule in ((body, "signed"), (passport, "attested")):
+        gate = Gate(policy("signature-budget 2/s unknown\n" + rules, trust))
+        gate.guard.credentials.put(URL, PROVIDER.pem, NOW_S + 600)
+        found = []
+        for number in range(4):
+            fresh = octets.replace(b"Call-ID: ", b"Call-ID: %d" % number)
+            fresh = fresh.replace(b"branch=z9hG4bK", b"branch=z9hG4bK%d" % number)
+            found.append(gate.judge(fresh).judgement.rule)
+        assert found == [rule, rule, "else", "else"]
 
 
 def test_what_was_proven_outlives_a_reload() -> None:
@@ -408,7 +463,9 @@ chain response
         start="SIP/2.0 415 Unsupported Media Type",
     )
     gate.now_s += 0.01
-    assert gate.guard.judge(Packet(BOB, SRC, 5060, 5060, refusal), gate.now).action is Action.ACCEPT
+    decision = gate.guard.judge(Packet(BOB, SRC, 5060, 5060, refusal), gate.now)
+    assert decision.action is Action.ACCEPT
+    assert Reason.PROTECTION_LOST in {finding.reason for finding in decision.findings}
     again = raw_message(
         ("application/sdp", SDP),
         rows(cseq="314160 INVITE"),
@@ -417,6 +474,15 @@ chain response
     decision = gate.judge(again)
     assert decision.judgement.rule == "downgraded"
     assert Reason.PROTECTION_LOST in {finding.reason for finding in decision.findings}
+
+
+@pytest.mark.parametrize("trust", [TRUST, ""])
+def test_what_can_be_read_is_not_encrypted(trust: str) -> None:
+    """SMI-32: plain, signed or without any body, whoever is trusted."""
+    part = signed_part(sdp_part(), sign(sdp_part(), user()))
+    for content in (("application/sdp", SDP), ("text/plain", b""), alone(part)):
+        gate = Gate(policy("default accept\nchain request\n  o drop if sdp.encrypted\n", trust))
+        assert gate.judge(raw_message(content)).judgement.rule != "o"
 
 
 @pytest.mark.parametrize("trust", [TRUST, ""])
@@ -456,9 +522,13 @@ def test_a_wrong_signature_hides_no_encrypted_body(beside: bytes) -> None:
 
 def test_a_spent_budget_hides_no_encrypted_body() -> None:
     """SMI-32, GEN-3: that a body is encrypted shows without verifying anything."""
+    octets = raw_message(mixed(ENVELOPE))
     gate = Gate(policy("signature-budget 1/min unknown\n" + OPAQUE))
     assert gate.judge(other_from()).judgement.rule == "wrong"
-    assert gate.judge(raw_message(mixed(ENVELOPE))).judgement.rule == "opaque"
+    assert gate.judge(octets).judgement.rule == "opaque"
+    gate = Gate(policy("signature-budget 1/min drop\n" + OPAQUE))
+    assert gate.judge(other_from()).judgement.rule == "wrong"
+    assert gate.judge(octets).judgement.rule == "signature-budget"
 
 
 URI_CLAIMS = identity(ALICE, "")

@@ -30,7 +30,7 @@ from passports import (
 from sipguard.errors import HostileInput
 from sipguard.evidence import Awaited, Evidence, State
 from sipguard.identity.diversion import MAX_NESTED, nested_identities
-from sipguard.identity.stir import StirSettings
+from sipguard.identity.stir import MAX_IDENTITIES, StirSettings
 from sipguard.reason import Reason
 from sipguard.wire.passport import Json, JsonObject, parse_identity
 
@@ -149,7 +149,7 @@ def test_sti_40_a_chain_of_diversions_leads_from_the_caller_to_here() -> None:
             evidence = judged(invite(*values, to=to, uri=target(THIRD)))
             assert evidence.state is State.VALID
             assert (evidence.attest, evidence.orig) == (b"A", CALLER.encode())
-            assert b"request-uri" in evidence.covers
+            assert {b"from", b"date", b"request-uri"} <= set(evidence.covers)
             assert (b"to" in evidence.covers) is (to == TO)
 
 
@@ -314,6 +314,15 @@ def test_sti_40_tokens_inside_each_other_are_bounded() -> None:
             assert caught.value.reason is Reason.PASSPORT_DIVERTED
 
 
+def test_sti_2_sti_40_tokens_inside_count_as_well() -> None:
+    """Each may cost a verification; the headers alone do not say how many there are."""
+    wrapped = diverted(FIRST, SECOND, ppt="div-o", opt=token(SHAKEN, ppt="shaken"))
+    for count, is_told in ((MAX_IDENTITIES // 2, False), (MAX_IDENTITIES // 2 + 1, True)):
+        evidence = judged(invite(*[wrapped] * count, to=f"<{target(SECOND)}>"))
+        told = (evidence.finding, *evidence.notes)
+        assert any(note and "not looked at" in note.detail for note in told) is is_told
+
+
 @pytest.mark.parametrize(
     "value",
     [
@@ -445,4 +454,7 @@ def test_sti_42_distrust_of_an_msec_signer_is_unknown_and_a_wrong_key_is_not() -
     assert evidence.finding is not None
     assert evidence.finding.reason is Reason.CREDENTIAL_UNTRUSTED
     other = keyed().replace("AB:", "CD:", 1)
-    assert why(invite(identity(payload, "msec"), sdp=other)) is Reason.PASSPORT_KEY
+    evidence = judged(invite(identity(payload, "msec"), sdp=other))
+    assert evidence.state is State.FAILED
+    assert evidence.finding is not None
+    assert evidence.finding.reason is Reason.PASSPORT_KEY
