@@ -400,6 +400,18 @@ def test_a_second_call_to_the_same_number_without_qop() -> None:
     assert why(gate.look(garbage)) is Reason.DIGEST_REPLAY
 
 
+def test_a_second_call_with_qop_has_its_own_response() -> None:
+    """DIG-24: with qop clients count; the same response from the same address is a forger's."""
+    gate = Gate()
+    gate.ask(method="INVITE")
+    first = invite(proof("INVITE"), cseq=2, body=THEIRS)
+    gate.send(first)
+    gate.reply(first, 200)
+    for cseq in (1, 2, 3):
+        again = invite(proof("INVITE"), cseq=cseq, call_id="second", body=THEIRS)
+        assert why(gate.look(again)) is Reason.DIGEST_REPLAY
+
+
 def test_messages_without_qop() -> None:
     """Chat and presence to one address: each has the same response and other words."""
     gate = Gate()

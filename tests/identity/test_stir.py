@@ -179,6 +179,7 @@ def test_sti_3_an_untrusted_certificate_is_said_before_a_stale_date() -> None:
         header(ppt=None),
         header(crit=["b64"]),
         header(beside=";alg=ES256"),
+        header(ppt="", beside=";alg=ES256"),
         header(beside=";ppt=rph"),
         header(beside=";alg=RS256;ppt=shaken"),
         header(beside=";alg=none;ppt=shaken"),
@@ -213,6 +214,8 @@ def test_sti_4_no_algorithm_but_es256_even_where_it_would_verify() -> None:
         {"dest": {"tn": []}},
         {"dest": {"tn": CALLEE}},
         {"dest": {"tn": [1]}},
+        {"dest": {"tn": [CALLEE, 1]}},
+        {"dest": {"tn": 7}},
         {"dest": {"tn": [CALLEE], "x": []}},
         {"dest": [CALLEE]},
         {"dest": {"tn": [str(number) for number in range(99)]}},
@@ -222,6 +225,8 @@ def test_sti_4_no_algorithm_but_es256_even_where_it_would_verify() -> None:
         {"iat": True},
         {"mky": {}},
         {"mky": []},
+        {"mky": 7},
+        {"mky": [{"alg": ["sha-256"], "dig": "AB" * 32}]},
         {"mky": [{"alg": "sha-256"}]},
         {"mky": [{"alg": "SHA-256", "dig": "AB" * 32}]},
         {"mky": [{"alg": "sha-256", "dig": FINGERPRINT}]},
@@ -434,10 +439,11 @@ def test_sti_12_the_signature_decides_and_odd_json_is_noted() -> None:
 
 def test_sti_7_a_plus_in_a_number_is_borne_and_noted() -> None:
     """RFC 8224 section 8.3 wants none; Kamailio's signer writes it."""
-    plus = changed(orig={"tn": "+" + CALLER}, dest={"tn": ["+" + CALLEE]})
-    evidence = judged(invite(identity(plus)))
-    assert (evidence.state, evidence.orig) == (State.VALID, CALLER.encode())
-    assert [note.reason for note in evidence.notes] == [Reason.PASSPORT_ODD]
+    for orig, dest in (("+", "+"), ("+", ""), ("", "+")):
+        plus = changed(orig={"tn": orig + CALLER}, dest={"tn": [dest + CALLEE]})
+        evidence = judged(invite(identity(plus)))
+        assert (evidence.state, evidence.orig) == (State.VALID, CALLER.encode())
+        assert [note.reason for note in evidence.notes] == [Reason.PASSPORT_ODD]
 
 
 def test_sti_12_a_member_twice_is_invalid() -> None:

@@ -118,7 +118,9 @@ def test_sti_36_a_callback_says_so_in_priority_too() -> None:
     assert b"priority" in evidence.covers
     assert why(invite(value, headers=PRIORITY)) is Reason.PASSPORT_PRIORITY
     other = rph(["esnet.1", "wps.0"], sph="urgent")
-    assert why(invite(other, headers=[*PRIORITY, "Priority: urgent"])) is Reason.PASSPORT_PRIORITY
+    for priority in ("urgent", "psap-callback"):
+        request = invite(other, headers=[*PRIORITY, f"Priority: {priority}"])
+        assert why(request) is Reason.PASSPORT_PRIORITY
 
 
 def diverted(
