@@ -91,6 +91,19 @@ def test_a_new_agreement_opens_what_was_closed_for_lack_of_proof(call: Call) -> 
     assert show(exchange, ALICE, sealed(ALICE)).accept
 
 
+def test_a_harmless_copy_makes_up_for_no_doubt(call: Call) -> None:
+    """After a refused copy an empty one stands for nobody: who then proves nothing is closed."""
+    exchange = call.exchange
+    show(exchange, ALICE, sealed(ALICE))
+    for index in range(1, 4):
+        show(exchange, ALICE, rtp(index), is_sample=True)
+    show(exchange, ALICE, b"", is_sample=True)
+    for index in range(4, 14):
+        show(exchange, ALICE, rtp(index))
+    exchange.wait(12)
+    assert not exchange.hears(ALICE, BOB, 40000)
+
+
 def test_a_later_swap_is_seen_in_the_copies(call: Call) -> None:
     """The kernel forwards a proven source alone; its samples show that it changed."""
     exchange = call.exchange
