@@ -48,7 +48,7 @@ class MediaTurnstile:
         self._apply = apply
         self._clock = clock
         self._urgent: list[Effect] = []
-        self._proofs: dict[tuple[Hole, int], ProvePinhole] = {}
+        self._proofs: dict[tuple[Hole, int, int], ProvePinhole] = {}  # by port and SSRC
         self._waiting_since_s = 0.0
         self.accepted = self.dropped = self.samples = 0
 
@@ -69,7 +69,7 @@ class MediaTurnstile:
             if isinstance(effect, ProvePinhole):
                 if not self._proofs:
                     self._waiting_since_s = moment.monotonic_s
-                self._proofs[effect.hole, effect.source_port] = effect
+                self._proofs[effect.hole, effect.source_port, effect.ssrc] = effect
             else:
                 self._forget(effect)
                 self._urgent.append(effect)
@@ -111,7 +111,11 @@ class MediaTurnstile:
 
     def _forget(self, effect: Effect) -> None:
         if isinstance(effect, DoubtPinhole):
-            self._proofs.pop((effect.hole, effect.source_port), None)
+            source = effect.hole, effect.source_port
+            self._drop([key for key in self._proofs if (key[0], key[1]) == source])
         elif isinstance(effect, ClosePinhole):
-            for key in [key for key in self._proofs if key[0] == effect.hole]:
-                del self._proofs[key]
+            self._drop([key for key in self._proofs if key[0] == effect.hole])
+
+    def _drop(self, keys: list[tuple[Hole, int, int]]) -> None:
+        for key in keys:
+            del self._proofs[key]

@@ -73,6 +73,19 @@ def test_the_verdict_comes_first_and_the_proof_when_nobody_waits(desk: Desk) -> 
     assert not desk.turnstile.end_turn(True)
 
 
+def test_two_sources_of_one_port_are_proven_in_one_turn(desk: Desk) -> None:
+    """Bundled streams share a port and differ by SSRC; a doubt of the port is one of both."""
+    beside = ProvePinhole(HOLE, 5004, SSRC + 1, b"call")
+    desk.take(True, PROVE)
+    desk.take(True, beside)
+    desk.turnstile.end_turn(True)
+    assert desk.log[-1] == [PROVE, beside]
+    desk.take(True, PROVE)
+    desk.take(True, beside)
+    desk.turnstile.overtaken_by([DOUBT])
+    assert not desk.turnstile.end_turn(True)
+
+
 def test_a_proof_does_not_wait_for_ever(desk: Desk) -> None:
     """Where the queue never empties, proofs are what empties it."""
     desk.take(True, PROVE)
