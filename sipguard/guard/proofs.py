@@ -91,8 +91,9 @@ class CaseProofs:
 
     def _ask_bodies(self, bodies: SignedBodies) -> Evidence:
         if self._is_spent():
-            # What is encrypted shows without any arithmetic, and stays a rule's business.
-            return _SPENT_ENCRYPTED if self._is_encrypted() else _SPENT
+            # What is encrypted shows without any arithmetic, and stays a rule's business;
+            # a request that is dropped for the budget has no rule.
+            return _SPENT_ENCRYPTED if not self._drops() and self._is_encrypted() else _SPENT
         case, relays = self._case, self._rooms.verifiers.is_relay
         return self._weighed(bodies.examine(case.message, case.ids, case.packet, case.now, relays))
 
@@ -130,6 +131,9 @@ class CaseProofs:
             self._is_over = is_over_budget(self._rooms, self._case)
         return self._is_over
 
+    def _drops(self) -> bool:
+        return self._case.message.is_request and drops_spent(self._rooms)
+
     def _weighed(self, evidence: Evidence) -> Evidence:
         """Count a failure against its source: what is honest costs no budget."""
         if evidence.state is State.FAILED:
@@ -141,6 +145,11 @@ def is_over_budget(rooms: Rooms, case: Case) -> bool:
     """Whether a source sent so much that failed that nothing of it is verified for now."""
     limit, window_s = rooms.policy.signature_budget
     return rooms.rates.count("signature", network_of(case.packet.src), b"*", window_s) >= limit
+
+
+def drops_spent(rooms: Rooms) -> bool:
+    """Whether requests of a source over its budget are dropped, whatever the rules say."""
+    return rooms.policy.signature_budget_action == "drop"
 
 
 def count_failure(rooms: Rooms, case: Case) -> None:

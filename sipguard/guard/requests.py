@@ -11,6 +11,7 @@ from sipguard.guard.proofs import (
     blamed,
     blamed_key,
     count_failure,
+    drops_spent,
     is_over_budget,
     is_spent,
 )
@@ -233,7 +234,7 @@ class Requests:
         rooms, sessions = self._rooms, self._rooms.negotiator.sessions
         # Only an offer with MIKEY has parties; to verify it costs as much as another proof.
         is_spent_source = step.parties is not None and is_over_budget(rooms, case)
-        if is_spent_source and rooms.policy.signature_budget_action == "drop":
+        if is_spent_source and drops_spent(rooms):
             return self._conclusion.refuse(case, _SPENT)
         sessions.checks.sparing = is_spent_source
         streams = sessions.streams_of_offer(step, case.now)
@@ -267,7 +268,7 @@ class Requests:
 
     def _ruled(self, case: Case, ruling: Ruling | None, finding: Finding | None) -> Judgement:
         policy = self._rooms.policy
-        if policy.asks_proofs and policy.signature_budget_action == "drop" and is_spent(case):
+        if policy.asks_proofs and drops_spent(self._rooms) and is_spent(case):
             return _SPENT
         if ruling is not None:
             return judgement_of(ruling, finding or blamed(case, ruling))
