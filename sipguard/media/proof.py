@@ -29,6 +29,8 @@ class Sight(NamedTuple):
     finding: Finding | None = None
 
 
+KEEP_ALIVE_OCTETS: Final = 4  # RFC 6263 section 4: next to nothing keeps a path open
+
 PASSES: Final = Sight(Word.PASS)
 PROVES: Final = Sight(Word.PROVEN)
 IS_QUIET: Final = Sight(Word.QUIET)
@@ -68,6 +70,11 @@ class Flight:
         self.source = source
         self.destination = destination
         self.port = port
+
+    @property
+    def origin(self) -> tuple[bytes, int]:
+        """The pinhole and the source port: whose packet it is, as far as one can see."""
+        return self.source + self.destination + self.port.to_bytes(2, "big"), self.source_port
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)

@@ -13,8 +13,17 @@ from typing import Final, final
 from sipguard.errors import HostileInput
 from sipguard.media.appearance import Appearance, Look, joined, looks_encrypted_rtcp
 from sipguard.media.dtls_handshake import Handshakes
-from sipguard.media.dtls_side import Origin, Settled
-from sipguard.media.proof import IS_QUIET, PASSES, PROVES, Flight, Prover, Sight, Word
+from sipguard.media.dtls_side import Settled
+from sipguard.media.proof import (
+    IS_QUIET,
+    KEEP_ALIVE_OCTETS,
+    PASSES,
+    PROVES,
+    Flight,
+    Prover,
+    Sight,
+    Word,
+)
 from sipguard.native import mypyc_attr
 from sipguard.reason import Finding, Reason
 from sipguard.wire.dtls_hello import is_aead, tag_octets
@@ -28,7 +37,6 @@ MAX_GUESSES: Final = 16  # packets of a codec that shows nothing, waiting for tw
 MAX_DOUBTS: Final = 3  # samples in clear before a proof is taken back
 MAX_SOURCES: Final = 8  # SSRCs without a proof among them, and with one (SRT-4)
 RTCP_ALONE_S: Final = 1.0  # a shared port without RTP by then has RTCP alone to prove itself
-KEEP_ALIVE_OCTETS: Final = 4  # RFC 6263 section 4: telephones keep paths open with next to nothing
 
 _REFUSE: Final = Word.REFUSE
 _RTP: Final = Kind.RTP
@@ -195,7 +203,7 @@ class DtlsProver(Prover):
             if settled is None:
                 return self._hear_early(component, way, flight, kind)
             by_client = flight.by_caller == self._caller_is_client
-            if settled.is_stranger(_origin(flight), by_client):
+            if settled.is_stranger(flight.origin, by_client):
                 detail = "media from another port than the handshake"
                 return Sight(_REFUSE, Finding(Reason.OTHER_SOURCE, detail))
             if kind is _RTCP:
@@ -260,7 +268,7 @@ class DtlsProver(Prover):
                 client, server = server, client
             handshakes = component.handshakes = Handshakes(client, server, self._accepts_hidden)
         by_client = flight.by_caller == self._caller_is_client
-        sight = handshakes.hear(flight.payload, by_client, _origin(flight))
+        sight = handshakes.hear(flight.payload, by_client, flight.origin)
         component.settle(handshakes.settled, flight.now_s)
         return sight
 
@@ -319,11 +327,6 @@ class DtlsProver(Prover):
 
 
 _NOTHING: Final = "no DTLS handshake was seen"
-
-
-def _origin(flight: Flight) -> Origin:
-    hole = flight.source + flight.destination + flight.port.to_bytes(2, "big")
-    return hole, flight.source_port
 
 
 def _told(component: _Component | None, by_caller: bool) -> str:

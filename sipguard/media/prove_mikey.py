@@ -12,7 +12,16 @@ from sipguard.errors import HostileInput
 from sipguard.media.appearance import Appearance, Look, joined, looks_encrypted_rtcp
 from sipguard.media.mikey_keys import MediaKey
 from sipguard.media.mikey_view import SideKeys
-from sipguard.media.proof import IS_QUIET, PASSES, PROVES, Flight, Prover, Sight, Word
+from sipguard.media.proof import (
+    IS_QUIET,
+    KEEP_ALIVE_OCTETS,
+    PASSES,
+    PROVES,
+    Flight,
+    Prover,
+    Sight,
+    Word,
+)
 from sipguard.media.srtp import SrtpKeys, Tag
 from sipguard.media.suites import SUITES, MasterKey, Suite, overwrite
 from sipguard.native import mypyc_attr
@@ -27,7 +36,6 @@ MIN_UNKNOWN: Final = 4  # packets in a row, none of which looks clear, where loo
 MAX_DOUBTS: Final = 3  # samples in a row that take the proof back
 MAX_SOURCES: Final = 16  # SSRCs before the proof, where none is announced (SRT-4)
 RTCP_ALONE_S: Final = 1.0  # a shared port without RTP by then has RTCP alone to prove itself
-KEEP_ALIVE_OCTETS: Final = 4  # RFC 6263 section 4
 
 _USUAL_MKI_OCTETS: Final = (0, 1, 4)
 _REFUSE: Final = Word.REFUSE
@@ -174,8 +182,6 @@ class MikeyProver(Prover):
 
     ``looks`` is what clear RTP of the negotiated formats looks like.
     """
-
-    method = "mikey"
 
     __slots__ = ("_callee", "_caller", "_looks")
 

@@ -8,7 +8,16 @@ from typing import Final, final
 
 from sipguard.errors import HostileInput
 from sipguard.media.appearance import Appearance, Look, appearance_of, joined
-from sipguard.media.proof import IS_QUIET, PASSES, PROVES, Flight, Prover, Sight, Word
+from sipguard.media.proof import (
+    IS_QUIET,
+    KEEP_ALIVE_OCTETS,
+    PASSES,
+    PROVES,
+    Flight,
+    Prover,
+    Sight,
+    Word,
+)
 from sipguard.media.srtp import SrtpKeys, Tag
 from sipguard.media.suites import SUITES, MasterKey, overwrite
 from sipguard.native import mypyc_attr
@@ -21,7 +30,6 @@ from sipguard.wire.stun import is_binding
 MAX_SSRCS: Final = 8  # of one side; telephones take a new one after a hold, or never
 MAX_LEAKS: Final = 2  # clear packets of one side that are no attack
 MAX_FAILURES: Final = 2  # samples in a row that take a proof back
-MAX_KEEPALIVE_OCTETS: Final = 4  # nothing, CRLF or zeros keep a path open (RFC 6263 section 4)
 _SHOWN_OCTETS: Final = 12  # of a packet, for the record: its header
 
 _STUN: Final = Kind.STUN
@@ -128,8 +136,6 @@ class SdesProver(Prover):
     leak a clear packet or two: they are dropped without a word.
     """
 
-    method = "sdes"
-
     __slots__ = ("_callee", "_caller", "_looks", "_terms")
 
     def __init__(self, terms: SdesTerms, max_ssrcs: int = MAX_SSRCS) -> None:
@@ -210,7 +216,7 @@ class SdesProver(Prover):
             return _judge_rtcp(side, payload, flight.now_s)
         if kind is _STUN and is_binding(payload):
             return PASSES
-        if len(payload) <= MAX_KEEPALIVE_OCTETS:
+        if len(payload) <= KEEP_ALIVE_OCTETS:
             return IS_QUIET
         return _refuse(Reason.UNKNOWN_MEDIA, "neither RTP nor RTCP nor a STUN binding", payload)
 

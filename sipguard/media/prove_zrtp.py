@@ -189,7 +189,7 @@ class ZrtpProver(Prover):
     def _see(self, way: _Way, flight: Flight) -> Sight:
         kind = kind_of(flight.payload)
         is_media = kind is _RTP or kind is _RTCP
-        if is_media and not flight.is_rtcp and _is_stranger(way, _origin(flight)):
+        if is_media and not flight.is_rtcp and _is_stranger(way, flight.origin):
             return _OTHER_SOURCE
         if kind is _RTP:
             return _BAD_RTCP if flight.is_rtcp else self._see_rtp(way, flight)
@@ -213,7 +213,7 @@ class ZrtpProver(Prover):
             # Never held against a pace, or others could keep it out by repeating the old.
             self._step_s = flight.now_s
             if packet.type in _CHAINED:
-                way.origins = [*way.origins, _origin(flight)][-MAX_ORIGINS:]
+                way.origins = [*way.origins, flight.origin][-MAX_ORIGINS:]
         elif not self._keeps_pace(way, packet, flight.now_s):
             return _FLOOD
         return PASSES if finding is None else Sight(Word.PASS, finding)
@@ -281,11 +281,6 @@ class ZrtpProver(Prover):
         if self._appearance is not None and not self._appearance.fits(header):
             return _OTHER_TYPE
         return _PLAIN if self._look(None, payload, header) is _CLEAR else PROVES
-
-
-def _origin(flight: Flight) -> tuple[bytes, int]:
-    hole = flight.source + flight.destination + flight.port.to_bytes(2, "big")
-    return hole, flight.source_port
 
 
 def _is_stranger(way: _Way, origin: tuple[bytes, int]) -> bool:
