@@ -1,11 +1,11 @@
 """From closed pinholes and what the kernel counted on them to the ends that records tell."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from sipguard.edge.elements import Tally
 from sipguard.journal.streams import StreamEnd, closer_of
-from sipguard.verdict import ClosePinhole, Effect, Hole
+from sipguard.verdict import ClosePinhole, Effect
 
 
 class Closing(NamedTuple):
@@ -13,14 +13,12 @@ class Closing(NamedTuple):
 
     ``effects`` are as they were applied, of which only closed pinholes matter here. ``tallies``
     are of the pinholes that the kernel had and has no more: what is closed without one was
-    closed before, or stays open by a later effect. ``silent`` are those that the kernel had
-    closed by itself before.
+    closed before, or stays open by a later effect.
     """
 
     effects: Sequence[Effect]
     tallies: Sequence[Tally]
     utc_s: float
-    silent: Collection[Hole] = ()
 
 
 def streams_told(closing: Closing, is_recorded: Callable[[bytes], bool]) -> list[StreamEnd]:
@@ -40,11 +38,11 @@ def streams_told(closing: Closing, is_recorded: Callable[[bytes], bool]) -> list
     for effect in closed:
         tally = counted.pop(effect.hole, None)
         if tally is not None:
-            ends.append(_end(effect, tally, closing.utc_s, effect.hole in closing.silent))
+            ends.append(_end(effect, tally, closing.utc_s))
     return ends
 
 
-def _end(effect: ClosePinhole, tally: Tally, utc_s: float, silent: bool) -> StreamEnd:
+def _end(effect: ClosePinhole, tally: Tally, utc_s: float) -> StreamEnd:
     hole, ended = effect.hole, effect.ended
     return StreamEnd(
         utc_s,
@@ -57,7 +55,7 @@ def _end(effect: ClosePinhole, tally: Tally, utc_s: float, silent: bool) -> Stre
         ended.suite,
         ended.told,
         effect.reason,
-        closer_of(effect.reason, ended.party, silent=silent),
+        closer_of(effect.reason, ended.party),
         packets=tally.packets,
         octets=tally.octets,
         source_port=ended.source_port,

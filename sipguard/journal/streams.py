@@ -22,7 +22,6 @@ class Closer(Enum):
     ROOM = "room"  # something older had to go
     GATE = "gate"  # its packets were not what signalling promised
     POLICY = "policy"
-    SILENCE = "silence"  # the kernel, by itself
 
 
 _CLOSERS: Final = {
@@ -40,17 +39,14 @@ _LAST: Final = frozenset(
 )
 
 
-def closer_of(reason: Reason, party: str = "", *, silent: bool = False) -> Closer:
+def closer_of(reason: Reason, party: str = "") -> Closer:
     """Return who closed a stream.
 
     Args:
         reason: Of the closing.
         party: ``caller`` or ``callee``, whose message ended the call or changed the stream;
             empty where nobody's did, or nobody knows.
-        silent: Whether the kernel had closed it for silence before.
     """
-    if silent:
-        return Closer.SILENCE
     closer = _CLOSERS.get(reason, Closer.GATE)
     return Closer(party) if closer is Closer.CALL and party else closer
 

@@ -1,6 +1,6 @@
 """Closed pinholes and the kernel's counts of them, as the ends that records tell."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 import pytest
 from stream_ends import ALICE, BOB, CALL, NOON, SUITE
@@ -27,10 +27,8 @@ def closed(hole: Hole, reason: Reason = Reason.CALL_ENDED, party: str = "callee"
     return ClosePinhole(hole, "sdes", reason, CALL, ended)
 
 
-def told(
-    effects: Sequence[Effect], tallies: Sequence[Tally], silent: Collection[Hole] = ()
-) -> list[StreamEnd]:
-    return streams_told(Closing(effects, tallies, NOON, silent), lambda call_id: call_id == CALL)
+def told(effects: Sequence[Effect], tallies: Sequence[Tally]) -> list[StreamEnd]:
+    return streams_told(Closing(effects, tallies, NOON), lambda call_id: call_id == CALL)
 
 
 def test_an_end_has_what_the_guard_knows_and_the_kernel_counted() -> None:
@@ -91,9 +89,3 @@ def test_closed_twice_at_once_is_told_once() -> None:
     twice = [closed(THERE, Reason.UNPROVEN), closed(THERE)]
     (end,) = told(twice, [Tally(THERE, 0, 0)])
     assert (end.reason, end.closer) == (Reason.UNPROVEN, Closer.GATE)
-
-
-def test_what_fell_silent_before_was_closed_by_that() -> None:
-    """The BYE an hour later found it closed."""
-    (end,) = told([closed(THERE)], [Tally(THERE, 5, 6)], {THERE})
-    assert (end.reason, end.closer) == (Reason.CALL_ENDED, Closer.SILENCE)

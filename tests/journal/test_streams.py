@@ -331,25 +331,24 @@ def test_nothing_is_lost_uncounted(told_ends: list[tuple[bytes, int, int]]) -> N
 
 
 @pytest.mark.parametrize(
-    ("reason", "party", "silent", "closer"),
+    ("reason", "party", "closer"),
     [
-        (Reason.CALL_ENDED, "caller", False, Closer.CALLER),
-        (Reason.CALL_ENDED, "callee", False, Closer.CALLEE),
-        (Reason.CALL_ENDED, "", False, Closer.CALL),
-        (Reason.RENEGOTIATED, "callee", False, Closer.CALLEE),
-        (Reason.CALL_FAILED, "", False, Closer.CALL),
-        (Reason.CALL_EXPIRED, "", False, Closer.TIMER),
-        (Reason.FORGOTTEN, "", False, Closer.ROOM),
-        (Reason.HOLE_LIMIT, "", False, Closer.ROOM),
-        (Reason.HOLE_REFUSED, "", False, Closer.POLICY),
-        (Reason.UNPROVEN, "", False, Closer.GATE),
-        (Reason.DTLS_FINGERPRINT, "caller", False, Closer.GATE),
-        (Reason.CALL_ENDED, "caller", True, Closer.SILENCE),
+        (Reason.CALL_ENDED, "caller", Closer.CALLER),
+        (Reason.CALL_ENDED, "callee", Closer.CALLEE),
+        (Reason.CALL_ENDED, "", Closer.CALL),
+        (Reason.RENEGOTIATED, "callee", Closer.CALLEE),
+        (Reason.CALL_FAILED, "", Closer.CALL),
+        (Reason.CALL_EXPIRED, "", Closer.TIMER),
+        (Reason.FORGOTTEN, "", Closer.ROOM),
+        (Reason.HOLE_LIMIT, "", Closer.ROOM),
+        (Reason.HOLE_REFUSED, "", Closer.POLICY),
+        (Reason.UNPROVEN, "", Closer.GATE),
+        (Reason.DTLS_FINGERPRINT, "caller", Closer.GATE),
     ],
 )
-def test_who_closed_it(reason: Reason, party: str, silent: bool, closer: Closer) -> None:
+def test_who_closed_it(reason: Reason, party: str, closer: Closer) -> None:
     """The reason says it; of a call's end only with the party whose message it was."""
-    assert closer_of(reason, party, silent=silent) is closer
+    assert closer_of(reason, party) is closer
 
 
 # --- nothing of a peer gets out raw
