@@ -5,7 +5,7 @@ from typing import Final, final
 from sipguard.errors import HostileInput
 from sipguard.guard.rooms import Rooms
 from sipguard.journal.observation import MediaNote, Observation
-from sipguard.media.gate import Answer, closing
+from sipguard.media.gate import UNPROVEN, Answer, closing
 from sipguard.media.keys import Keys
 from sipguard.media.line import BY_CALLER, Line
 from sipguard.moment import Moment
@@ -91,7 +91,7 @@ class MediaGate:
             effects += (closing(overdue),)
             hole = overdue.hole
             packet = Packet(hole.source, hole.destination, 0, hole.port, b"", "udp", "")
-            self._tell(Answer(False, overdue.line, (), overdue.finding), packet, now)
+            self._tell(Answer(False, overdue.line, (), UNPROVEN), packet, now)
         return effects
 
     @property

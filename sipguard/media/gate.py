@@ -37,7 +37,7 @@ _QUIET: Final = Word.QUIET
 _REFUSE: Final = Word.REFUSE
 _STUN: Final = Kind.STUN
 _OTHER_SOURCE: Final = Sight(_REFUSE, Finding(Reason.OTHER_SOURCE))
-_UNPROVEN: Final = Finding(Reason.UNPROVEN)
+UNPROVEN: Final = Finding(Reason.UNPROVEN)
 _GOES_ON: Final = Sight(_PASS)
 
 
@@ -71,7 +71,6 @@ class Overdue(NamedTuple):
 
     line: Line
     hole: Hole
-    finding: Finding
 
 
 class _Clock(NamedTuple):
@@ -85,21 +84,17 @@ class _Clock(NamedTuple):
 class Gate:
     """Judges media packets against the keys of the lines in the book."""
 
-    __slots__ = ("_book", "_clocks", "refused", "terms")
+    __slots__ = ("_book", "_clocks", "terms")
 
     def __init__(self, book: HoleBook, terms: ProofTerms) -> None:
         self._book = book
         self.terms = terms
         self._clocks: deque[_Clock] = deque()
-        self.refused = 0
 
     def inspect(self, packet: Packet, now_s: float) -> Answer:
         """Judge a packet whose source has proven nothing yet."""
-        line = self._book.line_at(packet.src, packet.dst, packet.dport)
-        if line is None or line.keys is None:
-            return _STRANGER
-        lane = line.lane(packet.src, packet.dst, packet.dport)
-        if lane == NO_LANE:
+        line, lane = self._place_of(packet)
+        if line is None:
             return _STRANGER
         watch = self._watch(line)
         flight = _flight(packet, lane, now_s)
@@ -126,11 +121,8 @@ class Gate:
 
     def sample(self, packet: Packet, now_s: float) -> Answer:
         """Judge the copy of a packet of a proven source; the kernel has forwarded it."""
-        line = self._book.line_at(packet.src, packet.dst, packet.dport)
-        if line is None or line.keys is None:
-            return _STRANGER
-        lane = line.lane(packet.src, packet.dst, packet.dport)
-        if lane == NO_LANE:
+        line, lane = self._place_of(packet)
+        if line is None:
             return _STRANGER
         watch = self._watch(line)
         state = watch.lanes[lane]
@@ -141,7 +133,7 @@ class Gate:
                 state.port, state.last_s = packet.sport, now_s
                 state.proven_s = max(state.proven_s, 0.0)
             return Answer(True, line, (), sight.finding)
-        finding = sight.finding or _UNPROVEN
+        finding = sight.finding or UNPROVEN
         if state.port == packet.sport:
             state.port, state.proven_s, state.since_s = 0, -1.0, -1.0
             state.ssrcs = ()
@@ -211,8 +203,16 @@ class Gate:
             held = self._book.line_at(hole.source, hole.destination, hole.port)
             if held is not None and held.watch is watch:
                 watch.count(Reason.UNPROVEN)
-                overdue.append(Overdue(line, hole, _UNPROVEN))
+                overdue.append(Overdue(line, hole))
         return overdue
+
+    def _place_of(self, packet: Packet) -> tuple[Line | None, int]:
+        """Return whose packet it is and in which lane; nobody's where no key is known."""
+        line = self._book.line_at(packet.src, packet.dst, packet.dport)
+        if line is None or line.keys is None:
+            return None, NO_LANE
+        lane = line.lane(packet.src, packet.dst, packet.dport)
+        return (None if lane == NO_LANE else line), lane
 
     def _watch(self, line: Line) -> Watch:
         watch = line.watch
@@ -305,8 +305,6 @@ class Gate:
     def _answer(self, accept: bool, line: Line, watch: Watch, sight: Sight) -> Answer:
         """Pass a prover's word on; of each kind of refusal only the first is told."""
         finding = sight.finding
-        if not accept:
-            self.refused += 1
         if finding is None:
             return Answer(accept, line)
         told = finding if watch.count(finding.reason) == 1 else None
@@ -329,7 +327,7 @@ def _older(watch: Watch, now_s: float) -> Watch | None:
 
 def closing(overdue: Overdue) -> ClosePinhole:
     """Return the effect that closes what proved nothing in time."""
-    return closed(overdue.hole, overdue.line, overdue.finding.reason)
+    return closed(overdue.hole, overdue.line, Reason.UNPROVEN)
 
 
 def _flight(packet: Packet, lane: int, now_s: float) -> Flight:
