@@ -531,6 +531,20 @@ def test_a_spent_budget_hides_no_encrypted_body() -> None:
     assert gate.judge(octets).judgement.rule == "signature-budget"
 
 
+def test_a_spent_budget_hides_no_encrypted_answer() -> None:
+    """SMI-32, GEN-3: no budget drops a response, so its rules are still asked."""
+    chain = "chain response\n  opaque drop if sdp.encrypted\n  forged drop if aib.failed\n"
+    gate = Gate(policy("signature-budget 1/min drop\n" + RULES + chain))
+    assert gate.judge(signed()).action is Action.ACCEPT
+    to = rows(To="Bob <sip:bob@example.net>;tag=b")
+    forged = mixed(aib_part(rows(From="Bob <sip:bob@example.net>"), user()))
+    for content, rule in ((forged, "forged"), (forged, "known-call"), (mixed(ENVELOPE), "opaque")):
+        gate.now_s += 0.01
+        answer = raw_message(content, to, start="SIP/2.0 200 OK")
+        decision = gate.guard.judge(Packet(BOB, SRC, 5060, 5060, answer), gate.now)
+        assert decision.judgement.rule == rule
+
+
 URI_CLAIMS = identity(ALICE, "")
 NATIONAL = invite(identity(), from_="<sip:2025550100@a.example>")
 ASSERTED = invite(
