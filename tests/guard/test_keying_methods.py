@@ -142,8 +142,8 @@ def test_the_same_fingerprints_once_more_keep_the_proof() -> None:
     assert exchange.records == []
 
 
-def test_another_fingerprint_is_a_finding_and_needs_a_handshake() -> None:
-    """PIN-7: told; the old association is good for the overlap, then the new one alone."""
+def with_another_certificate() -> Exchange:
+    """A running call whose callee offers another fingerprint, which is answered."""
     call = dtls_call(MUX)
     exchange = call.exchange
     shake_hands(exchange, identity("bob"), identity("alice"))
@@ -153,6 +153,12 @@ def test_another_fingerprint_is_a_finding_and_needs_a_handshake() -> None:
         with_dtls(BOB, identity("robert"), "actpass", MUX, version=2),
         with_dtls(ALICE, identity("alice"), "passive", MUX, version=2),
     )
+    return call.exchange
+
+
+def test_another_fingerprint_is_a_finding_and_needs_a_handshake() -> None:
+    """PIN-7: told; the old association is good for the overlap, then the new one alone."""
+    exchange = with_another_certificate()
     assert [record.reason for record in exchange.records] == [Reason.MEDIA_DOWNGRADE]
     assert proven(exchange) == set()
     assert all(send_secured(exchange, BOB, first=10))
@@ -164,15 +170,7 @@ def test_another_fingerprint_is_a_finding_and_needs_a_handshake() -> None:
 
 def test_the_old_association_ends_with_the_overlap() -> None:
     """Sixty seconds are for packets on their way; whoever has the old key is out then."""
-    call = dtls_call(MUX)
-    exchange = call.exchange
-    shake_hands(exchange, identity("bob"), identity("alice"))
-    send_secured(exchange, BOB)
-    call.reinvite(
-        BOB,
-        with_dtls(BOB, identity("robert"), "actpass", MUX, version=2),
-        with_dtls(ALICE, identity("alice"), "passive", MUX, version=2),
-    )
+    exchange = with_another_certificate()
     exchange.wait(61)
     assert not any(send_secured(exchange, BOB, first=10))
 
