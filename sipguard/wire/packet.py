@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 
 from sipguard.errors import HostileInput
 from sipguard.reason import Reason
+from sipguard.wire.channel import CLEAR, Channel
 
 UDP: Final = 17
 IPV6_FRAGMENT: Final = 44
@@ -46,7 +47,7 @@ class Packet(NamedTuple):
 
     Addresses are 4 or 16 network-order octets. ``transport`` is ``udp``,
     ``tcp``, ``tls``, ``ws`` or ``wss``; ``interface`` names the interface it
-    came in by, empty where nobody knows.
+    came in by, empty where nobody knows. ``channel`` is the rest of the way it came.
     """
 
     src: bytes
@@ -56,6 +57,7 @@ class Packet(NamedTuple):
     payload: bytes
     transport: str = "udp"
     interface: str = ""
+    channel: Channel = CLEAR
 
 
 # NamedTuple's own constructor costs a Python call; this one is C (hot path).
@@ -82,14 +84,18 @@ def parse_packet(octets: bytes, interface: str = "") -> Packet:
             if protocol == UDP and total == size and not fragment & _MORE_OR_OFFSET:
                 if length == size - 20:
                     payload = octets[28:]
-                    return _new_tuple(Packet, (src, dst, sport, dport, payload, "udp", interface))
+                    return _new_tuple(
+                        Packet, (src, dst, sport, dport, payload, "udp", interface, CLEAR)
+                    )
                 raise _malformed("the UDP length does not fit the packet")
         elif size >= 48 and octets[6] == UDP and octets[0] >> 4 == 6:
             _, total, _, src, dst, sport, dport, length = _IPV6_UDP.unpack_from(octets)
             if total == size - 40:
                 if length == total:
                     payload = octets[48:]
-                    return _new_tuple(Packet, (src, dst, sport, dport, payload, "udp", interface))
+                    return _new_tuple(
+                        Packet, (src, dst, sport, dport, payload, "udp", interface, CLEAR)
+                    )
                 raise _malformed("the UDP length does not fit the packet")
     return _parse_slowly(octets, interface)
 

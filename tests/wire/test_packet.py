@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from sipguard.errors import HostileInput
 from sipguard.reason import Reason
+from sipguard.wire.channel import CLEAR
 from sipguard.wire.packet import (
     MAX_EXTENSION_HEADERS,
     IpHeader,
@@ -43,6 +44,7 @@ packets = st.sampled_from((4, 16)).flatmap(
         payload=st.binary(max_size=80),
         transport=st.just("udp"),
         interface=st.just(""),
+        channel=st.just(CLEAR),
     )
 )
 
