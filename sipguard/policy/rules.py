@@ -251,7 +251,7 @@ class Policy:
     on_unknown_dialog: UnknownDialog = DEFAULT_UNKNOWN_DIALOG
     on_exit: str = "keep"
     sip_ports: tuple[int, ...] = (5060,)
-    stream_transports: str = "refuse"
+    stream_transports: str = "judge"
     forward_udp: tuple[int, ...] = ()
     keep_alives: Action = Action.ACCEPT
     keep_alive_rate: Rate = DEFAULT_RATE
