@@ -11,12 +11,12 @@ from types import FrameType
 from typing import Final, Protocol
 
 from twisted.application.service import Service
+from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from sipguard.edge import journal, policy_file
-from sipguard.edge.clock import Clock
 from sipguard.edge.control import INTERVAL_S, StatusReport, write_status
 from sipguard.edge.fetching import Fetching, terms_of
 from sipguard.edge.from_policy import plan_of
@@ -30,6 +30,7 @@ from sipguard.edge.reply import ReplySender
 from sipguard.edge.report import count_kernel, count_tables, count_unjudged, rule_hits
 from sipguard.edge.samples import Samples
 from sipguard.edge.store import Store
+from sipguard.edge.stream.gate import StreamGate, StreamReactor
 from sipguard.edge.streams_told import Closing
 from sipguard.edge.turnstile import Turnstile, now
 from sipguard.errors import EdgeError, PolicyError
@@ -45,7 +46,7 @@ QUIET_PACKETS: Final = 50  # in one tick
 OVERLOADED_AT: Final = MAX_PACKETS // 2
 
 
-class Reactor(Clock, Protocol):
+class Reactor(StreamReactor, Protocol):
     """What the service asks of Twisted's reactor."""
 
     def addReader(self, reader: Queue | Samples) -> None:
@@ -98,6 +99,7 @@ class GuardService(Service):
         self._last_reload = ""
         self._turnstile = Turnstile(self._apply, self._reply)
         self._media = MediaGate(self._carry_out, reactor)
+        self._streams = StreamGate(self._turnstile, reactor)
         terms_of(loaded.policy)  # a file that cannot be used ends the start here
         self._fetching = Fetching(self._turnstile, reactor)
         self._packets_at_tick = 0
@@ -131,6 +133,7 @@ class GuardService(Service):
                 )
                 self._queues.append(queue)
             self._media.open(plan)
+            self._streams.open(plan)
             self._replies = ReplySender(plan.mark)
             self._netfilter.install()
             self._unjudged = count_unjudged(self._netfilter) or 0
@@ -148,6 +151,7 @@ class GuardService(Service):
         )
         self._turnstile.guard = self._guard
         self._media.use(self._guard)
+        self._streams.use(self._loaded.policy)
         self._fetching.use(self._loaded.policy, self._guard.credentials)
         if adopted or forgotten:
             self.log.info(
@@ -162,6 +166,7 @@ class GuardService(Service):
         for queue in self._queues:
             self._reactor.addReader(queue)
         self._media.start()
+        self._streams.start()
         for seconds, work in (
             (TICK_S, self._tick),
             (FORGET_S, self._forget),
@@ -189,7 +194,7 @@ class GuardService(Service):
             queue=self._settings.queues[0],
         )
 
-    def stopService(self) -> None:
+    def stopService(self) -> Deferred[None]:
         """Stop reading; leave the kernel as the policy's ``on-exit`` says."""
         self.running = False
         for loop in self._loops:
@@ -199,6 +204,9 @@ class GuardService(Service):
             self._reactor.removeReader(queue)
         self._media.stop()
         self._fetching.stop()
+        return self._streams.stop().addCallback(self._end)
+
+    def _end(self, _: None) -> None:
         keep = self._loaded.policy.on_exit == "keep"
         self._journal.finish(time.time())
         self._write_status()
@@ -217,6 +225,7 @@ class GuardService(Service):
             queue.close()
         self._queues.clear()
         self._media.close()
+        self._streams.close()
         if self._replies is not None:
             self._replies.close()
             self._replies = None
@@ -336,7 +345,7 @@ class GuardService(Service):
             terms_of(loaded.policy)
             plan = self._plan(loaded)
             if plan != self._netfilter.plan:
-                self._media.replace(plan, lambda: self._netfilter.reinstall(plan))
+                self._replace(plan)
                 for queue in self._all_queues():
                     queue.choose(fail_open=plan.lets_pass)
         except (PolicyError, EdgeError) as error:
@@ -352,6 +361,7 @@ class GuardService(Service):
         self._loaded = loaded
         if self._guard is not None:
             self._guard.replace_policy(loaded.policy)
+            self._streams.use(loaded.policy)
             self._fetching.use(loaded.policy, self._guard.credentials)
         self._last_reload = "ok"
         self.log.info(
@@ -359,6 +369,11 @@ class GuardService(Service):
             mode=loaded.policy.mode,
             rules=len(loaded.policy.rules),
             file=loaded.policy.file,
+        )
+
+    def _replace(self, plan: Plan) -> None:
+        self._streams.replace(
+            plan, lambda: self._media.replace(plan, lambda: self._netfilter.reinstall(plan))
         )
 
     # --- status
@@ -392,6 +407,7 @@ class GuardService(Service):
         self._fetching.count(report)
         count_kernel(report, self._all_queues(), self._netfilter)
         self._media.count(report)
+        self._streams.count(report)
         report.counters["passed_packets"] = self._passed_packets
         report.counters["passed_octets"] = self._passed_octets
         if self._replies is not None:
