@@ -5,8 +5,6 @@ import os
 import signal
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from types import FrameType
 from typing import Final, Protocol
 
@@ -19,16 +17,16 @@ from twisted.python.failure import Failure
 from sipguard.edge import journal, policy_file
 from sipguard.edge.control import INTERVAL_S, StatusReport, write_status
 from sipguard.edge.fetching import Fetching, terms_of
-from sipguard.edge.from_policy import plan_of
 from sipguard.edge.journal import Journal
 from sipguard.edge.media_gate import MediaGate
 from sipguard.edge.netfilter import Netfilter
 from sipguard.edge.nfqueue import MAX_PACKETS, Queue
-from sipguard.edge.plan import SAMPLE_GROUP, Plan
+from sipguard.edge.plan import Plan
 from sipguard.edge.policy_file import LoadedPolicy
 from sipguard.edge.reply import ReplySender
 from sipguard.edge.report import count_kernel, count_tables, count_unjudged, rule_hits
 from sipguard.edge.samples import Samples
+from sipguard.edge.settings import Settings
 from sipguard.edge.store import Store
 from sipguard.edge.stream.gate import StreamGate, StreamReactor
 from sipguard.edge.streams_told import Closing
@@ -46,6 +44,9 @@ QUIET_PACKETS: Final = 50  # in one tick
 OVERLOADED_AT: Final = MAX_PACKETS // 2
 
 
+__all__ = ["GuardService", "Settings"]
+
+
 class Reactor(StreamReactor, Protocol):
     """What the service asks of Twisted's reactor."""
 
@@ -57,20 +58,6 @@ class Reactor(StreamReactor, Protocol):
 
     def callFromThread(self, work: Callable[..., None], *arguments: object) -> None:
         """Run *work* in the reactor's next turn; safe in a signal handler."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What the command line says, where the policy does not."""
-
-    policy_file: str
-    state_dir: Path
-    queues: tuple[int, int] = (0, 0)
-    interfaces: tuple[str, ...] = ()
-    mode: str = ""
-    fail_open: bool = False
-    media_queue: int | None = None  # None: the number after the last of queues
-    sample_group: int = SAMPLE_GROUP
 
 
 class GuardService(Service):
@@ -90,7 +77,7 @@ class GuardService(Service):
         self._loaded = loaded
         self._store = store
         self._reactor = reactor
-        self._netfilter = Netfilter(self._plan(loaded))
+        self._netfilter = Netfilter(settings.plan(loaded.policy))
         self._queues: list[Queue] = []
         self._replies: ReplySender | None = None
         self._journal = Journal(store)
@@ -108,17 +95,6 @@ class GuardService(Service):
         self._errors = 0
         self._passed_packets = self._passed_octets = 0  # through pinholes closed by now
         self._loops: list[LoopingCall] = []
-
-    def _plan(self, loaded: LoadedPolicy) -> Plan:
-        settings = self._settings
-        return plan_of(
-            loaded.policy,
-            queues=settings.queues,
-            interfaces=settings.interfaces,
-            fail_open=settings.fail_open,
-            media_queue=settings.media_queue,
-            sample_group=settings.sample_group,
-        )
 
     # --- starting and stopping
 
@@ -343,7 +319,7 @@ class GuardService(Service):
         try:
             loaded = policy_file.load(name, mode, time.time(), files)
             terms_of(loaded.policy)
-            plan = self._plan(loaded)
+            plan = self._settings.plan(loaded.policy)
             if plan != self._netfilter.plan:
                 self._replace(plan)
                 for queue in self._all_queues():

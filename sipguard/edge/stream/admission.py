@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import final
 
-from twisted.internet.interfaces import IAddress, IProtocol, IProtocolFactory
-from twisted.internet.protocol import Factory
+from twisted.internet.interfaces import IAddress, IProtocolFactory
+from twisted.internet.protocol import Factory, Protocol
 
 from sipguard.edge.stream.binding import Binding
 from sipguard.edge.stream.conversation import Conversation
@@ -21,7 +21,7 @@ class Accepting(Factory):
         self._begin = begin
         self._binding = binding
 
-    def buildProtocol(self, addr: IAddress) -> Leg:
+    def buildProtocol(self, addr: IAddress | None) -> Leg:
         """Return the client's end of a new conversation."""
         return self._begin(self._binding).client
 
@@ -35,20 +35,22 @@ class Admission(Factory):
 
     noisy = False
 
-    def __init__(self, admit: Callable[[IAddress], bool], inner: IProtocolFactory) -> None:
+    def __init__(self, admit: Callable[[IAddress | None], bool], inner: IProtocolFactory) -> None:
         self._admit = admit
         self._inner = inner
 
     def doStart(self) -> None:
         """Start the factory below, too."""
-        super().doStart()
-        self._inner.doStart()
+        super().doStart()  # type: ignore[no-untyped-call] # Twisted does not type it
+        self._inner.doStart()  # type: ignore[misc] # an interface of zope's
 
     def doStop(self) -> None:
         """Stop the factory below, too."""
-        super().doStop()
-        self._inner.doStop()
+        super().doStop()  # type: ignore[no-untyped-call] # Twisted does not type it
+        self._inner.doStop()  # type: ignore[misc] # an interface of zope's
 
-    def buildProtocol(self, addr: IAddress) -> IProtocol | None:
+    def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
         """Return the protocol for a connection, or nothing."""
-        return self._inner.buildProtocol(addr) if self._admit(addr) else None
+        if not self._admit(addr):
+            return None
+        return self._inner.buildProtocol(addr)  # type: ignore[misc,call-arg] # zope's

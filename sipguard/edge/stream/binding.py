@@ -16,7 +16,7 @@ A new kind is a :class:`Binding`, a diversion in ``edge/from_policy.py`` with th
    the client is not read until the onward connection stands.
 4. The onward connection is made, from the client's address and, if it is free, port.
    ``onward`` wraps the factory (**TLS**: ``TLSMemoryBIOFactory(creator, True, factory)``; the
-   client's leg is there for its SNI: ``leg.transport``). It stands as in 2.
+   client's leg is there for its SNI: ``leg.wire``). It stands as in 2.
    ``server_codec`` gets the client's codec (**WebSocket**: path, host and origin to ask for).
    A codec whose handshake is not over keeps what it has to encode, and gives it from
    ``answers`` later.
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 
 def _listening(factory: Factory) -> IProtocolFactory:
-    return factory
+    return factory  # type: ignore[return-value] # an interface of zope's
 
 
 def _onward(factory: ClientFactory, _client: "Leg") -> ClientFactory:

@@ -6,6 +6,7 @@ from typing import Final, Protocol, final
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import ClientFactory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -85,7 +86,7 @@ class _Onward(ClientFactory):
     def __init__(self, conversation: "Conversation") -> None:
         self._conversation = conversation
 
-    def buildProtocol(self, addr: object) -> Leg:
+    def buildProtocol(self, addr: IAddress | None) -> Leg:
         return self._conversation.make_server()
 
 
@@ -122,9 +123,9 @@ class Conversation:
 
     def connected(self, leg: Leg) -> None:
         """One end is connected; learn the addresses of the client's."""
-        if leg.is_client:
-            transport = leg.transport
-            packet = _packet_between(transport.getPeer(), transport.getHost(), self.binding.kind)
+        if leg.is_client and leg.wire is not None:
+            peer, host = leg.wire.getPeer(), leg.wire.getHost()
+            packet = _packet_between(peer, host, self.binding.kind)
             leg.packet = packet._replace(interface=self._keeper.interface_of(leg))
             if not self._keeper.is_diverted(self.binding.kind, packet.dport):
                 self._end(None)
@@ -147,8 +148,8 @@ class Conversation:
         self._attempt = None
         self.is_through = True
         for end in self.legs():
-            if end.transport is not None:
-                end.transport.registerProducer(Throttle(end), True)
+            if end.wire is not None:
+                end.wire.registerProducer(Throttle(end), True)
         self.client.resume("onward")
         self.client.drain()
 

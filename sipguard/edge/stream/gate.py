@@ -11,17 +11,18 @@ from typing import Final, Protocol, final
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IAddress, IListeningPort
+from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import ClientFactory
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from sipguard.edge.clock import Clock
 from sipguard.edge.control import StatusReport
 from sipguard.edge.plan import Diversion, Plan
 from sipguard.edge.stream.admission import Accepting, Admission
 from sipguard.edge.stream.binding import Binding
-from sipguard.edge.stream.conversation import Conversation
+from sipguard.edge.stream.conversation import Attempt, Conversation
 from sipguard.edge.stream.leg import Leg, Passage
 from sipguard.edge.stream.limits import Limits
 from sipguard.edge.stream.sockets import OnwardAttempt, ingress_of, listening_socket
@@ -39,12 +40,25 @@ RECORDS_PER_MIN: Final = 10  # of one source, about connections
 BINDINGS: Final[Mapping[str, Binding]] = {"tcp": TCP}
 
 
+Dial = Callable[[Packet, ClientFactory, Callable[[Failure], None]], Attempt]
+
+
+class ListeningPort(Protocol):
+    """What it asks of a port of Twisted's."""
+
+    def getHost(self) -> IPv4Address | IPv6Address:
+        """Return where it listens."""
+
+    def stopListening(self) -> object:
+        """Accept nothing more."""
+
+
 class StreamReactor(Clock, Protocol):
     """What it asks of Twisted's reactor."""
 
     def adoptStreamPort(
-        self, fileDescriptor: int, addressFamily: socket.AddressFamily, factory: Admission
-    ) -> IListeningPort:
+        self, descriptor: int, family: socket.AddressFamily, factory: Admission, /
+    ) -> ListeningPort:
         """Listen on a socket that listens already."""
 
     def seconds(self) -> float:
@@ -59,6 +73,7 @@ class StreamGate:
         turnstile: Judges messages, as it judges packets.
         reactor: Twisted's.
         bindings: By the kind that a diversion names.
+        dial: Connects onward; a test has its own network.
     """
 
     log = Logger()
@@ -68,12 +83,14 @@ class StreamGate:
         turnstile: Turnstile,
         reactor: StreamReactor,
         bindings: Mapping[str, Binding] = BINDINGS,
+        dial: Dial | None = None,
     ) -> None:
         self._turnstile = turnstile
         self._reactor = reactor
         self._bindings = bindings
+        self._dial = dial or self._dial_out
         self._sockets: list[tuple[Diversion, socket.socket]] = []
-        self._ports: list[IListeningPort] = []
+        self._ports: list[ListeningPort] = []
         self._diversions: tuple[Diversion, ...] = ()
         self._mark = 0
         self._limits = Limits(1, 1)
@@ -82,7 +99,7 @@ class StreamGate:
         self._conversations: dict[Conversation, None] = {}
         self._number = 0
         self._loop = LoopingCall(self._check)
-        self._loop.clock = reactor
+        self._loop.clock = reactor  # type: ignore[assignment] # an interface of zope's
         self._is_serving = False
         self._ended: Deferred[None] | None = None
         self.is_shadow = False
@@ -195,7 +212,7 @@ class StreamGate:
 
     # --- connections
 
-    def _admit(self, addr: IAddress) -> bool:
+    def _admit(self, addr: IAddress | None) -> bool:
         if not isinstance(addr, IPv4Address | IPv6Address):
             return False
         address = parse_address(addr.host.encode()) or b""
@@ -242,9 +259,10 @@ class StreamGate:
 
     def interface_of(self, leg: Leg) -> str:
         """Return the interface that a client's connection came in by, empty where nobody knows."""
-        transport = leg.transport
+        transport: object = leg.wire
         while transport is not None:
-            handle = transport.getHandle() if hasattr(transport, "getHandle") else None
+            get_handle = getattr(transport, "getHandle", None)
+            handle = get_handle() if get_handle is not None else None
             if isinstance(handle, socket.socket):
                 return ingress_of(handle)
             transport = getattr(transport, "transport", None)  # below TLS
@@ -256,10 +274,14 @@ class StreamGate:
 
     def connect(
         self, conversation: Conversation, factory: ClientFactory, client: Packet
-    ) -> OnwardAttempt:
+    ) -> Attempt:
         """Connect to where *client* wanted to, in its name."""
-        reactor: object = self._reactor
-        attempt = OnwardAttempt(client, factory, conversation.unreachable, self._mark, reactor)
+        return self._dial(client, factory, conversation.unreachable)
+
+    def _dial_out(
+        self, ends: Packet, factory: ClientFactory, failed: Callable[[Failure], None]
+    ) -> Attempt:
+        attempt = OnwardAttempt(ends, factory, failed, self._mark, self._reactor)
         attempt.start()
         return attempt
 

@@ -1,8 +1,10 @@
 """One end of a conversation: a Twisted protocol that has each message judged before it goes on."""
 
+import typing
 from collections import deque
 from typing import TYPE_CHECKING, Final, final
 
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import (
     IHalfCloseableProtocol,
     IHandshakeListener,
@@ -10,7 +12,7 @@ from twisted.internet.interfaces import (
 )
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
-from zope.interface import implementer
+from zope.interface import implementer  # type: ignore[import-untyped] # it ships no types
 
 from sipguard.edge.stream.codec import Codec
 from sipguard.errors import HostileInput
@@ -24,12 +26,41 @@ _FULL: Final = {True: "the client is full", False: "the server is full"}
 MESSAGES: Final = 16  # judged in one turn of the reactor; others wait, and so does the sender
 
 
+class Wire(typing.Protocol):
+    """What a leg asks of its transport, be it TCP or TLS over it."""
+
+    def getPeer(self) -> IPv4Address | IPv6Address:
+        """Return the other end."""
+
+    def getHost(self) -> IPv4Address | IPv6Address:
+        """Return the end that we have, by its name in the packets."""
+
+    def write(self, octets: bytes, /) -> None:
+        """Send."""
+
+    def loseConnection(self) -> None:
+        """Close when everything has left."""
+
+    def abortConnection(self) -> None:
+        """Reset."""
+
+    def pauseProducing(self) -> None:
+        """Do not read."""
+
+    def resumeProducing(self) -> None:
+        """Read again."""
+
+    def registerProducer(self, producer: "Throttle", streaming: bool, /) -> None:
+        """Tell *producer* when too much waits to be sent."""
+
+
 @implementer(IHalfCloseableProtocol, IHandshakeListener)
 @final
 class Leg(Protocol):
     """The client's or the server's end.
 
-    ``packet`` holds the ends of what comes from here, an empty message, and the channel.
+    ``packet`` holds the ends of what comes from here, an empty message, and the channel;
+    ``wire`` is the transport, once there is one.
     """
 
     def __init__(self, conversation: "Conversation", codec: Codec, *, is_client: bool) -> None:
@@ -37,6 +68,7 @@ class Leg(Protocol):
         self.codec = codec
         self.is_client = is_client
         self.packet = Packet(b"", b"", 0, 0, b"")
+        self.wire: Wire | None = None
         self.stands = False  # connected, and secured where that is asked
         self.ended = False  # nothing more comes from here
         self.gone = False
@@ -52,6 +84,7 @@ class Leg(Protocol):
 
     def connectionMade(self) -> None:
         """Wait for the handshake, where there is one."""
+        self.wire = self.transport
         self.conversation.connected(self)
         if not self.conversation.binding.is_secured:
             self._stand()
@@ -158,15 +191,15 @@ class Leg(Protocol):
 
     def write(self, octets: bytes) -> None:
         """Send octets to the peer."""
-        if octets and not self.gone and self.transport is not None:
-            self.transport.write(octets)
+        if octets and not self.gone and self.wire is not None:
+            self.wire.write(octets)
 
     # --- pressure
 
     def pause(self, why: str) -> None:
         """Do not read for a while."""
-        if not self._pauses and not self.gone and self.transport is not None:
-            self.transport.pauseProducing()
+        if not self._pauses and not self.gone and self.wire is not None:
+            self.wire.pauseProducing()
         self._pauses.add(why)
 
     def resume(self, why: str) -> None:
@@ -174,8 +207,8 @@ class Leg(Protocol):
         if why not in self._pauses:
             return
         self._pauses.discard(why)
-        if not self._pauses and not self.gone and self.transport is not None:
-            self.transport.resumeProducing()
+        if not self._pauses and not self.gone and self.wire is not None:
+            self.wire.resumeProducing()
 
     @property
     def is_paused(self) -> bool:
@@ -186,15 +219,15 @@ class Leg(Protocol):
 
     def finish(self) -> None:
         """Close when everything has left."""
-        if not self.gone and self.transport is not None:
+        if not self.gone and self.wire is not None:
             self.write(self.codec.end())
-            self.transport.loseConnection()
+            self.wire.loseConnection()
 
     def finish_writing(self) -> None:
         """Say that nothing more comes; the peer may still speak."""
-        if self.gone or self.transport is None:
+        if self.gone or self.wire is None:
             return
-        half = getattr(self.transport, "loseWriteConnection", None)
+        half = getattr(self.wire, "loseWriteConnection", None)
         if half is None or self.ended:
             self.finish()
         else:
@@ -203,8 +236,8 @@ class Leg(Protocol):
 
     def abort(self) -> None:
         """Reset the connection."""
-        if not self.gone and self.transport is not None:
-            self.transport.abortConnection()
+        if not self.gone and self.wire is not None:
+            self.wire.abortConnection()
 
 
 @final

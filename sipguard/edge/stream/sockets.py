@@ -10,8 +10,8 @@ import struct
 from collections.abc import Callable
 from typing import Final, final
 
-from twisted.internet.error import ConnectBindError, ConnectError, UserError
-from twisted.internet.interfaces import IAddress, IConnector, IReactorCore
+from twisted.internet.error import ConnectBindError, ConnectError
+from twisted.internet.interfaces import IAddress, IConnector
 from twisted.internet.protocol import ClientFactory, Protocol
 from twisted.internet.tcp import Client, Connector
 from twisted.python.failure import Failure
@@ -126,7 +126,7 @@ class _OnwardConnector(Connector):
         source_port: int,
         mark: int,
         factory: ClientFactory,
-        reactor: IReactorCore,
+        reactor: object,
     ) -> None:
         self.mark = mark
         source = (show_address(ends.src), source_port)
@@ -158,7 +158,7 @@ class OnwardAttempt(ClientFactory):
         factory: ClientFactory,
         failed: Callable[[Failure], None],
         mark: int,
-        reactor: IReactorCore,
+        reactor: object,
     ) -> None:
         self._ends = ends
         self._factory = factory
@@ -177,9 +177,9 @@ class OnwardAttempt(ClientFactory):
         self._connector = _OnwardConnector(self._ends, source_port, self._mark, self, self._reactor)
         self._connector.connect()
 
-    def buildProtocol(self, addr: IAddress) -> Protocol | None:
+    def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
         """Return the protocol of what stands now."""
-        return self._factory.buildProtocol(addr)  # type: ignore[return-value]
+        return self._factory.buildProtocol(addr)  # type: ignore[return-value] # an interface of zope's
 
     def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
         """Try once more from another port, if that is what failed."""
@@ -199,6 +199,3 @@ class OnwardAttempt(ClientFactory):
         self._is_cancelled = True
         if self._connector is not None and self._connector.state == "connecting":
             self._connector.stopConnecting()
-
-
-__all__ = ["BACKLOG", "OnwardAttempt", "UserError", "ingress_of", "listening_socket"]
