@@ -11,6 +11,7 @@ from sipguard.errors import EdgeError
 MARK: Final = 0x40000000  # high enough to stay clear of the marks of routing set-ups
 UNPROVEN_MARK: Final = 0x20000000
 PROVEN_MARK: Final = 0x10000000
+ZONE_MARKS: Final = 0x07000000  # a number; 0x08000000 stays free for streams
 SAMPLE_GROUP: Final = 5060
 RECHECK_S: Final = 5
 MAX_PINHOLES: Final = 400_000
@@ -38,6 +39,9 @@ class Plan:
     *media_queue* is the queue where media streams prove themselves, None for
     media that passes by its pinhole alone. Of what is proven, one packet of a
     stream every *recheck_s* seconds (0: none) is copied to the log group *sample_group*.
+
+    *ipsec_zones* are the request ids of each zone that IPsec tells, zone 1 first: the mark
+    of their SIP says the zone's number.
     """
 
     sip_ports: tuple[int, ...] = (5060,)
@@ -61,6 +65,7 @@ class Plan:
     recheck_s: int = RECHECK_S
     unproven_mark: int = UNPROVEN_MARK
     proven_mark: int = PROVEN_MARK
+    ipsec_zones: tuple[tuple[int, ...], ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse what could not be installed, or what would be read as something else."""
@@ -94,6 +99,7 @@ def _problems(plan: Plan) -> Iterator[str]:
     yield from _wrong_names(plan)
     yield from _wrong_ports(plan)
     yield from _wrong_gate(plan)
+    yield from _wrong_zones(plan)
     if not 0 <= plan.queues[0] <= plan.queues[1] <= 65535:
         yield f"queue numbers {plan.queues[0]} to {plan.queues[1]} are not a range in 0 to 65535"
     if not _is_bit(plan.mark):
@@ -127,6 +133,16 @@ def _wrong_ports(plan: Plan) -> Iterator[str]:
         yield "no SIP port is named: nothing would be judged"
     if any(low > high for low, high in plan.local_media):
         yield "a local media range ends before it begins"
+
+
+def _wrong_zones(plan: Plan) -> Iterator[str]:
+    if len(plan.ipsec_zones) > ZONE_MARKS // (ZONE_MARKS & -ZONE_MARKS):
+        yield f"{len(plan.ipsec_zones)} zones by request id: their numbers do not fit the mark"
+    for reqids in plan.ipsec_zones:
+        if not reqids or not all(1 <= reqid <= 0xFFFFFFFF for reqid in reqids):
+            yield f"request ids {reqids} of a zone are not numbers from 1 to 4294967295"
+    if plan.ipsec_zones and ZONE_MARKS & (plan.mark | plan.unproven_mark | plan.proven_mark):
+        yield f"the marks of IPsec zones ({ZONE_MARKS:#x}) are used by another of our marks"
 
 
 def _wrong_gate(plan: Plan) -> Iterator[str]:

@@ -86,6 +86,11 @@ def has_nft_tproxy(table: str) -> bool:
     return _loads(_trial(table, "meta l4proto udp tproxy to :1"))
 
 
+def has_nft_ipsec(table: str) -> bool:
+    """Report whether nft can ask here by which IPsec a packet came."""
+    return _loads(_trial(table, "ipsec in reqid 1"))
+
+
 def _trial(table: str, rule: str) -> str:
     scratch = f"inet {table}_trial"
     rules = [f"add rule {scratch} trial {rule}"] if rule else []
