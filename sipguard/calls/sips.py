@@ -36,6 +36,7 @@ class Sips:
         # Call-ID, From tag and CSeq number, which a proxy leaves alone. Keyed by the
         # interpreter's random seed, as transactions are.
         self._begun: dict[int, None] = {}
+        self.is_idle = True  # no SIPS request has passed so far
 
     def __len__(self) -> int:
         return len(self._begun)
@@ -79,13 +80,14 @@ class Sips:
             for oldest in list(self._begun)[: max(1, self._capacity // 32)]:
                 del self._begun[oldest]
         self._begun[key] = None
+        self.is_idle = False
 
     def look_at_answer(
         self, message: Message, ids: Ids, packet: Packet, transaction: Transaction | None
     ) -> list[Finding]:
         """Say what about a response is not as SIPS wants it."""
         findings: list[Finding] = []
-        if ids.via.transport != _VIA_NAMES.get(packet.transport):
+        if not carries(packet, ids):
             findings.append(Finding(Reason.VIA_TRANSPORT, "in a response", ids.via.transport[:128]))
         if transaction is None or not 100 < message.status < 400:
             return findings
@@ -96,6 +98,11 @@ class Sips:
                 what = "a redirection" if message.status >= 300 else "its Contact"
                 findings.append(Finding(Reason.SIPS_ANSWER, what, odd.raw[:128]))
         return findings
+
+
+def carries(packet: Packet, ids: Ids) -> bool:
+    """Whether a message came over the transport that its top Via names (TLS-31, SIP-39)."""
+    return ids.via.transport == _VIA_NAMES.get(packet.transport)
 
 
 def _check_sips(message: Message, ids: Ids, packet: Packet, findings: list[Finding]) -> None:
@@ -112,7 +119,8 @@ def _check_sips(message: Message, ids: Ids, packet: Packet, findings: list[Findi
     odd = _first_sip(message.addresses(b"record-route"))
     if odd is not None:
         findings.append(Finding(Reason.SIPS_ROUTE, "", odd.raw[:128]))
-    if not ids.to_tag and ids.to.uri.scheme == _SIP:
+    # Registrations name the same person either way (RFC 5630 section 5.2).
+    if not ids.to_tag and ids.to.uri.scheme == _SIP and message.method != b"REGISTER":
         findings.append(Finding(Reason.SIPS_RETARGETED, "", ids.to.raw[:128]))
     for via in message.vias[1:]:
         if via.transport not in _SECURED_VIAS:

@@ -165,8 +165,7 @@ class Transaction:
         self.binds_for_s: int | None = None
         self.from_caller = from_caller
         self.proven = _has_credentials(message)
-        uri = message.request_uri
-        self.secured = uri is not None and uri.scheme == b"sips"
+        self.secured = message.uri[:5].lower() == b"sips:"
         if method == b"REGISTER":
             self.binds_for_s = _binds_for_s(message)
         elif not ids.to_tag and method in DIALOG_MAKERS:

@@ -17,7 +17,7 @@ _FAMILY: Final = frozenset({428, 436, 437, 438})
 _IDENTITY: Final = frozenset({"AIB", "SMI", "CERT", "STI"})
 _STALE: Final = frozenset({Reason.AIB_STALE, Reason.PASSPORT_STALE})
 _STALE_DATE: Final = "Stale Date"
-# RFC 5630 section 6.1 has no codes of its own for these, but a warning beside 480.
+# RFC 5630 section 5.1.2 has no codes of its own for these, but a warning beside 480.
 _SIPS_REQUIRED: Final = "SIPS Required"
 _WARNINGS: Final = {
     "sips not allowed": b'Warning: 380 sipguard "SIPS Not Allowed"\r\n',
@@ -79,7 +79,7 @@ class Codes:
 
 
 def warning_of(judgement: Judgement) -> bytes:
-    """Return the Warning header that a 480 with one of RFC 5630's phrases must carry (TLS-4)."""
+    """Return the Warning header that belongs to a 480 with one of RFC 5630's phrases (TLS-4)."""
     return _WARNINGS.get(judgement.phrase.lower(), b"") if judgement.status == 480 else b""
 
 

@@ -4,21 +4,21 @@ Nearly every message is plain SIP and must not pay for the others: without a SIP
 without a call that began as SIPS and without a header of RFC 3329 there is nothing to look at.
 """
 
+from sipguard.calls.sips import carries
 from sipguard.guard.rooms import Case, Rooms
+from sipguard.wire.channel import CLEAR
 
 
 def look_at_request(rooms: Rooms, case: Case) -> None:
     """Add what is wrong with a request to its case, before the parse chain judges it."""
-    message, ids, packet = case.message, case.ids, case.packet
-    found = rooms.sips.look(message, ids, packet, case.stand.dialog)
-    if (
-        message.header(b"security-client") is not None
-        or message.header(b"security-verify") is not None
-    ):
-        found += rooms.agreements.look(message, ids, packet)
+    message, packet = case.message, case.packet
+    if rooms.sips.is_idle and packet.channel is CLEAR and not message.may_be_secured:
+        return
+    found = rooms.sips.look(message, case.ids, packet, case.stand.dialog)
+    found += rooms.agreements.look(message, case.ids, packet)
     if not found:
         return
-    if message.method == b"ACK" and rooms.refuser.is_ours(ids, case.now):
+    if message.method == b"ACK" and rooms.refuser.is_ours(case.ids, case.now):
         return  # what it acknowledges was our word about the same fault
     for finding in found:
         case.add(finding)
@@ -26,15 +26,20 @@ def look_at_request(rooms: Rooms, case: Case) -> None:
 
 def look_at_response(rooms: Rooms, case: Case) -> None:
     """Add what is wrong with a response to its case."""
-    message, ids, packet = case.message, case.ids, case.packet
-    for finding in rooms.sips.look_at_answer(message, ids, packet, case.stand.transaction):
+    transaction = case.stand.transaction
+    if (
+        carries(case.packet, case.ids)
+        and case.message.header(b"record-route") is None
+        and (transaction is None or not transaction.secured)
+    ):
+        return
+    for finding in rooms.sips.look_at_answer(case.message, case.ids, case.packet, transaction):
         case.add(finding)
 
 
 def remember_request(rooms: Rooms, case: Case) -> None:
     """Write down a request that passes, if it is SIPS."""
-    uri = case.message.request_uri
-    if uri is not None and uri.scheme == b"sips":
+    if case.message.uri[:5].lower() == b"sips:":
         rooms.sips.passed(case.ids)
 
 

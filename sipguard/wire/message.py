@@ -138,6 +138,26 @@ class Message:
         return row is not None and bool(row.addresses) and row.addresses[0].uri.scheme == _SIPS
 
     @property
+    def may_be_secured(self) -> bool:
+        """Whether a SIPS URI, a URI's transport or a header of RFC 3329 could stand in it.
+
+        Nearly every message says no, at the price of a few look-ups.
+        """
+        first = self._first
+        uri = self._start.request_uri
+        if uri is not None and (uri.params or uri.scheme == _SIPS):
+            return True
+        row = first.get(b"contact")
+        if row is not None:
+            for address in row.addresses:
+                if address.uri.params or address.uri.scheme == _SIPS:
+                    return True
+        return (
+            self.is_request
+            and (b"route" in first or b"security-client" in first or b"security-verify" in first)
+        ) or self.method == b"REGISTER"
+
+    @property
     def content_type(self) -> bytes:
         """The lower-case media type of the body, ``b""`` where none is stated."""
         row = self._first.get(b"content-type")
