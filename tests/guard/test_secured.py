@@ -192,8 +192,8 @@ def test_a_policy_says_which_scheme_it_wants(phrase: str, warning: bytes) -> Non
     )
     octets = replied(over(world, CALL.invite(), transport="udp"))
     assert octets.startswith(b"SIP/2.0 480 " + phrase.encode())
-    assert (b"\r\n" + warning + b"\r\n" in octets) is bool(warning)
-    assert (b"Warning" in octets) is bool(warning)
+    told = [line for line in octets.split(b"\r\n") if line.startswith(b"Warning")]
+    assert told == ([warning] if warning else [])
 
 
 def test_a_scheme_that_nobody_supports_has_a_code() -> None:
@@ -250,18 +250,15 @@ def test_an_answer_with_a_plain_contact_passes_with_a_note() -> None:
 def test_telephones_that_keep_their_flow_are_honest() -> None:
     """RFC 5626 and 5923: reg-id, +sip.instance, alias, 430, 439 and Flow-Timer."""
     world = World()
-    raw = request("REGISTER", branch="r", uri="sip:example.com", via_params=";rport;alias",
-                  headers="Supported: outbound, path")  # fmt: skip
-    raw = raw.replace(
-        b":5060>\r\n", b':5060;transport=tcp>;reg-id=1;+sip.instance="<urn:uuid:1>"\r\n'
-    )
-    raw = raw.replace(b"/UDP", b"/TCP")
-    decision = over(world, raw, transport="tcp")
-    assert (decision.action, decision.findings) == (Action.ACCEPT, ())
-    for status in (439, 430, 200):
+    flow = b':5060;transport=tcp>;reg-id=1;+sip.instance="<urn:uuid:1>"\r\n'
+    for cseq, status in enumerate((439, 430, 200), start=1):
+        raw = request("REGISTER", branch=f"r{cseq}", cseq=cseq, uri="sip:example.com",
+                      via_params=";rport;alias", headers="Supported: outbound, path")  # fmt: skip
+        raw = raw.replace(b":5060>\r\n", flow).replace(b"/UDP", b"/TCP")
         answer = response_to(raw, status, headers="Require: outbound\nFlow-Timer: 120")
-        decision = over(world, answer, BOB, ALICE, "tcp")
-        assert (decision.action, decision.findings) == (Action.ACCEPT, ())
+        for message, a, b in ((raw, ALICE, BOB), (answer, BOB, ALICE)):
+            decision = over(world, message, a, b, "tcp")
+            assert (decision.action, found(decision)) == (Action.ACCEPT, set())
 
 
 def test_a_via_that_says_another_transport_is_noted() -> None:
