@@ -332,6 +332,7 @@ class Reason(Enum):
     TLS_PARAMETER = "tls-parameter", "TLS-2", _N, 400, "A URI says transport=tls, which RFC 5630 deprecates; it does not mean SIPS."
     SIPS_DOWNGRADE = "sips-downgrade", "TLS-3", _M, 480, "What began as SIPS goes on in clear."
     SIPS_LOST = "sips-lost", "TLS-3", _N, 480, "What began as SIPS goes on as SIP; from the next hop on it may be clear."
+    SIPS_GAINED = "sips-gained", "TLS-3", _N, 400, "What began as SIP goes on as SIPS, though it came a part of its way in clear."
     SIPS_REGISTER = "sips-register", "TLS-5", _M, 400, "A SIPS Contact is registered beside addresses that are not SIPS."
     SIPS_CONTACT = "sips-contact", "TLS-11", _M, 400, "The Contact of a SIPS request is not SIPS."
     SIPS_ANSWER = "sips-answer", "TLS-11", _N, 0, "The answer to a SIPS request leads to an address that is not SIPS."

@@ -33,8 +33,8 @@ class Sips:
 
     def __init__(self, capacity: int = CAPACITY) -> None:
         self._capacity = capacity
-        # Call-ID, From tag and CSeq number, which a proxy leaves alone. Keyed by the
-        # interpreter's random seed, as transactions are.
+        # Call-ID and From tag, which a proxy leaves alone and so does who tries again.
+        # Keyed by the interpreter's random seed, as transactions are.
         self._begun: dict[int, None] = {}
         self.is_idle = True  # no SIPS request has passed so far
 
@@ -51,7 +51,7 @@ class Sips:
         findings: list[Finding] = []
         if message.is_sips:
             _check_sips(message, ids, packet, findings)
-        elif (dialog is not None and dialog.secured) or (self._begun and _key(ids) in self._begun):
+        elif dialog.secured if dialog is not None else self.knows(ids):
             reason = Reason.SIPS_DOWNGRADE
             if packet.transport in SECURED:
                 reason = Reason.SIPS_LOST
@@ -70,6 +70,10 @@ class Sips:
         if packet.channel is not CLEAR and packet.channel.tls_peer and not ids.to_tag:
             _check_peer(ids, packet, findings)
         return findings
+
+    def knows(self, ids: Ids) -> bool:
+        """Whether this request went by as SIPS, on another leg or before another try."""
+        return bool(self._begun) and _key(ids) in self._begun
 
     def passed(self, ids: Ids) -> None:
         """Remember a request with a SIPS Request-URI that goes through."""
@@ -176,4 +180,9 @@ def _says_tls(uri: Uri) -> bool:
 
 
 def _key(ids: Ids) -> int:
-    return hash((ids.call_id, ids.from_tag, ids.cseq))
+    """Name a request for all its legs and tries.
+
+    A telephone keeps the Call-ID of its registrations for months, so each of them stands alone.
+    """
+    number = ids.cseq if ids.method == b"REGISTER" else -1
+    return hash((ids.call_id, ids.from_tag, number))

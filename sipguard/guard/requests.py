@@ -16,7 +16,7 @@ from sipguard.guard.proofs import (
     is_spent,
 )
 from sipguard.guard.rooms import Case, Rooms, findings_of, judgement_of
-from sipguard.guard.secured import look_at_request
+from sipguard.guard.secured import look_at_fork, look_at_request
 from sipguard.media.sessions import Step
 from sipguard.moment import Moment
 from sipguard.policy.rules import Ruling
@@ -186,6 +186,8 @@ class Requests:
         if lost is not None:
             case.add(lost)
         case.retry = sight is Sight.FORK_OR_SPIRAL or sight is Sight.RETRY
+        if sight is Sight.FORK_OR_SPIRAL:
+            look_at_fork(rooms, case)
         stolen = find_stolen(rooms, case, in_dialog=False, retry=case.retry)
         if sight is not Sight.REPLAY and stolen is not None:
             finding = stolen

@@ -6,7 +6,9 @@ without a call that began as SIPS and without a header of RFC 3329 there is noth
 
 from sipguard.calls.sips import carries
 from sipguard.guard.rooms import Case, Rooms
+from sipguard.reason import Finding, Reason
 from sipguard.wire.channel import CLEAR
+from sipguard.wire.sip import Message
 
 
 def look_at_request(rooms: Rooms, case: Case) -> None:
@@ -24,6 +26,15 @@ def look_at_request(rooms: Rooms, case: Case) -> None:
         case.add(finding)
 
 
+def look_at_fork(rooms: Rooms, case: Case) -> None:
+    """Add that a proxy made SIPS of SIP, which promises what was not kept (RFC 5630 section 5.3).
+
+    *case* is of a request that is known from another leg.
+    """
+    if is_sips(case.message) and not rooms.sips.knows(case.ids):
+        case.add(Finding(Reason.SIPS_GAINED, "", case.message.uri[:128]))
+
+
 def look_at_response(rooms: Rooms, case: Case) -> None:
     """Add what is wrong with a response to its case."""
     transaction = case.stand.transaction
@@ -39,7 +50,7 @@ def look_at_response(rooms: Rooms, case: Case) -> None:
 
 def remember_request(rooms: Rooms, case: Case) -> None:
     """Write down a request that passes, if it is SIPS."""
-    if case.message.uri[:5].lower() == b"sips:":
+    if is_sips(case.message):
         rooms.sips.passed(case.ids)
 
 
@@ -48,3 +59,8 @@ def remember_response(rooms: Rooms, case: Case) -> None:
     if case.message.header(b"security-server") is not None:
         for finding in rooms.agreements.answered(case.message, case.ids, case.packet):
             case.add(finding)
+
+
+def is_sips(message: Message) -> bool:
+    """Whether the Request-URI is SIPS, which promises TLS on every hop and not only on this."""
+    return message.uri[:5].lower() == b"sips:"

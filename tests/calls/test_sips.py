@@ -122,11 +122,28 @@ def test_sip_over_tls_in_its_place_is_noted() -> None:
     assert looked(SECURE, watch=_after(SECURE)) == []
 
 
-def test_another_request_is_another_matter() -> None:
-    """A later call of the same person may be plain."""
+def test_who_was_refused_as_sips_does_not_try_again_in_clear() -> None:
+    """TLS-4: not on his own, and a person who dials again gets a Call-ID of its own."""
     watch = _after(SECURE)
-    assert looked(request("INVITE", branch="x", cseq=2), "udp", watch=watch) == []
+    again = looked(request("INVITE", branch="x", cseq=2), "udp", watch=watch)
+    assert [one.reason for one in again] == [Reason.SIPS_DOWNGRADE]
     assert looked(request("INVITE", branch="x", call_id="call-2"), "udp", watch=watch) == []
+    assert looked(request("INVITE", branch="x", from_tag="a2"), "udp", watch=watch) == []
+
+
+def test_a_telephone_may_register_otherwise_later() -> None:
+    """It keeps its Call-ID; the same REGISTER on another leg may not."""
+    watch = _after(sips(REGISTER))
+    later = request("REGISTER", branch="x", uri="sip:example.com", cseq=2)
+    assert looked(later, "udp", watch=watch) == []
+    assert [one.reason for one in looked(REGISTER, "udp", watch=watch)] == [Reason.SIPS_DOWNGRADE]
+
+
+def test_a_running_call_is_judged_by_its_own_beginning() -> None:
+    """Nobody breaks it with a SIPS request of its Call-ID and tag."""
+    dialog = Dialog(b"call-1", b"a", b"b", 0.0)
+    bye = request("BYE", branch="y", to_tag="b", cseq=7)
+    assert looked(bye, "udp", watch=_after(SECURE), dialog=dialog) == []
 
 
 def test_a_call_that_sips_made_stays_sips() -> None:

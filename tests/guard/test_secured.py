@@ -158,6 +158,18 @@ def test_sip_over_tls_on_the_last_hop_passes_with_a_note() -> None:
     assert Reason.SIPS_LOST in found(decision)
 
 
+def test_sip_that_becomes_sips_is_noted() -> None:
+    """RFC 5630 section 5.3: what came in clear cannot be secured any more."""
+    world = World()
+    plain = CALL.invite().replace(b"<sip:it", b"<sips:it")
+    assert over(world, plain, ALICE, PROXY, "udp").action is Action.ACCEPT
+    _, second, _, _ = legs("tls", scheme=b"sip:")
+    second = second.replace(b"INVITE sip:", b"INVITE sips:").replace(b"<sip:it", b"<sips:it")
+    decision = over(world, second, PROXY, BOB)
+    assert decision.action is Action.ACCEPT
+    assert found(decision) == {Reason.SIPS_GAINED, Reason.SIPS_RETARGETED, Reason.FORK_OR_SPIRAL}
+
+
 def test_a_sips_call_does_not_go_on_in_clear() -> None:
     """Somebody who knows its tags speaks in it over UDP, from the right host: still not."""
     world = World()
