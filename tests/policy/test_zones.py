@@ -57,7 +57,7 @@ def test_what_a_packet_came_through() -> None:
 
 
 def test_a_request_id_goes_before_the_interface_it_came_in_by() -> None:
-    """The kernel hands on what it decrypted by the interface of the ESP: that one is not its zone."""
+    """What the kernel decrypted comes by the interface of the ESP: that is not its zone."""
     assert zones_of(ZONES).channel("ga", 1) == Channel(zone="hq", ipsec=True)
 
 
@@ -90,7 +90,8 @@ def test_rules_ask_for_zone_and_ipsec(chain: str) -> None:
 def test_a_sites_addresses_in_clear_are_refused() -> None:
     """IPS-1: the same source by IPsec passes, in clear it does not."""
     policy = load(
-        f"{ZONES}set far {{ 10.20.0.0/16 }}\nchain request\n  clear drop if src in far and not ipsec\n"
+        f"{ZONES}set far {{ 10.20.0.0/16 }}\nchain request\n"
+        "  clear drop if src in far and not ipsec\n"
         "  rest accept if zone in {office hq tunnel}\n"
     )
 
@@ -160,7 +161,8 @@ def test_a_policy_without_zones_has_none() -> None:
             "p:3:29: zone is never hq",
         ),
         (
-            "zone office { interface x }\nset s { office hq }\nchain request\n  a drop if zone in s",
+            "zone office { interface x }\nset s { office hq }\n"
+            "chain request\n  a drop if zone in s",
             "zone is never hq",
         ),
         ("sip-ports 5060 4500", "p:1:16: port 4500 carries IKE and ESP (RFC 3948), never SIP"),
