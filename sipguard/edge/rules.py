@@ -30,8 +30,15 @@ from typing import Final
 from sipguard.edge import media_rules
 from sipguard.edge.iptables import iptables_script
 from sipguard.edge.media_rules import GATE_CHAINS, GATE_COUNTERS, GATE_SETS, stream_key
-from sipguard.edge.plan import Plan, StreamTransports
+from sipguard.edge.plan import Plan
 from sipguard.edge.ports import both_ends, braces
+from sipguard.edge.stream_rules import (
+    STREAM_CHAINS,
+    STREAM_COUNTERS,
+    local_stream_rules,
+    stream_chains,
+    stream_rules,
+)
 from sipguard.edge.zone_rules import ZONES_SHOWN, borrowed_zones, zone_rules
 
 COUNTERS: Final = (
@@ -40,7 +47,7 @@ COUNTERS: Final = (
     "sip_seen",
     "sip_judged",
     "sip_unjudged",
-    "stream_refused",
+    *STREAM_COUNTERS,
     "media",
     "media_denied",
     "forwarded_udp",
@@ -54,6 +61,7 @@ CHAINS: Final = (
     "gate_input",
     "queue_output",
     "gate_output",
+    *STREAM_CHAINS,
     "sip",  # last: the gates jump to it
 )
 
@@ -99,6 +107,7 @@ def nft_script(
         lines += [f"delete set {table} {name}" for name in GATE_SETS]
     zones = [*zone_rules(plan)] if zones_by_nft else []
     chains = [*_gate_chains(plan, defrag_by_tproxy)] if plan.has_gate else []
+    chains += [*stream_chains(plan)] if plan.diversions else []
     chains += _forward_chains(plan, queue_by_nft, defrag_by_tproxy, zones)
     if plan.local:
         chains += [*_local_chains(plan, queue_by_nft, zones)]
@@ -199,7 +208,7 @@ def _forward_chains(
         [
             *scope,
             *proven,
-            *_stream_rules(plan),
+            *stream_rules(plan),
             # RTP runs over these as well (RFC 3828, RFC 5762); no pinhole ever asks for it.
             f"meta l4proto {{ dccp, udplite }} counter name media_denied{_refusal(plan, ' drop')}",
             "meta l4proto != udp return",
@@ -234,7 +243,7 @@ def _local_chains(plan: Plan, queue_by_nft: bool, zones: list[str]) -> Iterator[
         _hook("input", "filter - 10"),
         [
             *inward,
-            *_stream_rules(plan),
+            *local_stream_rules(plan),
             *both_ends(plan.sip_ports, "goto sip"),
             *_local_media_rules(plan, "dport"),
         ],
@@ -306,18 +315,6 @@ def _queue_rules(plan: Plan) -> list[str]:
     if plan.has_gate:
         rules.append(f"{media_rules.is_unproven(plan)} queue num {plan.media_queue}{bypass}")
     return rules
-
-
-def _stream_rules(plan: Plan) -> list[str]:
-    if plan.stream_transports is StreamTransports.PASS:
-        return []
-    ports = braces(sorted({*plan.sip_ports, *plan.stream_ports}))
-    verdict = "counter name stream_refused" + _refusal(plan, " reject with tcp reset")
-    sctp = "counter name stream_refused" + _refusal(plan, " reject")  # RFC 4168
-    return [
-        *(f"tcp {end} {ports} {verdict}" for end in ("dport", "sport")),
-        *(f"sctp {end} {ports} {sctp}" for end in ("dport", "sport")),
-    ]
 
 
 def _media_rules(plan: Plan) -> list[str]:
