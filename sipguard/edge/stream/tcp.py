@@ -1,4 +1,4 @@
-"""SIP over plain TCP, and over TLS: the framing alone."""
+"""SIP over plain TCP: the framing alone."""
 
 from collections.abc import Sequence
 from typing import final
@@ -10,7 +10,7 @@ from sipguard.streams.live import MessageStream
 
 @final
 class TcpCodec:
-    """Messages by their Content-Length (RFC 3261 section 18.3); they frame themselves."""
+    """Messages by their Content-Length (RFC 3261 section 18.3), the same to both ends."""
 
     def __init__(self) -> None:
         self._stream = MessageStream()
@@ -28,7 +28,7 @@ class TcpCodec:
         return self._stream.taken()
 
     def encode(self, message: bytes) -> bytes:
-        """Return the message."""
+        """Return the message: it frames itself."""
         return message
 
     def answers(self) -> bytes:
@@ -45,8 +45,9 @@ class TcpCodec:
         return self._stream.held
 
 
-def _server_codec(_client: Codec) -> Codec:
+def tcp_server_codec(_client: Codec) -> Codec:
+    """Return the codec towards the server, which needs nothing of the client's."""
     return TcpCodec()
 
 
-TCP = Binding("tcp", TcpCodec, _server_codec)
+TCP = Binding("tcp", TcpCodec, tcp_server_codec)

@@ -1,1 +1,0 @@
-"""SIP messages out of octet streams: strictly where they are judged, tolerantly in a capture."""
