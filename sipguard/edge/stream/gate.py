@@ -29,10 +29,12 @@ from sipguard.edge.stream.leg import Leg, Passage
 from sipguard.edge.stream.limits import Limits
 from sipguard.edge.stream.sockets import OnwardAttempt, ingress_of, listening_socket
 from sipguard.edge.stream.tcp import TCP
+from sipguard.edge.stream.ways import interface_towards
 from sipguard.edge.turnstile import Turnstile
 from sipguard.policy.rules import Policy
 from sipguard.rates import Rates
 from sipguard.reason import Finding, Reason
+from sipguard.wire.channel import CLEAR, Channel
 from sipguard.wire.packet import Packet, network_of, parse_address
 
 CHECK_S: Final = 1.0
@@ -77,6 +79,7 @@ class StreamGate:
         reactor: Twisted's.
         bindings: By the kind that a diversion names.
         dial: Connects onward; a test has its own network.
+        way_to: Returns the interface by which an address is reached.
     """
 
     log = Logger()
@@ -87,11 +90,13 @@ class StreamGate:
         reactor: StreamReactor,
         bindings: Mapping[str, Binding] = BINDINGS,
         dial: Dial | None = None,
+        way_to: Callable[[bytes], str] = interface_towards,
     ) -> None:
         self._turnstile = turnstile
         self._reactor = reactor
         self._bindings = bindings
         self._dial = dial or self._dial_out
+        self._way_to = way_to
         self._sockets: list[tuple[Diversion, socket.socket]] = []
         self._ports: list[ListeningPort] = []
         self._diversions: tuple[Diversion, ...] = ()
@@ -267,7 +272,12 @@ class StreamGate:
         self._reactor.callLater(0, work)
 
     def interface_of(self, leg: Leg) -> str:
-        """Return the interface that a client's connection came in by, empty where nobody knows."""
+        """Return the interface that an end's packets come in by, empty where nobody knows.
+
+        A client's packets say it; the server's are taken to come by where those to it go.
+        """
+        if not leg.is_client:
+            return self._way_to(leg.packet.src)
         transport: object = leg.wire
         while transport is not None:
             get_handle = getattr(transport, "getHandle", None)
@@ -276,6 +286,12 @@ class StreamGate:
                 return ingress_of(handle)
             transport = getattr(transport, "transport", None)  # below TLS
         return ""
+
+    def channel_by(self, interface: str) -> Channel:
+        """Return the zone of what comes in by an interface; which IPsec it was nobody says here."""
+        guard = self._turnstile.guard
+        zones = guard.zones if guard is not None else None
+        return zones.channel(interface, 0) if zones is not None else CLEAR
 
     def is_diverted(self, kind: str, port: int) -> bool:
         """Whether connections to *port* come to us: others reached our listener by themselves."""

@@ -98,9 +98,8 @@ class Leg(Protocol):
     def _stand(self) -> None:
         if self.conversation.is_over:
             return
-        binding, self.stands = self.conversation.binding, True
-        channel = binding.channel(self)._replace(connection=self.conversation.number)
-        self.packet = self.packet._replace(channel=channel)
+        self.stands = True
+        self.packet = self.packet._replace(channel=self.conversation.channel_of(self))
         self.write(self.codec.begin())
         self.conversation.stands(self)
 
