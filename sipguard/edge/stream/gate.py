@@ -8,7 +8,7 @@ import resource
 import socket
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from typing import Final, Protocol, final
 
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -31,6 +31,7 @@ from sipguard.edge.stream.sockets import OnwardAttempt, ingress_of, listening_so
 from sipguard.edge.stream.tcp import TCP
 from sipguard.edge.stream.ways import interface_towards
 from sipguard.edge.turnstile import Turnstile
+from sipguard.errors import EdgeError
 from sipguard.policy.rules import Policy
 from sipguard.rates import Rates
 from sipguard.reason import Finding, Reason
@@ -99,6 +100,7 @@ class StreamGate:
         self._way_to = way_to
         self._sockets: list[tuple[Diversion, socket.socket]] = []
         self._ports: list[ListeningPort] = []
+        self._bound: set[int] = set()
         self._diversions: tuple[Diversion, ...] = ()
         self._mark = 0
         self._limits = Limits(1, 1)
@@ -134,24 +136,8 @@ class StreamGate:
         Raises:
             EdgeError: a port is in use, or there is no permission.
         """
-        wanted = [one for one in plan.diversions if one not in self._diversions]
-        made: list[tuple[Diversion, socket.socket]] = []
-        try:
-            for diversion in wanted:
-                for family in (socket.AF_INET, socket.AF_INET6):
-                    listener = listening_socket(family, diversion.listener, plan.mark)
-                    if listener is not None:
-                        made.append((diversion, listener))
-        except Exception:
-            for _, listener in made:
-                listener.close()
-            raise
-        self._sockets += made
-        self._diversions = (*self._diversions, *wanted)
-        self._mark = plan.mark
-        self.is_shadow = plan.shadow
-        if self._is_serving:
-            self._listen()
+        self._bind(plan)
+        self._adopt(plan)
 
     def replace(self, plan: Plan, install: Callable[[], None]) -> None:
         """Go over to another plan, whose rules *install* puts in force.
@@ -159,15 +145,43 @@ class StreamGate:
         Raises:
             EdgeError: nothing has changed.
         """
-        before, was_shadow = self._diversions, self.is_shadow
-        self.open(plan)
+        before = {one.listener for one in self._diversions}
+        self._bind(plan)
         try:
             install()
         except Exception:
             self._keep(before)
-            self.is_shadow = was_shadow
             raise
-        self._keep(plan.diversions)
+        self._adopt(plan)
+        self._keep({one.listener for one in plan.diversions})
+        for conversation in tuple(self._conversations):
+            if not self.is_diverted(conversation.binding.kind, conversation.client.packet.dport):
+                conversation.abort()  # its packets do not come here any more
+
+    def _adopt(self, plan: Plan) -> None:
+        self._diversions = plan.diversions
+        self._mark = plan.mark
+        self.is_shadow = plan.shadow
+        if self._is_serving:
+            self._listen()
+
+    def _bind(self, plan: Plan) -> None:
+        """Bind the listeners that are not there yet: all of them, or none."""
+        made: list[tuple[Diversion, socket.socket]] = []
+        try:
+            for diversion in plan.diversions:
+                if diversion.listener in self._bound:
+                    continue
+                for family in (socket.AF_INET, socket.AF_INET6):
+                    listener = listening_socket(family, diversion.listener, plan.mark)
+                    if listener is not None:
+                        made.append((diversion, listener))
+        except EdgeError:
+            for _, listener in made:
+                listener.close()
+            raise
+        self._sockets += made
+        self._bound |= {diversion.listener for diversion, _ in made}
 
     def start(self) -> None:
         """Begin to accept connections."""
@@ -179,7 +193,7 @@ class StreamGate:
     def stop(self) -> Deferred[None]:
         """Accept nothing more; fire when what is under way has ended, or its time is up."""
         self._is_serving = False
-        self._keep(())
+        self._keep(frozenset())
         if self._loop.running:
             self._loop.stop()
         if not self._conversations:
@@ -193,7 +207,7 @@ class StreamGate:
 
     def close(self) -> None:
         """Give everything back at once; safe to call twice."""
-        self._keep(())
+        self._keep(frozenset())
         self._abort()
 
     def _abort(self) -> None:
@@ -211,16 +225,15 @@ class StreamGate:
             self._ports.append(port)
         self._sockets.clear()
 
-    def _keep(self, diversions: tuple[Diversion, ...]) -> None:
-        """Listen for these alone."""
-        gone = [one.listener for one in self._diversions if one not in diversions]
-        self._diversions = tuple(one for one in self._diversions if one in diversions)
+    def _keep(self, listeners: Set[int]) -> None:
+        """Listen on these ports alone."""
+        self._bound &= listeners
         for port in tuple(self._ports):
-            if port.getHost().port in gone:
+            if port.getHost().port not in listeners:
                 self._ports.remove(port)
                 port.stopListening()
         for diversion, listener in tuple(self._sockets):
-            if diversion.listener in gone:
+            if diversion.listener not in listeners:
                 self._sockets.remove((diversion, listener))
                 listener.close()
 
