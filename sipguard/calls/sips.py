@@ -51,7 +51,7 @@ class Sips:
         findings: list[Finding] = []
         if message.is_sips:
             _check_sips(message, ids, packet, findings)
-        elif dialog.secured if dialog is not None else self.knows(ids):
+        elif self.began(ids, dialog):
             reason = Reason.SIPS_DOWNGRADE
             if packet.transport in SECURED:
                 reason = Reason.SIPS_LOST
@@ -70,6 +70,14 @@ class Sips:
         if packet.channel is not CLEAR and packet.channel.tls_peer and not ids.to_tag:
             _check_peer(ids, packet, findings)
         return findings
+
+    def began(self, ids: Ids, dialog: Dialog | None) -> bool:
+        """Whether what a request belongs to began as SIPS.
+
+        A running call is judged by its own beginning: nobody breaks it with a SIPS
+        request under its Call-ID.
+        """
+        return dialog.secured if dialog is not None else self.knows(ids)
 
     def knows(self, ids: Ids) -> bool:
         """Whether this request went by as SIPS, on another leg or before another try."""
