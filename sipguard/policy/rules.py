@@ -20,6 +20,7 @@ from sipguard.policy.questions import Question
 from sipguard.policy.subject import Subject
 from sipguard.policy.syntax import Place
 from sipguard.policy.trust import AibTrust, DigestTrust, MikeyTrust, StirTrust
+from sipguard.policy.zones import Zones
 from sipguard.reason import Reason
 from sipguard.verdict import Action, Judgement
 
@@ -251,7 +252,10 @@ class Policy:
     on_unknown_dialog: UnknownDialog = DEFAULT_UNKNOWN_DIALOG
     on_exit: str = "keep"
     sip_ports: tuple[int, ...] = (5060,)
-    stream_transports: str = "refuse"
+    stream_transports: str = "judge"
+    max_connections: int = 4096
+    max_connections_per_source: int = 256
+    stream_idle_s: int = 3600
     forward_udp: tuple[int, ...] = ()
     keep_alives: Action = Action.ACCEPT
     keep_alive_rate: Rate = DEFAULT_RATE
@@ -275,6 +279,7 @@ class Policy:
     digest: DigestTrust | None = None
     mikey: MikeyTrust | None = None
     sets: tuple[NamedSet, ...] = ()
+    zones: Zones | None = None  # None where none is named
     chains: dict[str, Chain] = field(default_factory=lambda: {name: Chain(name) for name in CHAINS})
     in_dialog: Chain = field(default_factory=lambda: Chain("request"))
     asks_proofs: bool = False  # whether any rule reads a signature or credentials

@@ -14,9 +14,11 @@ from sipguard.verdict import Action
 
 STATUSES: Final = range(300, 700)
 PORTS: Final = range(1, 65536)
+ESP_PORT: Final = 4500
 MAX_PORTS: Final = 64
 MAX_CALL: Final = 1024  # pinholes of one call
 MAX_TABLE: Final = 10_000_000  # entries; a dialog costs some kilobytes
+MAX_CONNECTIONS: Final = 500_000
 DAY_S: Final = 86400
 HOUR_S: Final = 3600
 
@@ -68,6 +70,17 @@ class Values:
         if len(words) > MAX_PORTS:
             raise Wrong(words[MAX_PORTS].at, f"more than {MAX_PORTS} numbers")
         return tuple(dict.fromkeys(_checked(word, allowed, self._usage) for word in words))
+
+    def refuse(self, number: int, what: str, hint: str) -> None:
+        """Check that *number* is not among the values that are left.
+
+        Raises:
+            Wrong: it is.
+        """
+        for value in self._left:
+            for word in value.members if isinstance(value, Braced) else (value,):
+                if isinstance(word, Word) and parse_number(word.text) == number:
+                    raise Wrong(word.at, what, hint)
 
     def duration(self, longest_s: int) -> int:
         """Return the next word as seconds, 1 to *longest_s*."""
@@ -165,6 +178,8 @@ def _signature_budget(policy: Policy, values: Values) -> Policy:
 
 
 def _sip_ports(policy: Policy, values: Values) -> Policy:
+    what = f"port {ESP_PORT} carries IKE and ESP (RFC 3948), never SIP"
+    values.refuse(ESP_PORT, what, "name what comes out of the tunnel: zone NAME { ipsec reqid 42 }")
     ports = values.numbers(PORTS)
     if not ports:
         values.take("a port")
@@ -192,9 +207,18 @@ SETTINGS: Final[dict[str, Known]] = {
     "sip-ports": Known("PORT ...", "5060",
         "UDP ports whose packets are judged as SIP.",
         _sip_ports),
-    "stream-transports": Known("refuse|pass", "refuse",
-        "SIP over TCP and TLS on these ports, which is not judged yet: refuse rejects the connections, pass lets them through unjudged.",
-        lambda p, v: replace(p, stream_transports=v.choice("refuse", "pass"))),
+    "stream-transports": Known("judge|refuse|pass", "judge",
+        "SIP over TCP on the SIP ports: judge ends each connection here and sends on what the rules accept, message by message; refuse rejects the connections; pass lets them through unjudged.",
+        lambda p, v: replace(p, stream_transports=v.choice("judge", "refuse", "pass"))),
+    "max-connections": Known("NUMBER", "4096",
+        "Connections over TCP that are judged at a time; beyond it no more are taken. Each takes two file descriptors.",
+        lambda p, v: replace(p, max_connections=v.number(range(1, MAX_CONNECTIONS + 1)))),
+    "max-connections-per-source": Known("NUMBER", "256",
+        "Those of one address, or of one /64 of IPv6.",
+        lambda p, v: replace(p, max_connections_per_source=v.number(range(1, MAX_CONNECTIONS + 1)))),
+    "stream-idle": Known("DURATION", "1h",
+        "A connection that was silent for so long is closed; one with a registration lives as long as that, or its Flow-Timer.",
+        lambda p, v: replace(p, stream_idle_s=v.duration(7 * DAY_S))),
     "forward-udp": Known("{ PORT ... }", "{ }",
         "Other UDP destination ports that may pass the gateway; all the rest is closed but for pinholes.",
         lambda p, v: replace(p, forward_udp=v.numbers(PORTS))),
@@ -259,7 +283,7 @@ def apply_setting(policy: Policy, setting: Setting) -> Policy:
     name = setting.name
     known = SETTINGS.get(name.text)
     if known is None:
-        hint = suggest(name.text, (*SETTINGS, "set", "trust", "chain", "include"))
+        hint = suggest(name.text, (*SETTINGS, "set", "zone", "trust", "chain", "include"))
         raise Wrong(name.at, f"unknown setting {name.text}", hint)
     values = Values(setting, known.usage)
     changed = known.apply(policy, values)

@@ -36,9 +36,7 @@ MULTIPART = request(
 
 
 def _full() -> Subject:
-    subject = made(FULL)
-    subject.direction = b"In"
-    return subject
+    return made(FULL)
 
 
 # One condition or more for each field, true of the message above; walked whole below.
@@ -107,7 +105,6 @@ TRUE = [
     "not replay and not dialog.known and not transaction.known and not registration.foreign",
     "not challenge.foreign",
     "not ambiguous and not malformed and not oversize and not finding in {SIP-12}",
-    "direction == in",
 ]
 
 
