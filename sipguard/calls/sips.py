@@ -11,7 +11,6 @@ from typing import Final, final
 from sipguard.calls.dialog import Dialog
 from sipguard.calls.transaction import Transaction
 from sipguard.reason import Finding, Reason
-from sipguard.wire.channel import CLEAR
 from sipguard.wire.fields import Address
 from sipguard.wire.packet import Packet
 from sipguard.wire.sip import Ids, Message
@@ -67,7 +66,7 @@ class Sips:
                 if address.uri.params and _says_tls(address.uri):
                     findings.append(Finding(Reason.TLS_PARAMETER, "Contact", address.raw[:128]))
                     break
-        if packet.channel is not CLEAR and packet.channel.tls_peer and not ids.to_tag:
+        if packet.channel.tls_peer and not ids.to_tag:
             _check_peer(ids, packet, findings)
         return findings
 

@@ -7,14 +7,13 @@ without a call that began as SIPS and without a header of RFC 3329 there is noth
 from sipguard.calls.sips import carries
 from sipguard.guard.rooms import Case, Rooms
 from sipguard.reason import Finding, Reason
-from sipguard.wire.channel import CLEAR
 
 
 def look_at_request(rooms: Rooms, case: Case) -> None:
     """Add what is wrong with a request to its case, before the parse chain judges it."""
     message, packet, sips = case.message, case.packet, rooms.sips
     if (
-        packet.channel is CLEAR
+        not packet.channel.tls_peer
         and not message.may_be_secured
         and (sips.is_idle or not sips.began(case.ids, case.stand.dialog))
     ):
