@@ -130,7 +130,7 @@ def test_a_kernel_that_can_do_neither_says_so(
 def test_the_rules_stand_beside_local_telephony(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch, by_nft: bool
 ) -> None:
-    """What the kernel decrypts for this machine itself is marked on its way in, and nowhere else."""
+    """What the kernel decrypts for this machine itself is marked on its way in alone."""
     if not by_nft:
         monkeypatch.setattr(programs, "has_nft_ipsec", lambda table: False)
     plan = plan_of(load(f"media-proof off\n{POLICY}"))
