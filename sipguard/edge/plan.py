@@ -12,6 +12,7 @@ MARK: Final = 0x40000000  # high enough to stay clear of the marks of routing se
 UNPROVEN_MARK: Final = 0x20000000
 PROVEN_MARK: Final = 0x10000000
 STREAM_MARK: Final = 0x08000000
+ZONE_MARKS: Final = 0x07000000  # a number
 LISTENER_PORT: Final = 15060  # on the loopback, reached by diverted connections alone
 SAMPLE_GROUP: Final = 5060
 RECHECK_S: Final = 5
@@ -53,6 +54,8 @@ class Plan:
     media that passes by its pinhole alone. Of what is proven, one packet of a
     stream every *recheck_s* seconds (0: none) is copied to the log group *sample_group*.
 
+    *ipsec_zones* are the request ids of each zone that IPsec tells, zone 1 first: the mark
+    of their SIP says the zone's number.
     *diversions* say which connections come to us; their packets carry *stream_mark*, by
     which they are routed to this machine.
     """
@@ -78,6 +81,7 @@ class Plan:
     recheck_s: int = RECHECK_S
     unproven_mark: int = UNPROVEN_MARK
     proven_mark: int = PROVEN_MARK
+    ipsec_zones: tuple[tuple[int, ...], ...] = ()
     diversions: tuple[Diversion, ...] = ()
     stream_mark: int = STREAM_MARK
 
@@ -118,6 +122,7 @@ def _problems(plan: Plan) -> Iterator[str]:
     yield from _wrong_names(plan)
     yield from _wrong_ports(plan)
     yield from _wrong_gate(plan)
+    yield from _wrong_zones(plan)
     yield from _wrong_diversions(plan)
     if not 0 <= plan.queues[0] <= plan.queues[1] <= 65535:
         yield f"queue numbers {plan.queues[0]} to {plan.queues[1]} are not a range in 0 to 65535"
@@ -152,6 +157,16 @@ def _wrong_ports(plan: Plan) -> Iterator[str]:
         yield "no SIP port is named: nothing would be judged"
     if any(low > high for low, high in plan.local_media):
         yield "a local media range ends before it begins"
+
+
+def _wrong_zones(plan: Plan) -> Iterator[str]:
+    if len(plan.ipsec_zones) > ZONE_MARKS // (ZONE_MARKS & -ZONE_MARKS):
+        yield f"{len(plan.ipsec_zones)} zones by request id: their numbers do not fit the mark"
+    for reqids in plan.ipsec_zones:
+        if not reqids or not all(1 <= reqid <= 0xFFFFFFFF for reqid in reqids):
+            yield f"request ids {reqids} of a zone are not numbers from 1 to 4294967295"
+    if plan.ipsec_zones and ZONE_MARKS & (plan.mark | plan.unproven_mark | plan.proven_mark):
+        yield f"the marks of IPsec zones ({ZONE_MARKS:#x}) are used by another of our marks"
 
 
 def _wrong_gate(plan: Plan) -> Iterator[str]:

@@ -20,6 +20,7 @@ from sipguard.policy.questions import Question
 from sipguard.policy.subject import Subject
 from sipguard.policy.syntax import Place
 from sipguard.policy.trust import AibTrust, DigestTrust, MikeyTrust, StirTrust
+from sipguard.policy.zones import Zones
 from sipguard.reason import Reason
 from sipguard.verdict import Action, Judgement
 
@@ -278,6 +279,7 @@ class Policy:
     digest: DigestTrust | None = None
     mikey: MikeyTrust | None = None
     sets: tuple[NamedSet, ...] = ()
+    zones: Zones | None = None  # None where none is named
     chains: dict[str, Chain] = field(default_factory=lambda: {name: Chain(name) for name in CHAINS})
     in_dialog: Chain = field(default_factory=lambda: Chain("request"))
     asks_proofs: bool = False  # whether any rule reads a signature or credentials

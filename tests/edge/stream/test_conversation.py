@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from stream_paper import ALICE, BOB, PORT, POLICY, Paper, answer, request
+from stream_paper import ALICE, BOB, POLICY, PORT, Paper, answer, request
 from twisted.internet.address import IPv4Address
 
 from sipguard.edge.stream.conversation import FIRST_S, HALF_S, STALLED_S, WHOLE_S
@@ -363,7 +363,13 @@ def test_who_reached_the_listener_by_himself_is_not_served() -> None:
 
 # --- any way of cutting
 
-SAID = [OPTIONS, b"\r\n\r\n", REFUSED, SECOND, request("MESSAGE", 4, "Content-Type: text/plain", body="Hello")]
+SAID = [
+    OPTIONS,
+    b"\r\n\r\n",
+    REFUSED,
+    SECOND,
+    request("MESSAGE", 4, "Content-Type: text/plain", body="Hello"),
+]
 
 
 @given(st.lists(st.integers(0, len(b"".join(SAID))), max_size=12))
