@@ -39,7 +39,8 @@ def cut(octets: bytes, cuts: list[int]) -> list[bytes]:
 
 def run(pieces: list[bytes]) -> tuple[list[bytes], Reason | None]:
     """Return what comes out of a stream, and why it was lost."""
-    stream, out = LiveStream(), []
+    stream = LiveStream()
+    out: list[bytes] = []
     for piece in pieces:
         try:
             out += stream.receive(piece)
