@@ -22,12 +22,13 @@ from twisted.python.failure import Failure
 from sipguard.edge.clock import Clock
 from sipguard.edge.control import StatusReport
 from sipguard.edge.plan import Diversion, Plan
+from sipguard.edge.stream import arrival
 from sipguard.edge.stream.admission import Accepting, Admission
 from sipguard.edge.stream.binding import Binding
 from sipguard.edge.stream.conversation import Attempt, Conversation
 from sipguard.edge.stream.leg import Leg, Passage
 from sipguard.edge.stream.limits import Limits
-from sipguard.edge.stream.sockets import OnwardAttempt, ingress_of, listening_socket
+from sipguard.edge.stream.sockets import OnwardAttempt, listening_socket
 from sipguard.edge.stream.tcp import TCP
 from sipguard.edge.stream.ways import interface_towards
 from sipguard.edge.turnstile import Turnstile
@@ -296,7 +297,7 @@ class StreamGate:
             get_handle = getattr(transport, "getHandle", None)
             handle = get_handle() if get_handle is not None else None
             if isinstance(handle, socket.socket):
-                return ingress_of(handle)
+                return arrival.interface_of(handle)
             transport = getattr(transport, "transport", None)  # below TLS
         return ""
 

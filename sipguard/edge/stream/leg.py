@@ -166,11 +166,9 @@ class Leg(Protocol):
 
     @property
     def _waits(self) -> bool:
-        return (
-            self._passage is not None
-            or not self._pauses.isdisjoint(_FULL.values())
-            or self.conversation.is_over
-        )
+        if self.is_forgotten or self._passage is not None:
+            return True
+        return self.conversation.is_over or not self._pauses.isdisjoint(_FULL.values())
 
     def _next_turn(self) -> None:
         self.resume("turn")

@@ -12,7 +12,6 @@ from twisted.python.failure import Failure
 from sipguard.edge.control import StatusReport
 from sipguard.edge.plan import Diversion, Plan, StreamTransports
 from sipguard.edge.stream import gate as room
-from sipguard.edge.stream import sockets
 from sipguard.edge.stream.binding import Binding
 from sipguard.edge.stream.gate import StreamGate
 from sipguard.edge.stream.leg import Leg
@@ -384,10 +383,3 @@ def test_a_gate_that_never_had_a_connection_says_nothing() -> None:
     report = StatusReport(1, 0.0, 0.0)
     Paper().gate.count(report)
     assert not report.counters
-
-
-def test_no_interface_in_octets_that_are_none() -> None:
-    """What the kernel says is read with care, all the same."""
-    for octets in (b"", b"\0" * 24, b"\x01" * 40):
-        with pytest.raises(ValueError, match="no such control message"):
-            sockets._index_in(octets, (0, 8))
