@@ -5,28 +5,29 @@ Only then the onward connection is opened and secured in turn, and only when the
 has proven that it is that one (RFC 5922 section 7.3, TLS-20), messages go on.
 """
 
+import time
 from collections import Counter
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from OpenSSL import SSL
 from twisted.internet.interfaces import (
-    IDelayedCall,
     IOpenSSLClientConnectionCreator,
     IOpenSSLServerConnectionCreator,
     IProtocol,
-    IProtocolFactory,
-    IReactorTime,
     ITransport,
 )
-from twisted.internet.protocol import Factory, connectionDone
+from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from sipguard.edge.clock import Alarm, Clock
 from sipguard.edge.stream.tls_contexts import ALPN, RENEW_S, Ends, Wanted, asked_name
 from sipguard.edge.stream.tls_credentials import Credentials
 from sipguard.edge.stream.tls_failures import FIRST_OCTETS, failure_of
-from sipguard.edge.stream.tls_judging import Judging
+from sipguard.edge.stream.tls_judging import Judged
 from sipguard.errors import HostileInput
 from sipguard.policy.tls import TlsTerms
 from sipguard.reason import Finding, Reason
@@ -45,24 +46,26 @@ class Tls:
     ``failed`` counts by reason. ``handshakes`` are in progress.
     """
 
-    def __init__(self, clock: IReactorTime) -> None:
+    def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._ends: Ends | None = None
-        self._made_of: tuple[Credentials, TlsTerms] | None = None
+        self._made_of: Callable[[], Ends] | None = None
         self.handshakes = 0
         self.done = 0
         self.failed: Counter[Reason] = Counter()
 
-    def use(self, credentials: Credentials, terms: TlsTerms) -> None:
+    def use(
+        self, credentials: Credentials, terms: TlsTerms, utc_s: Callable[[], float] = time.time
+    ) -> None:
         """Take new certificates and terms for connections to come; those that stand live on."""
-        self._made_of = credentials, terms
-        self._ends = Ends(credentials, terms) if credentials.own else None
+        self._made_of = partial(Ends, credentials, terms, utc_s) if credentials.own else None
+        self._ends = self._made_of() if self._made_of is not None else None
 
     def renew(self, now_s: float) -> None:
         """Change the keys that session tickets are sealed with once a day. *now_s*: POSIX time."""
         ends = self._ends
         if ends is not None and self._made_of is not None and now_s - ends.made_s > RENEW_S:
-            self._ends = Ends(*self._made_of)
+            self._ends = self._made_of()
 
     @property
     def ends(self) -> Ends:
@@ -75,16 +78,16 @@ class Tls:
             raise ValueError("no certificate of our own")
         return self._ends
 
-    def listening(self, factory: Factory) -> IProtocolFactory:
+    def listening(self, factory: Factory[Protocol]) -> "TlsFactory":
         """Return *factory* with TLS around what it makes, for connections that clients open."""
-        return _Factory(self, factory, None, self._clock)
+        return TlsFactory(self, factory, None, self._clock)
 
-    def onward(self, factory: Factory, wanted: Wanted) -> IProtocolFactory:
+    def onward(self, factory: Factory[Protocol], wanted: Wanted) -> "TlsFactory":
         """Return *factory* with TLS around what it makes, for a connection to a server."""
-        return _Factory(self, factory, wanted, self._clock)
+        return TlsFactory(self, factory, wanted, self._clock)
 
 
-class TlsLine(TLSMemoryBIOProtocol):  # type: ignore[misc] # Twisted does not type it
+class TlsLine(TLSMemoryBIOProtocol, Judged):
     """The TLS of one leg: the transport that the leg sees.
 
     ``finding`` is why there is no connection, once there is none.
@@ -92,16 +95,17 @@ class TlsLine(TLSMemoryBIOProtocol):  # type: ignore[misc] # Twisted does not ty
 
     loseWriteConnection = None  # half of a TLS connection cannot be closed
 
-    def __init__(self, factory: "_Factory", wrapped: IProtocol) -> None:
-        super().__init__(factory, wrapped)
+    def __init__(self, factory: "TlsFactory", wrapped: IProtocol) -> None:
+        super().__init__(factory, wrapped)  # type: ignore[no-untyped-call] # Twisted
         self.tls: Final = factory.tls
         self.wanted: Final = factory.wanted
         self.ends: Final = factory.tls.ends
-        self.judging: Judging | None = None
         self.finding: Finding | None = None
         self.stands = False
         self._first = b""
-        self._deadline: IDelayedCall | None = None
+        self._handle: SSL.Connection | None = None
+        self._clock = factory.clock
+        self._deadline: Alarm | None = None
 
     @property
     def is_client(self) -> bool:
@@ -113,16 +117,17 @@ class TlsLine(TLSMemoryBIOProtocol):  # type: ignore[misc] # Twisted does not ty
     def made(self) -> SSL.Connection:
         """Return our end of it, as OpenSSL has it."""
         if self.wanted is None:
-            connection, self.judging = self.ends.accept()
+            self._handle, self.judging = self.ends.accept()
         else:
-            connection, self.judging = self.ends.connect(self.wanted)
-        return connection
+            self._handle, self.judging = self.ends.connect(self.wanted)
+        self._handle.set_app_data(self)
+        return self._handle
 
     def makeConnection(self, transport: ITransport) -> None:
         """Begin the handshake; it must be over in time, and there must not be too many."""
         self.tls.handshakes += 1
-        self._deadline = self.factory.clock.callLater(HANDSHAKE_S, self._too_late)
-        super().makeConnection(transport)
+        self._deadline = self._clock.callLater(HANDSHAKE_S, self._too_late)
+        super().makeConnection(transport)  # type: ignore[no-untyped-call] # Twisted
         if self.tls.handshakes > MAX_HANDSHAKES and self.is_client:
             what = f"{MAX_HANDSHAKES} others are in progress"
             self._refuse(Finding(Reason.TLS_BUSY, what))
@@ -131,7 +136,7 @@ class TlsLine(TLSMemoryBIOProtocol):  # type: ignore[misc] # Twisted does not ty
         """Keep the first octets: they tell TLS 1.0 from garbage, should it fail."""
         if not self._first:
             self._first = data[:FIRST_OCTETS]
-        super().dataReceived(data)
+        super().dataReceived(data)  # type: ignore[no-untyped-call] # Twisted
 
     def _too_late(self) -> None:
         self._deadline = None
@@ -141,7 +146,7 @@ class TlsLine(TLSMemoryBIOProtocol):  # type: ignore[misc] # Twisted does not ty
 
     def _refuse(self, finding: Finding) -> None:
         self.finding = finding
-        self.abortConnection()
+        self.abortConnection()  # type: ignore[no-untyped-call] # Twisted
 
     def _came_about(self) -> None:
         self.stands = True
@@ -162,9 +167,9 @@ class TlsLine(TLSMemoryBIOProtocol):  # type: ignore[misc] # Twisted does not ty
         Raises:
             HostileInput: it is not one to speak with; the connection must end.
         """
-        handle, judging = self.getHandle(), self.judging
-        if judging is None or not self._holds(handle, judging):
-            raise self._refused(judging)
+        handle, judging = self._handle, self.judging
+        if handle is None or not self._holds(handle):
+            raise self._refused()
         self._came_about()
         found = judging.finding
         peer = judging.peer
@@ -179,15 +184,14 @@ class TlsLine(TLSMemoryBIOProtocol):  # type: ignore[misc] # Twisted does not ty
             tls_client_valid=self.is_client and peer is not None,
         )
 
-    def _holds(self, handle: SSL.Connection, judging: Judging) -> bool:
+    def _holds(self, handle: SSL.Connection) -> bool:
         if self.is_client:
-            return self.ends.client_stands(handle, judging)
-        return self.ends.server_stands(judging)
+            return self.ends.client_stands(handle, self.judging)
+        return self.ends.server_stands(self.judging)
 
-    def _refused(self, judging: Judging | None) -> HostileInput:
+    def _refused(self) -> HostileInput:
         """Name the cause; only a resumed session can come so far without standing."""
-        found = judging.finding if judging is not None else None
-        self.finding = found or Finding(
+        self.finding = self.judging.finding or Finding(
             Reason.TLS_NO_CERTIFICATE, "the resumed session has no certificate that is valid"
         )
         return HostileInput(self.finding.reason, self.finding.detail, self.finding.octets)
@@ -195,7 +199,7 @@ class TlsLine(TLSMemoryBIOProtocol):  # type: ignore[misc] # Twisted does not ty
     @property
     def asked_for(self) -> bytes:
         """The name that the client asked for."""
-        return asked_name(self.getHandle())
+        return b"" if self._handle is None else asked_name(self._handle)
 
     @property
     def speaks_sip(self) -> bool:
@@ -206,13 +210,13 @@ class TlsLine(TLSMemoryBIOProtocol):  # type: ignore[misc] # Twisted does not ty
 
     def loseConnection(self) -> None:
         """Say goodbye; whoever does not answer it in time is cut off."""
-        super().loseConnection()
+        super().loseConnection()  # type: ignore[no-untyped-call] # Twisted
         if self.connected and self._deadline is None:
-            self._deadline = self.factory.clock.callLater(LINGER_S, self._cut_off)
+            self._deadline = self._clock.callLater(LINGER_S, self._cut_off)
 
     def _cut_off(self) -> None:
         self._deadline = None
-        self.abortConnection()
+        self.abortConnection()  # type: ignore[no-untyped-call] # Twisted
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Keep the session for later, or the cause of the failure."""
@@ -223,44 +227,44 @@ class TlsLine(TLSMemoryBIOProtocol):  # type: ignore[misc] # Twisted does not ty
             self.tls.handshakes -= 1
             self.finding = self._explained(self._reason or reason)
             self.tls.failed[self.finding.reason] += 1
-        super().connectionLost(reason)
+        self._handle = None
+        super().connectionLost(reason)  # type: ignore[no-untyped-call] # Twisted
 
     def _explained(self, reason: Failure) -> Finding:
         if self.finding is not None:
             return self.finding
-        judged = self.judging.finding if self.judging is not None else None
-        if judged is not None and isinstance(reason.value, SSL.Error):
-            return judged
-        return failure_of(reason.value, self._first, is_client=self.is_client)
+        if self.judging.finding is not None and isinstance(reason.value, SSL.Error):
+            return self.judging.finding
+        return failure_of(reason.value or Exception(), self._first, is_client=self.is_client)
 
     def _keep_session(self) -> None:
-        handle = self.getHandle()
-        if self.wanted is not None and self.judging is not None and handle is not None:
-            self.ends.keep_session(self.wanted, handle, self.judging)
+        if self.wanted is not None and self._handle is not None:
+            self.ends.keep_session(self.wanted, self._handle, self.judging)
 
 
 @implementer(IOpenSSLServerConnectionCreator, IOpenSSLClientConnectionCreator)
 class _Creator:
     """Stands where Twisted asks for a connection; every line makes its own."""
 
-    def serverConnectionForTLS(self, tlsProtocol: TlsLine) -> SSL.Connection:
+    def serverConnectionForTLS(self, tlsProtocol: TlsLine) -> SSL.Connection:  # noqa: N803
         """Return our end of a client's connection."""
         return tlsProtocol.made()
 
-    def clientConnectionForTLS(self, tlsProtocol: TlsLine) -> SSL.Connection:
+    def clientConnectionForTLS(self, tlsProtocol: TlsLine) -> SSL.Connection:  # noqa: N803
         """Return our end of a connection to a server."""
         return tlsProtocol.made()
 
 
-class _Factory(TLSMemoryBIOFactory):
+class TlsFactory(TLSMemoryBIOFactory):
     """Wraps TLS around the protocols of another factory; *wanted* is None towards clients."""
 
     protocol = TlsLine
 
     def __init__(
-        self, tls: Tls, wrapped: IProtocolFactory, wanted: Wanted | None, clock: IReactorTime
+        self, tls: Tls, wrapped: Factory[Protocol], wanted: Wanted | None, clock: Clock
     ) -> None:
-        super().__init__(_Creator(), wanted is not None, wrapped, clock)
+        # zope's interfaces are nothing that types could be checked against.
+        super().__init__(_Creator(), wanted is not None, wrapped, clock)  # type: ignore[arg-type]
         self.tls: Final = tls
         self.wanted: Final = wanted
         self.clock: Final = clock

@@ -87,7 +87,6 @@ class Ends:
             raise ValueError("no certificate of our own")
         connection = SSL.Connection(self._default)
         judging = Judging(self._judge_client, required=self._terms.asks_clients == "required")
-        connection.set_app_data(judging)
         connection.set_accept_state()
         return connection, judging
 
@@ -121,7 +120,6 @@ class Ends:
             self._judge_server(expected) if self._peers is not None else None,
             required=self._terms.verify_servers,
         )
-        connection.set_app_data(judging)
         connection.set_connect_state()
         asked_for = wanted.name or expected.name
         if asked_for:
@@ -252,5 +250,5 @@ def _believe(context: SSL.Context, credentials: Credentials) -> None:
     if store is None:
         return
     for certificate in (*credentials.roots, *credentials.middles):
-        store.add_cert(certificate)
+        store.add_cert(crypto.X509.from_cryptography(certificate))
     store.set_flags(0x80000)  # X509_V_FLAG_PARTIAL_CHAIN: an anchor need not be self-signed

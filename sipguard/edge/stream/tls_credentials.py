@@ -8,6 +8,7 @@ from typing import Final, NamedTuple, TypeVar
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -15,7 +16,6 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID
-from OpenSSL import crypto
 
 from sipguard.errors import HostileInput, PolicyError, Problem
 from sipguard.identity.certificate import Certificate, read_certificate
@@ -34,13 +34,14 @@ _SERVES: Final = frozenset(
 ) | {SIP_DOMAIN}
 
 Material = TypeVar("Material")
+TlsKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
 
 
 class Own(NamedTuple):
     """One certificate of the gateway: what is sent of it, its key, the names that pick it."""
 
-    chain: tuple[crypto.X509, ...]
-    key: crypto.PKey
+    chain: tuple[x509.Certificate, ...]
+    key: TlsKey
     names: tuple[bytes, ...]
 
 
@@ -49,8 +50,8 @@ class Credentials(NamedTuple):
 
     own: tuple[Own, ...] = ()
     peers: Peers | None = None
-    roots: tuple[crypto.X509, ...] = ()  # whom clients may be certified by, told to them
-    middles: tuple[crypto.X509, ...] = ()
+    roots: tuple[x509.Certificate, ...] = ()  # whom clients may be certified by, told to them
+    middles: tuple[x509.Certificate, ...] = ()
 
 
 class _Faults(NamedTuple):
@@ -137,8 +138,8 @@ def _all(
     return found
 
 
-def _opened(ders: Sequence[bytes]) -> tuple[crypto.X509, ...]:
-    return tuple(crypto.load_certificate(crypto.FILETYPE_ASN1, der) for der in dict.fromkeys(ders))
+def _opened(ders: Sequence[bytes]) -> tuple[x509.Certificate, ...]:
+    return tuple(x509.load_der_x509_certificate(der) for der in dict.fromkeys(ders))
 
 
 def _own(one: OwnCertificate, now_s: float, faults: _Faults) -> Own | None:
@@ -153,13 +154,10 @@ def _own(one: OwnCertificate, now_s: float, faults: _Faults) -> Own | None:
     if key is None or not _fits(one, key, ders, faults) or not _sound(one, leaf, now_s, faults):
         return None
     _advise(one.certificate, leaf, now_s, faults)
-    try:
-        # A password would be asked for at the terminal; encrypted keys were refused before.
-        secret = crypto.PKey.from_cryptography_key(key)  # type: ignore[arg-type] # or TypeError
-    except TypeError:
+    if not isinstance(key, TlsKey):
         faults.wrong(_as_file(one), f"{one.key.name} holds a key of a kind that TLS cannot use")
         return None
-    return Own(_opened(ders), secret, _names(leaf))
+    return Own(_opened(ders), key, _names(leaf))
 
 
 def _as_file(one: OwnCertificate) -> TrustFile:

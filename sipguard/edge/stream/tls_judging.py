@@ -67,14 +67,18 @@ class Judging:
         return self.peer is not None or not self._required
 
 
+class Judged:
+    """What stands above an OpenSSL connection, as its application data."""
+
+    judging: Judging
+
+
 def verify(
     connection: SSL.Connection, certificate: crypto.X509, _errno: int, depth: int, _ok: int
 ) -> bool:
     """Stand as OpenSSL's verify callback: every connection has its own judging."""
-    judging: object = connection.get_app_data()
-    if not isinstance(judging, Judging):
-        return False
-    return judging.take(certificate, depth)
+    line: object = connection.get_app_data()
+    return isinstance(line, Judged) and line.judging.take(certificate, depth)
 
 
 @final
