@@ -342,6 +342,12 @@ class Reason(Enum):
     RATE_EXCEEDED = "rate-exceeded", "RSP-6", _N, 503, "More requests than the policy's rate allows."
     UNANSWERABLE = "unanswerable", "RSP-1", _N, 0, "A refusal that may not be answered; dropped instead."
 
+    # --- edge/stream
+    STREAM_LIMIT = "stream-limit", "GEN-3", _N, 0, "Too many connections, or too fast, from one source or in all."
+    SLOW_STREAM = "slow-stream", "GEN-3", _N, 0, "A connection that does not send or take its messages in time."
+    IDLE_STREAM = "idle-stream", "GEN-3", _N, 0, "A connection that was silent for too long."
+    UNREACHABLE = "unreachable", "SIP-17", _N, 0, "The server that a connection is for does not take it."
+
 # fmt: on
 
 

@@ -1,6 +1,6 @@
 """What a policy asks of the kernel; the service and ``sipguard rules`` must agree on it."""
 
-from sipguard.edge.plan import SAMPLE_GROUP, Plan, StreamTransports
+from sipguard.edge.plan import LISTENER_PORT, SAMPLE_GROUP, Diversion, Plan, StreamTransports
 from sipguard.policy.rules import Policy
 
 
@@ -45,4 +45,12 @@ def plan_of(
         media_queue=media_queue if policy.proof_within_s else None,
         sample_group=sample_group,
         recheck_s=policy.recheck_s,
+        diversions=diversions_of(policy),
     )
+
+
+def diversions_of(policy: Policy) -> tuple[Diversion, ...]:
+    """Return which connections come to us: none unless ``stream-transports judge``."""
+    if policy.stream_transports != "judge":
+        return ()
+    return (Diversion("tcp", policy.sip_ports, LISTENER_PORT),)

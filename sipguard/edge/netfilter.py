@@ -1,11 +1,12 @@
 """Our rules in the kernel: installed as a whole or not at all, and the sets behind them.
 
-Programs (``nft``, ``iptables-nft``) are started at install and removal alone.
+Programs (``nft``, ``iptables-nft``, ``ip``) are started at install and removal alone.
 While packets wait, pinholes and bans travel by netlink in this process, and
 are in force when :meth:`Netfilter.apply` returns, so that media cannot outrun
 its hole.
 """
 
+import dataclasses
 import errno
 import os
 from collections.abc import Callable, Sequence
@@ -21,6 +22,7 @@ from sipguard.edge.netlink import NetlinkRefused, NftSocket
 from sipguard.edge.nft_messages import Change, Counter, Gone, Operation
 from sipguard.edge.plan import Plan, StreamTransports
 from sipguard.edge.proofs import Proofs, hole_key_of
+from sipguard.edge.routing import routings
 from sipguard.edge.rules import nft_script, purge_chains, render_rules
 from sipguard.errors import EdgeError
 from sipguard.verdict import Effect, OpenPinhole
@@ -82,6 +84,7 @@ class Netfilter:
             before = programs.nft_listing(self.plan.table)
             present = programs.nft_sets(self.plan.table) if before else {}
             plan = self._adopt(self.plan, present) if before else self.plan
+            plan = self._divert(plan, undo)
             has_gate, had_gate = plan.has_gate, "proven4" in present
             undo.append(self._nft_undo(plan, before))
             programs.nft(
@@ -107,6 +110,24 @@ class Netfilter:
             for step in reversed(undo):
                 self._undo(step)
             raise
+
+    def _divert(self, plan: Plan, undo: list[Callable[[], None]]) -> Plan:
+        """Put the route of diverted connections in force; return the plan that can be."""
+        if plan.diversions and not programs.has_nft_streams(plan.table):
+            self.log.error(
+                "this kernel has no nft tproxy statement: SIP over TCP is refused, not judged"
+            )
+            plan = dataclasses.replace(
+                plan, diversions=(), stream_transports=StreamTransports.REFUSE
+            )
+        for routing in routings(plan):
+            if not plan.diversions:
+                undo.append(routing.install if routing.is_there else routing.remove)
+                routing.remove()
+            elif not routing.is_there:
+                undo.append(routing.remove)
+                routing.install()
+        return plan
 
     def reinstall(self, plan: Plan) -> None:
         """Replace the rules by those of another policy, media untouched; all or nothing, too."""
@@ -137,7 +158,7 @@ class Netfilter:
         if keep:
             return
         failures = []
-        for step in (self._remove_queue_rules, self._remove_table):
+        for step in (self._remove_queue_rules, self._remove_table, self._remove_routes):
             try:
                 step()
             except EdgeError as refusal:
@@ -152,6 +173,11 @@ class Netfilter:
     def _remove_table(self) -> None:
         if programs.nft_listing(self.plan.table):
             programs.nft(f"delete table inet {self.plan.table}\n")
+
+    def _remove_routes(self) -> None:
+        if self.plan.diversions:
+            for routing in routings(self.plan):
+                routing.remove()
 
     def _connect(self, plan: Plan) -> None:
         if self._link is not None:

@@ -64,5 +64,5 @@ def count_unjudged(netfilter: Netfilter) -> int | None:
     counters = netfilter.counters()
     if "sip_unjudged" not in counters:
         return None
-    names = ["sip_unjudged"] + (["media_unproven"] if "media_unproven" in counters else [])
-    return sum(counters[name].packets for name in names)
+    names = ("sip_unjudged", "media_unproven", "stream_unjudged")
+    return sum(counters[name].packets for name in names if name in counters)

@@ -30,7 +30,15 @@ from typing import Final
 from sipguard.edge import media_rules
 from sipguard.edge.iptables import iptables_script
 from sipguard.edge.media_rules import GATE_CHAINS, GATE_COUNTERS, GATE_SETS, stream_key
-from sipguard.edge.plan import Plan, StreamTransports
+from sipguard.edge.plan import Plan
+from sipguard.edge.stream_rules import (
+    STREAM_CHAINS,
+    STREAM_COUNTERS,
+    braces,
+    local_stream_rules,
+    stream_chains,
+    stream_rules,
+)
 
 COUNTERS: Final = (
     "invalid",
@@ -38,7 +46,7 @@ COUNTERS: Final = (
     "sip_seen",
     "sip_judged",
     "sip_unjudged",
-    "stream_refused",
+    *STREAM_COUNTERS,
     "media",
     "media_denied",
     "forwarded_udp",
@@ -52,6 +60,7 @@ CHAINS: Final = (
     "gate_input",
     "queue_output",
     "gate_output",
+    *STREAM_CHAINS,
     "sip",  # last: the gates jump to it
 )
 
@@ -90,6 +99,7 @@ def nft_script(
     if had_gate and not plan.has_gate:
         lines += [f"delete set {table} {name}" for name in GATE_SETS]
     chains = [*_gate_chains(plan, defrag_by_tproxy)] if plan.has_gate else []
+    chains += [*stream_chains(plan)] if plan.diversions else []
     chains += _forward_chains(plan, queue_by_nft, defrag_by_tproxy)
     if plan.local:
         chains += [*_local_chains(plan, queue_by_nft)]
@@ -187,7 +197,7 @@ def _forward_chains(plan: Plan, queue_by_nft: bool, defrag_by_tproxy: bool) -> I
         [
             *scope,
             *proven,
-            *_stream_rules(plan),
+            *stream_rules(plan),
             # RTP runs over these as well (RFC 3828, RFC 5762); no pinhole ever asks for it.
             f"meta l4proto {{ dccp, udplite }} counter name media_denied{_refusal(plan, ' drop')}",
             "meta l4proto != udp return",
@@ -222,7 +232,7 @@ def _local_chains(plan: Plan, queue_by_nft: bool) -> Iterator[_Chain]:
         _hook("input", "filter - 10"),
         [
             *inward,
-            *_stream_rules(plan),
+            *local_stream_rules(plan),
             *_both_ends(plan.sip_ports, "goto sip"),
             *_local_media_rules(plan, "dport"),
         ],
@@ -294,18 +304,6 @@ def _queue_rules(plan: Plan) -> list[str]:
     return rules
 
 
-def _stream_rules(plan: Plan) -> list[str]:
-    if plan.stream_transports is StreamTransports.PASS:
-        return []
-    ports = _braces(sorted({*plan.sip_ports, *plan.stream_ports}))
-    verdict = "counter name stream_refused" + _refusal(plan, " reject with tcp reset")
-    sctp = "counter name stream_refused" + _refusal(plan, " reject")  # RFC 4168
-    return [
-        *(f"tcp {end} {ports} {verdict}" for end in ("dport", "sport")),
-        *(f"sctp {end} {ports} {sctp}" for end in ("dport", "sport")),
-    ]
-
-
 def _media_rules(plan: Plan) -> list[str]:
     if not plan.has_gate:
         return _pinhole_rules(plan)
@@ -334,7 +332,7 @@ def _pinhole_rules(plan: Plan) -> list[str]:
 def _forward_udp_rules(plan: Plan) -> list[str]:
     if not plan.forward_udp:
         return []
-    ports = _braces(plan.forward_udp)
+    ports = braces(plan.forward_udp)
     return [
         f"udp dport {ports} counter name forwarded_udp accept",
         # Only the answering direction: nobody may start a flow from source port 53.
@@ -355,16 +353,12 @@ def _local_media_rules(plan: Plan, end: str) -> list[str]:
 
 
 def _both_ends(ports: Iterable[int], verdict: str) -> list[str]:
-    braces = _braces(ports)
+    members = braces(ports)
     # Each packet once, also where both ends use the port.
     return [
-        f"udp dport {braces} {verdict}",
-        f"udp sport {braces} udp dport != {braces} {verdict}",
+        f"udp dport {members} {verdict}",
+        f"udp sport {members} udp dport != {members} {verdict}",
     ]
-
-
-def _braces(ports: Iterable[int]) -> str:
-    return "{ " + ", ".join(str(port) for port in ports) + " }"
 
 
 def render_rules(plan: Plan, *, queue_by_nft: bool | None = None) -> str:

@@ -151,6 +151,11 @@ class Guard:
         finally:
             rooms.again = rooms.last_chance = False
 
+    def refuse_stream(self, packet: Packet, finding: Finding, now: Moment) -> Decision:
+        """Record that a connection ends, or octets of it that are no message; see *finding*."""
+        self._rooms.set_time(now)
+        return self._drop(packet, finding, "stream", now)
+
     def _hold(self, packet: Packet, awaited: Awaited, now: Moment) -> Decision:
         """A rule asked for what must be fetched first; nothing was written down until then."""
         if self._rooms.last_chance:

@@ -253,7 +253,10 @@ class Policy:
     on_unknown_dialog: UnknownDialog = DEFAULT_UNKNOWN_DIALOG
     on_exit: str = "keep"
     sip_ports: tuple[int, ...] = (5060,)
-    stream_transports: str = "refuse"
+    stream_transports: str = "judge"
+    max_connections: int = 4096
+    max_connections_per_source: int = 256
+    stream_idle_s: int = 3600
     forward_udp: tuple[int, ...] = ()
     keep_alives: Action = Action.ACCEPT
     keep_alive_rate: Rate = DEFAULT_RATE

@@ -21,6 +21,7 @@ PORTS: Final = range(1, 65536)
 MAX_PORTS: Final = 64
 MAX_CALL: Final = 1024  # pinholes of one call
 MAX_TABLE: Final = 10_000_000  # entries; a dialog costs some kilobytes
+MAX_CONNECTIONS: Final = 500_000
 DAY_S: Final = 86400
 HOUR_S: Final = 3600
 
@@ -261,9 +262,18 @@ SETTINGS: Final[dict[str, Known]] = {
     "sip-ports": Known("PORT ...", "5060",
         "UDP ports whose packets are judged as SIP.",
         _sip_ports),
-    "stream-transports": Known("refuse|pass", "refuse",
-        "SIP over TCP and TLS on these ports, which is not judged yet: refuse rejects the connections, pass lets them through unjudged.",
-        lambda p, v: replace(p, stream_transports=v.choice("refuse", "pass"))),
+    "stream-transports": Known("judge|refuse|pass", "judge",
+        "SIP over TCP on the SIP ports: judge ends each connection here and sends on what the rules accept, message by message; refuse rejects the connections; pass lets them through unjudged.",
+        lambda p, v: replace(p, stream_transports=v.choice("judge", "refuse", "pass"))),
+    "max-connections": Known("NUMBER", "4096",
+        "Connections over TCP that are judged at a time; beyond it no more are taken. Each takes two file descriptors.",
+        lambda p, v: replace(p, max_connections=v.number(range(1, MAX_CONNECTIONS + 1)))),
+    "max-connections-per-source": Known("NUMBER", "256",
+        "Those of one address, or of one /64 of IPv6.",
+        lambda p, v: replace(p, max_connections_per_source=v.number(range(1, MAX_CONNECTIONS + 1)))),
+    "stream-idle": Known("DURATION", "1h",
+        "A connection that was silent for so long is closed; one with a registration lives as long as that, or its Flow-Timer.",
+        lambda p, v: replace(p, stream_idle_s=v.duration(7 * DAY_S))),
     "forward-udp": Known("{ PORT ... }", "{ }",
         "Other UDP destination ports that may pass the gateway; all the rest is closed but for pinholes.",
         lambda p, v: replace(p, forward_udp=v.numbers(PORTS))),
