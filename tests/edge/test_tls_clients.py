@@ -1,0 +1,426 @@
+"""TLS towards clients: versions, names, certificates, resumption, and why a handshake failed."""
+
+import ssl
+
+import pytest
+from authority import DAY_S, NOW_S, revoke
+from tls_ends import (
+    BASE,
+    OTHER_ROOT,
+    ROOT,
+    Peer,
+    Side,
+    accepted,
+    made,
+    shake,
+    tls_certificate,
+)
+from twisted.internet.task import Clock
+
+from sipguard.edge.stream.tls import HANDSHAKE_S, LINGER_S, MAX_HANDSHAKES, Tls
+from sipguard.reason import Reason
+
+ALICE = tls_certificate("alice", uris=("sip:branch.example.com",))
+REQUIRED = BASE + "tls-clients required\n"
+
+
+@pytest.mark.parametrize(
+    ("version", "name"), [(ssl.TLSVersion.TLSv1_2, "1.2"), (ssl.TLSVersion.TLSv1_3, "1.3")]
+)
+def test_both_living_versions_are_spoken(version: ssl.TLSVersion, name: str) -> None:
+    """TLS 1.2 and 1.3, verified by the client against the authority of our certificate."""
+    peer = Peer(trusts=ROOT, version=version, name="gw.example.com")
+    side = accepted(made(), peer)
+    assert peer.done
+    assert peer.error is None
+    assert side.inner.channel is not None
+    assert side.inner.channel.tls_version == name
+    assert side.inner.channel.tls_peer == ()
+    assert not side.inner.channel.tls_client_valid
+
+
+def test_what_is_said_comes_through() -> None:
+    """Both ways, after the handshake."""
+    peer = Peer()
+    side = accepted(made(), peer)
+    peer.tls.write(b"OPTIONS")
+    side.inner.line.write(b"200")
+    shake(side, peer)
+    assert side.inner.received == b"OPTIONS"
+    assert peer.received == b"200"
+
+
+def test_the_name_asked_for_picks_the_certificate() -> None:
+    """Two domains on one address (SNI); whoever asks for none gets the first certificate."""
+    tls = made(BASE + 'tls-certificate "second.pem" key "second.key"\n')
+    for name, expected in (
+        ("gw.example.com", "gw"),
+        ("GW.example.org", "second"),
+        ("example.org", "second"),
+        ("elsewhere.net", "gw"),
+        (None, "gw"),
+    ):
+        peer = Peer(trusts=ROOT, name=name)
+        accepted(tls, peer)
+        assert _subject(peer) == expected
+
+
+def _subject(peer: Peer) -> str:
+    certificate = peer.tls.getpeercert()
+    assert certificate is not None
+    ((pair,),) = certificate["subject"]  # type: ignore[misc] # the stubs know no structure
+    return str(pair[1])
+
+
+def test_the_name_is_there_for_the_way_onward() -> None:
+    """What the client asked for, in lower case; an address is no name."""
+    assert accepted(made(), Peer(name="PBX.example.com")).line.asked_for == b"pbx.example.com"
+    assert accepted(made(), Peer()).line.asked_for == b""
+
+
+def test_sip_is_agreed_on_where_it_is_offered() -> None:
+    """ALPN: ``sip/2`` is taken; other offers, and none, fail nothing."""
+    peer = Peer(alpn=("http/1.1", "sip/2"))
+    side = accepted(made(), peer)
+    assert peer.tls.selected_alpn_protocol() == "sip/2"
+    assert side.line.speaks_sip
+    for offered in ((), ("http/1.1",)):
+        peer = Peer(alpn=offered)
+        side = accepted(made(), peer)
+        assert peer.done
+        assert not side.line.speaks_sip
+
+
+# --- clients' certificates
+
+
+def test_a_client_with_a_valid_certificate_is_known() -> None:
+    """Its domains are the identities of what it sends (RFC 5922 section 7.1, CERT-5)."""
+    for text in (BASE, REQUIRED):
+        channel = accepted(made(text), Peer(ALICE)).inner.channel
+        assert channel is not None
+        assert channel.tls_peer == ("branch.example.com",)
+        assert channel.tls_client_valid
+        assert channel.tls_failure == ""
+
+
+def test_a_client_that_is_not_asked_stays_unknown() -> None:
+    """``tls-clients none``: it has a certificate, and nobody wants to see it."""
+    channel = accepted(made(BASE + "tls-clients none\n"), Peer(ALICE)).inner.channel
+    assert channel is not None
+    assert channel.tls_peer == ()
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_client_without_certificate_is_refused_where_one_is_required(
+    version: ssl.TLSVersion,
+) -> None:
+    """It never gets to say a word (TLS-20)."""
+    tls = made(REQUIRED)
+    side = accepted(tls, Peer(version=version))
+    assert _why(side) is Reason.TLS_NO_CERTIFICATE
+    assert tls.failed[Reason.TLS_NO_CERTIFICATE] == 1
+    assert tls.handshakes == 0
+
+
+def _why(side: Side) -> Reason | None:
+    assert side.inner.channel is None
+    assert side.line.finding is not None
+    return side.line.finding.reason
+
+
+BAD = {
+    Reason.CERTIFICATE_EXPIRED: tls_certificate("old", dns=("a.example",), until_s=NOW_S - DAY_S),
+    Reason.CERTIFICATE_NOT_YET: tls_certificate("young", dns=("a.example",), from_s=NOW_S + DAY_S),
+    Reason.UNKNOWN_ISSUER: tls_certificate("stranger", OTHER_ROOT, dns=("a.example",)),
+    Reason.SELF_SIGNED: tls_certificate("self", None, dns=("a.example",)),
+    Reason.WEAK_SIGNATURE: tls_certificate("weak", dns=("a.example",), kind="rsa1024"),
+    Reason.WRONG_KEY_USAGE: tls_certificate(
+        "server only", dns=("a.example",), purposes=(tls_certificate.__kwdefaults__["purposes"][0],)
+    ),
+}
+
+
+@pytest.mark.parametrize("reason", BAD)
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_bad_certificate_names_its_fault(reason: Reason, version: ssl.TLSVersion) -> None:
+    """Required: refused, and the record says why. Optional: the client is just unknown."""
+    peer = Peer(version=version, context=_weak_client(BAD[reason], version))
+    side = accepted(made(REQUIRED), peer)
+    assert _why(side) is reason
+    assert side.line.finding is not None
+    assert "certificate" in side.line.finding.detail
+    peer = Peer(version=version, context=_weak_client(BAD[reason], version))
+    channel = accepted(made(), peer).inner.channel
+    assert channel is not None
+    assert channel.tls_peer == ()
+    assert channel.tls_failure != ""
+    assert not channel.tls_client_valid
+
+
+def _weak_client(certificate: object, version: ssl.TLSVersion) -> ssl.SSLContext:
+    """Let the other side show what its own library would not."""
+    import tempfile
+    from pathlib import Path
+
+    from authority import Holder
+
+    assert isinstance(certificate, Holder)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    context.minimum_version = context.maximum_version = version
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "both.pem"
+        path.write_bytes(certificate.pem + certificate.key_pem)
+        context.load_cert_chain(path)
+    return context
+
+
+def test_a_revoked_certificate_is_refused() -> None:
+    """By the list that ``trust tls`` names (CERT-2)."""
+    text = REQUIRED.replace('"ca.pem"', '"ca.pem" crl "crl.pem"')
+    listed = revoke(ROOT, ALICE)
+    assert _why(accepted(made(text, crl_pem=listed), Peer(ALICE))) is Reason.CERTIFICATE_REVOKED
+    other = accepted(made(text, crl_pem=revoke(ROOT)), Peer(ALICE))
+    assert other.inner.channel is not None
+
+
+def test_the_client_is_told_what_is_wrong() -> None:
+    """An alert that fits, where OpenSSL finds the fault as well."""
+    for reason, alert in (
+        (Reason.CERTIFICATE_EXPIRED, "EXPIRED"),
+        (Reason.UNKNOWN_ISSUER, "UNKNOWN_CA"),
+    ):
+        peer = Peer(BAD[reason])
+        accepted(made(REQUIRED), peer)
+        assert peer.error is not None
+        assert alert in str(peer.error.reason)
+
+
+# --- resumption
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize("text", [BASE, REQUIRED])
+def test_sessions_are_resumed(version: ssl.TLSVersion, text: str) -> None:
+    """A client that comes again saves the signatures, and is known as it was."""
+    tls = made(text)
+    first = Peer(ALICE, version=version)
+    accepted(tls, first)
+    again = Peer(context=first.context, session=first.tls.session)
+    channel = accepted(tls, again).inner.channel
+    assert again.tls.session_reused
+    assert channel is not None
+    assert channel.tls_peer == ("branch.example.com",)
+    assert channel.tls_client_valid
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_certificate_that_expired_meanwhile_resumes_nothing(version: ssl.TLSVersion) -> None:
+    """The session is good for an hour, the certificate is not: it is judged each time."""
+    now_s = [NOW_S]
+    tls = _at(now_s)
+    client = tls_certificate("brief", dns=("brief.example.com",), until_s=NOW_S + 60)
+    first = Peer(client, version=version)
+    assert accepted(tls, first).inner.channel is not None
+    now_s[0] = NOW_S + 120
+    again = Peer(context=first.context, session=first.tls.session)
+    side = accepted(tls, again)
+    assert again.tls.session_reused
+    assert _why(side) is Reason.CERTIFICATE_EXPIRED
+    assert side.inner.refused is not None
+
+
+def _at(now_s: list[float]) -> Tls:
+    from sipguard.edge.stream.tls_credentials import read_credentials
+    from tls_ends import terms_of
+
+    terms = terms_of(REQUIRED)
+    tls = Tls(Clock())
+    tls.use(read_credentials(terms, NOW_S), terms, lambda: now_s[0])
+    return tls
+
+
+def test_a_reload_ends_old_sessions_and_no_connection() -> None:
+    """New connections see the new certificate; the old one lives on."""
+    tls = made()
+    peer = Peer(trusts=ROOT)
+    side = accepted(tls, peer)
+    from sipguard.edge.stream.tls_credentials import read_credentials
+    from tls_ends import terms_of
+
+    terms = terms_of(BASE.replace("gw.", "second."))
+    tls.use(read_credentials(terms, NOW_S), terms, lambda: NOW_S)
+    again = Peer(context=peer.context, session=peer.tls.session)
+    accepted(tls, again)
+    assert not again.tls.session_reused
+    assert _subject(again) == "second"
+    peer.tls.write(b"still here")
+    shake(side, peer)
+    assert side.inner.received == b"still here"
+
+
+def test_ticket_keys_change_once_a_day() -> None:
+    """RFC 9325 section 4.3: a key that leaks later opens no old session."""
+    tls = made()
+    before = tls.ends
+    tls.renew(NOW_S + 3600)
+    assert tls.ends is before
+    tls.renew(NOW_S + 86401)
+    assert tls.ends is not before
+
+
+# --- what is no handshake
+
+
+@pytest.mark.parametrize(
+    ("version", "name"),
+    [(ssl.TLSVersion.TLSv1, "TLS 1.0"), (ssl.TLSVersion.TLSv1_1, "TLS 1.1")],
+)
+def test_old_versions_are_refused_by_name(version: ssl.TLSVersion, name: str) -> None:
+    """RFC 8996, TLS-22; the record says which telephone must be updated, and why."""
+    peer = Peer(version=version, ciphers="ALL:@SECLEVEL=0")
+    side = accepted(made(), peer)
+    assert _why(side) is Reason.TLS_OLD_VERSION
+    assert side.line.finding is not None
+    assert name in side.line.finding.detail
+    assert peer.error is not None
+    assert "PROTOCOL_VERSION" in str(peer.error.reason)
+
+
+def test_the_policy_may_want_tls_13() -> None:
+    """``tls-minimum 1.3``."""
+    tls = made(BASE + "tls-minimum 1.3\n")
+    assert _why(accepted(tls, Peer(version=ssl.TLSVersion.TLSv1_2))) is Reason.TLS_OLD_VERSION
+    assert accepted(tls, Peer()).inner.channel is not None
+
+
+def test_old_ciphers_are_refused() -> None:
+    """RFC 3261's own mandatory suite has no forward secrecy (TLS-22)."""
+    peer = Peer(version=ssl.TLSVersion.TLSv1_2, ciphers="AES128-SHA:@SECLEVEL=0")
+    assert _why(accepted(made(), peer)) is Reason.TLS_NO_CIPHER
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [
+        b"OPTIONS sip:a SIP/2.0\r\n\r\n",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"\x80\x2e\x01\x00\x02" + bytes(60),
+    ],
+)
+def test_what_is_not_tls_is_garbage(octets: bytes) -> None:
+    """SIP in clear on the TLS port, a browser, SSL 2."""
+    side = Side(made())
+    side.line.dataReceived(octets)
+    side.hang_up()
+    assert _why(side) is Reason.TLS_GARBAGE
+
+
+def test_a_broken_handshake_is_garbage() -> None:
+    """It begins as TLS does, and goes on as it should not."""
+    side = Side(made())
+    side.line.dataReceived(b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\xff")
+    side.hang_up()
+    assert _why(side) is Reason.TLS_GARBAGE
+
+
+def test_a_client_that_does_not_like_our_certificate_says_so() -> None:
+    """Its alert, in words that lead to the cause."""
+    peer = Peer(trusts=OTHER_ROOT)
+    side = accepted(made(), peer)
+    assert _why(side) is Reason.TLS_ALERT
+    assert side.line.finding is not None
+    assert "does not trust the authority" in side.line.finding.detail
+
+
+def test_a_client_that_goes_away_is_told_from_one_that_breaks_rules() -> None:
+    """Silent or in the middle of it."""
+    tls = made()
+    side = Side(tls)
+    side.hang_up()
+    assert _why(side) is Reason.TLS_HUNG_UP
+    side = Side(tls)
+    side.line.dataReceived(Peer().turn(b""))
+    side.hang_up()
+    assert _why(side) is Reason.TLS_HUNG_UP
+    assert tls.failed[Reason.TLS_HUNG_UP] == 2
+    assert tls.handshakes == 0
+
+
+def test_a_handshake_has_its_time() -> None:
+    """Whoever sends one octet a second gets no place for an hour."""
+    clock = Clock()
+    side = Side(made(clock=clock))
+    clock.advance(HANDSHAKE_S - 1)
+    side.line.dataReceived(b"\x16")
+    assert not side.wire.disconnected
+    clock.advance(1)
+    assert side.wire.disconnected
+    side.hang_up()
+    assert _why(side) is Reason.TLS_TIMEOUT
+    assert clock.getDelayedCalls() == []
+
+
+def test_handshakes_in_progress_are_bounded() -> None:
+    """The one beyond the bound is refused at once; a place that is free again is given again."""
+    tls = made()
+    tls.handshakes = MAX_HANDSHAKES
+    side = Side(tls)
+    assert side.wire.disconnected
+    side.hang_up()
+    assert _why(side) is Reason.TLS_BUSY
+    tls.handshakes -= 1
+    assert not Side(tls).wire.disconnected
+
+
+def test_a_connection_that_stands_has_no_deadline() -> None:
+    """A telephone is silent for minutes."""
+    clock = Clock()
+    side = accepted(made(clock=clock), Peer())
+    assert clock.getDelayedCalls() == []
+    clock.advance(3600)
+    assert not side.wire.disconnected
+
+
+def test_a_peer_that_does_not_say_goodbye_is_cut_off() -> None:
+    """We close; it never answers, and holds the connection open."""
+    clock = Clock()
+    side = accepted(made(clock=clock), Peer())
+    side.line.loseConnection()
+    assert not side.wire.disconnected
+    clock.advance(LINGER_S)
+    assert side.wire.disconnected
+
+
+def test_nobody_renegotiates() -> None:
+    """Attacks on renegotiation have no door: the connection goes on without (RFC 9325)."""
+    from OpenSSL import SSL
+
+    side = Side(made())
+    context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+    context.set_max_proto_version(SSL.TLS1_2_VERSION)
+    client = SSL.Connection(context)
+    client.set_connect_state()
+
+    def pump() -> None:
+        for _ in range(10):
+            try:
+                client.do_handshake()
+            except SSL.WantReadError:
+                pass
+            try:
+                side.line.dataReceived(client.bio_read(65536))
+            except SSL.WantReadError:
+                pass
+            if side.wire.value():
+                client.bio_write(side.wire.value())
+                side.wire.clear()
+
+    pump()
+    assert side.inner.channel is not None
+    client.renegotiate()
+    with pytest.raises(SSL.Error, match="no renegotiation"):
+        pump()
