@@ -23,9 +23,9 @@ from sipguard.edge.stream.tls import Tls, TlsLine
 from sipguard.edge.stream.tls_contexts import Wanted
 from sipguard.edge.stream.tls_credentials import read_credentials
 from sipguard.errors import HostileInput
+from sipguard.policy.load import load_policy
 from sipguard.policy.rules import Policy
 from sipguard.policy.tls import TlsTerms
-from sipguard.policy.load import load_policy
 from sipguard.wire.channel import Channel
 
 ROOT: Final = make_authority("TLS Root", until_s=NOW_S + 3000 * DAY_S)
@@ -116,8 +116,8 @@ def terms_of(text: str = BASE, **files: bytes) -> TlsTerms:
 def made(text: str = BASE, now_s: float = NOW_S, clock: Clock | None = None, **files: bytes) -> Tls:
     """Return TLS as a policy with these lines wants it; certificates are judged at *now_s*."""
     terms = terms_of(text, **files)
-    tls = Tls(clock or Clock())
-    tls.use(read_credentials(terms, now_s), terms, lambda: now_s)
+    tls = Tls(clock or Clock(), lambda: now_s)
+    tls.use(read_credentials(terms, now_s), terms)
     return tls
 
 

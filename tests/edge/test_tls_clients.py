@@ -1,9 +1,13 @@
 """TLS towards clients: versions, names, certificates, resumption, and why a handshake failed."""
 
 import ssl
+import tempfile
+from pathlib import Path
 
 import pytest
-from authority import DAY_S, NOW_S, revoke
+from authority import DAY_S, NOW_S, Holder, revoke
+from cryptography.x509.oid import ExtendedKeyUsageOID
+from OpenSSL import SSL
 from tls_ends import (
     BASE,
     OTHER_ROOT,
@@ -13,11 +17,13 @@ from tls_ends import (
     accepted,
     made,
     shake,
+    terms_of,
     tls_certificate,
 )
 from twisted.internet.task import Clock
 
 from sipguard.edge.stream.tls import HANDSHAKE_S, LINGER_S, MAX_HANDSHAKES, Tls
+from sipguard.edge.stream.tls_credentials import read_credentials
 from sipguard.reason import Reason
 
 ALICE = tls_certificate("alice", uris=("sip:branch.example.com",))
@@ -136,7 +142,7 @@ BAD = {
     Reason.SELF_SIGNED: tls_certificate("self", None, dns=("a.example",)),
     Reason.WEAK_SIGNATURE: tls_certificate("weak", dns=("a.example",), kind="rsa1024"),
     Reason.WRONG_KEY_USAGE: tls_certificate(
-        "server only", dns=("a.example",), purposes=(tls_certificate.__kwdefaults__["purposes"][0],)
+        "server only", dns=("a.example",), purposes=(ExtendedKeyUsageOID.SERVER_AUTH,)
     ),
 }
 
@@ -158,14 +164,8 @@ def test_a_bad_certificate_names_its_fault(reason: Reason, version: ssl.TLSVersi
     assert not channel.tls_client_valid
 
 
-def _weak_client(certificate: object, version: ssl.TLSVersion) -> ssl.SSLContext:
+def _weak_client(certificate: Holder, version: ssl.TLSVersion) -> ssl.SSLContext:
     """Let the other side show what its own library would not."""
-    import tempfile
-    from pathlib import Path
-
-    from authority import Holder
-
-    assert isinstance(certificate, Holder)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -234,12 +234,9 @@ def test_a_certificate_that_expired_meanwhile_resumes_nothing(version: ssl.TLSVe
 
 
 def _at(now_s: list[float]) -> Tls:
-    from sipguard.edge.stream.tls_credentials import read_credentials
-    from tls_ends import terms_of
-
     terms = terms_of(REQUIRED)
-    tls = Tls(Clock())
-    tls.use(read_credentials(terms, NOW_S), terms, lambda: now_s[0])
+    tls = Tls(Clock(), lambda: now_s[0])
+    tls.use(read_credentials(terms, NOW_S), terms)
     return tls
 
 
@@ -248,11 +245,8 @@ def test_a_reload_ends_old_sessions_and_no_connection() -> None:
     tls = made()
     peer = Peer(trusts=ROOT)
     side = accepted(tls, peer)
-    from sipguard.edge.stream.tls_credentials import read_credentials
-    from tls_ends import terms_of
-
     terms = terms_of(BASE.replace("gw.", "second."))
-    tls.use(read_credentials(terms, NOW_S), terms, lambda: NOW_S)
+    tls.use(read_credentials(terms, NOW_S), terms)
     again = Peer(context=peer.context, session=peer.tls.session)
     accepted(tls, again)
     assert not again.tls.session_reused
@@ -264,11 +258,14 @@ def test_a_reload_ends_old_sessions_and_no_connection() -> None:
 
 def test_ticket_keys_change_once_a_day() -> None:
     """RFC 9325 section 4.3: a key that leaks later opens no old session."""
-    tls = made()
+    now_s = [NOW_S]
+    tls = _at(now_s)
     before = tls.ends
-    tls.renew(NOW_S + 3600)
+    now_s[0] += 3600
+    tls.renew()
     assert tls.ends is before
-    tls.renew(NOW_S + 86401)
+    now_s[0] += 86400
+    tls.renew()
     assert tls.ends is not before
 
 
@@ -397,8 +394,6 @@ def test_a_peer_that_does_not_say_goodbye_is_cut_off() -> None:
 
 def test_nobody_renegotiates() -> None:
     """Attacks on renegotiation have no door: the connection goes on without (RFC 9325)."""
-    from OpenSSL import SSL
-
     side = Side(made())
     context = SSL.Context(SSL.TLS_CLIENT_METHOD)
     context.set_max_proto_version(SSL.TLS1_2_VERSION)

@@ -272,10 +272,14 @@ class Conversation:
                 if not self.is_through:
                     self._end(None)
             else:
-                self._end(None)
+                self._end(self.binding.explain(leg, reason))
         if all(end.gone for end in self.legs()) and not self._is_finished:
             self._is_finished = True
             self._keeper.finished(self)
+
+    def unproven(self, error: HostileInput) -> None:
+        """One end is not whom it must be."""
+        self._end(error.finding())
 
     def close(self) -> None:
         """Close both ends, when what was accepted has left."""

@@ -5,6 +5,7 @@ after the last conversation has had its time to end.
 """
 
 import socket
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Final, Protocol, final
@@ -27,6 +28,9 @@ from sipguard.edge.stream.leg import Leg, Passage
 from sipguard.edge.stream.limits import Limits
 from sipguard.edge.stream.sockets import OnwardAttempt, ingress_of, listening_socket
 from sipguard.edge.stream.tcp import TCP
+from sipguard.edge.stream.tls import Tls
+from sipguard.edge.stream.tls_binding import over_tls
+from sipguard.edge.stream.tls_credentials import read_credentials
 from sipguard.edge.turnstile import Turnstile
 from sipguard.policy.rules import Policy
 from sipguard.rates import Rates
@@ -87,7 +91,8 @@ class StreamGate:
     ) -> None:
         self._turnstile = turnstile
         self._reactor = reactor
-        self._bindings = bindings
+        self._tls = Tls(reactor)
+        self._bindings = {"tls": over_tls("tls", TCP, self._tls), **bindings}
         self._dial = dial or self._dial_out
         self._sockets: list[tuple[Diversion, socket.socket]] = []
         self._ports: list[ListeningPort] = []
@@ -113,6 +118,7 @@ class StreamGate:
         self._limits.most = policy.max_connections
         self._limits.most_of_source = policy.max_connections_per_source
         self._idle_s = float(policy.stream_idle_s)
+        self._tls.use(read_credentials(policy.tls, time.time()), policy.tls)
 
     def open(self, plan: Plan) -> None:
         """Bind what *plan* asks for, before its rules are installed.
@@ -238,6 +244,7 @@ class StreamGate:
             ended.callback(None)
 
     def _check(self) -> None:
+        self._tls.renew()
         now_s = self.now_s()
         for conversation in tuple(self._conversations):
             conversation.check(now_s)
@@ -312,6 +319,8 @@ class StreamGate:
         report.counters["stream_messages"] = self.messages
         for cause, count in self._limits.refused.items():
             report.counters[f"streams_too_many_{cause.replace(' ', '_')}"] = count
+        if self._tls.done:
+            report.counters["tls_handshakes"] = self._tls.done
         for reason, count in self.ends.items():
             if reason != Reason.STREAM_LIMIT._value_:
                 report.counters[f"streams_{reason.replace('-', '_')}"] = count

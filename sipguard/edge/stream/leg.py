@@ -97,8 +97,13 @@ class Leg(Protocol):
     def _stand(self) -> None:
         if self.conversation.is_over:
             return
-        binding, self.stands = self.conversation.binding, True
-        channel = binding.channel(self)._replace(connection=self.conversation.number)
+        try:
+            channel = self.conversation.binding.channel(self)
+        except HostileInput as error:
+            self.conversation.unproven(error)
+            return
+        self.stands = True
+        channel = channel._replace(connection=self.conversation.number)
         self.packet = self.packet._replace(channel=channel)
         self.write(self.codec.begin())
         self.conversation.stands(self)

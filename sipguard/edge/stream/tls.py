@@ -46,25 +46,26 @@ class Tls:
     ``failed`` counts by reason. ``handshakes`` are in progress.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, utc_s: Callable[[], float] = time.time) -> None:
         self._clock = clock
+        self._utc_s = utc_s
         self._ends: Ends | None = None
         self._made_of: Callable[[], Ends] | None = None
         self.handshakes = 0
         self.done = 0
         self.failed: Counter[Reason] = Counter()
 
-    def use(
-        self, credentials: Credentials, terms: TlsTerms, utc_s: Callable[[], float] = time.time
-    ) -> None:
+    def use(self, credentials: Credentials, terms: TlsTerms) -> None:
         """Take new certificates and terms for connections to come; those that stand live on."""
-        self._made_of = partial(Ends, credentials, terms, utc_s) if credentials.own else None
+        self._made_of = partial(Ends, credentials, terms, self._utc_s) if credentials.own else None
         self._ends = self._made_of() if self._made_of is not None else None
 
-    def renew(self, now_s: float) -> None:
-        """Change the keys that session tickets are sealed with once a day. *now_s*: POSIX time."""
+    def renew(self) -> None:
+        """Change the keys that session tickets are sealed with, once a day."""
         ends = self._ends
-        if ends is not None and self._made_of is not None and now_s - ends.made_s > RENEW_S:
+        if ends is None or self._made_of is None:
+            return
+        if self._utc_s() - ends.made_s > RENEW_S:
             self._ends = self._made_of()
 
     @property
@@ -229,6 +230,15 @@ class TlsLine(TLSMemoryBIOProtocol, Judged):
             self.tls.failed[self.finding.reason] += 1
         self._handle = None
         super().connectionLost(reason)  # type: ignore[no-untyped-call] # Twisted
+
+    @property
+    def was_silent(self) -> bool:
+        """Whether a client never said anything."""
+        return self.is_client and not self._first
+
+    def broken_by(self, reason: Failure) -> Finding:
+        """Return why a connection that stood is over."""
+        return self._explained(reason)
 
     def _explained(self, reason: Failure) -> Finding:
         if self.finding is not None:
