@@ -338,6 +338,17 @@ class Reason(Enum):
     TLS_NO_CERTIFICATE = "tls-no-certificate", "TLS-20", _N, 0, "The peer showed no certificate where one is required."
     TLS_WRONG_NAME = "tls-wrong-name", "CERT-6", _N, 0, "The server's certificate names another server."
 
+    # --- streams: WebSocket
+    WS_NOT_HTTP = "ws-not-http", "TLS-31", _N, 0, "What came to a WebSocket port, or from the server there, is no good HTTP."
+    WS_NO_UPGRADE = "ws-no-upgrade", "TLS-31", _N, 0, "An HTTP request on a WebSocket port that asks for no WebSocket of version 13."
+    WS_BAD_HANDSHAKE = "ws-bad-handshake", "TLS-31", _N, 0, "The opening handshake of a WebSocket breaks a rule of RFC 6455."
+    WS_SUBPROTOCOL = "ws-subprotocol", "TLS-31", _N, 0, "A WebSocket for something else than SIP."
+    WS_ORIGIN = "ws-origin", "TLS-31", _N, 0, "A page from another origin than the policy names asks for the WebSocket."
+    WS_REFUSED = "ws-refused", "TLS-31", _N, 0, "The server refuses the WebSocket."
+    WS_FRAMING = "ws-framing", "TLS-31", _N, 0, "A WebSocket frame that breaks a rule of RFC 6455."
+    WS_NOT_UTF8 = "ws-not-utf8", "TLS-31", _N, 0, "A text message of a WebSocket that is no UTF-8."
+    WS_TOO_LARGE = "ws-too-large", "TLS-31", _N, 0, "A WebSocket message that is larger than any SIP message may be."
+
     # --- replies and rates
     RATE_EXCEEDED = "rate-exceeded", "RSP-6", _N, 503, "More requests than the policy's rate allows."
     UNANSWERABLE = "unanswerable", "RSP-1", _N, 0, "A refusal that may not be answered; dropped instead."

@@ -145,6 +145,9 @@ _TLS: Final[tuple[Field, ...]] = (
     TextsField("tls.peer", "Whom the verified certificate of the message's sender names: SIP domains, or else hosts, and addresses.", lambda s: tuple(name.encode() for name in s.packet.channel.tls_peer), _ALL),
     FlagField("tls.client.valid", "The client that opened the connection showed a certificate, and it was verified.", lambda s: s.packet.channel.tls_client_valid, _ALL),
 )
+_WS: Final[tuple[Field, ...]] = (
+    TextField("ws.origin", "Origin of the page that opened the WebSocket, as its browser says; equal to nothing where none does.", lambda s: s.packet.channel.ws_origin.encode(), _ALL, _FOLDED),
+)
 _STATE: Final[tuple[Field, ...]] = (
     FlagField("dialog.known", "The message belongs to a call that was accepted before.", lambda s: s.dialog_known, _HEADERS, fact=Fact.DIALOG_KNOWN),
     FlagField("transaction.known", "The message belongs to a request that was accepted before.", lambda s: s.transaction_known, _HEADERS),
@@ -229,7 +232,7 @@ _IDENTITY: Final[tuple[Field, ...]] = (
 # fmt: on
 
 FIELDS: Final[dict[str, Field]] = {
-    field.name: field for field in (*_PACKET, *_TLS, *_MESSAGE, *_STATE, *_SDP, *_IDENTITY)
+    field.name: field for field in (*_PACKET, *_TLS, *_WS, *_MESSAGE, *_STATE, *_SDP, *_IDENTITY)
 }
 HEADER_DOC: Final = "Value of any header; several rows are joined by a comma, absent is empty."
 

@@ -12,6 +12,7 @@ from sipguard.policy.problems import Wrong, one_of, suggest
 from sipguard.policy.rules import Policy, UnknownDialog
 from sipguard.policy.syntax import Braced, Place, Setting, Word
 from sipguard.policy.tls import MAX_CERTIFICATES, MAX_SERVERS, Named
+from sipguard.policy.web import read_origins
 from sipguard.verdict import Action
 from sipguard.wire.packet import parse_address
 from sipguard.wire.uri import parse_host
@@ -85,6 +86,20 @@ class Values:
         if len(words) > MAX_PORTS:
             raise Wrong(words[MAX_PORTS].at, f"more than {MAX_PORTS} numbers")
         return tuple(dict.fromkeys(_checked(word, allowed, self._usage) for word in words))
+
+    def words(self, what: str) -> tuple[Word, ...]:
+        """Return what is left: one word, or those in one pair of braces."""
+        if not self._left:
+            self.take(what)
+        value = self._left.pop(0)
+        if not isinstance(value, Braced):
+            return (value,)
+        for member in value.members:
+            if isinstance(member, Braced):
+                raise Wrong(member.at, "braces inside braces", self._usage)
+        if not value.members:
+            raise Wrong(value.at, f"expected {what}, found empty braces", self._usage)
+        return tuple(member for member in value.members if isinstance(member, Word))
 
     def duration(self, longest_s: int) -> int:
         """Return the next word as seconds, 1 to *longest_s*."""
@@ -185,17 +200,11 @@ def _signature_budget(policy: Policy, values: Values) -> Policy:
 
 
 def _sip_ports(policy: Policy, values: Values) -> Policy:
-    ports = values.numbers(PORTS)
-    if not ports:
-        values.take("a port")
-    return replace(policy, sip_ports=ports)
+    return replace(policy, sip_ports=_ports(values))
 
 
 def _tls_ports(policy: Policy, values: Values) -> Policy:
-    ports = values.numbers(PORTS)
-    if not ports:
-        values.take("a port")
-    return replace(policy, tls_ports=ports)
+    return replace(policy, tls_ports=_ports(values))
 
 
 def _tls_certificate(policy: Policy, values: Values) -> Policy:
@@ -239,6 +248,17 @@ def _host_name(word: Word) -> str:
 def _tls_servers(policy: Policy, values: Values) -> Policy:
     verify = values.choice("verify", "unverified") == "verify"
     return replace(policy, tls=policy.tls._replace(verify_servers=verify))
+
+
+def _ports(values: Values) -> tuple[int, ...]:
+    ports = values.numbers(PORTS)
+    if not ports:
+        values.take("a port")
+    return ports
+
+
+def _ws_origins(policy: Policy, values: Values) -> Policy:
+    return replace(policy, ws_origins=read_origins(values.words("any, or origins in braces")))
 
 
 # A table reads better than wrapped calls.
@@ -343,6 +363,15 @@ SETTINGS: Final[dict[str, Known]] = {
     "tls-servers": Known("verify|unverified", "verify",
         "Whether servers' certificates are verified; unverified lets anybody in between pose as the server.",
         _tls_servers),
+    "ws-origins": Known('any | { "https://phone.example.com" ... }', "any",
+        "Pages that may open a WebSocket: their origins as browsers name them. Who sends no origin is no browser, and passes: any program can send any.",
+        _ws_origins),
+    "ws-ports": Known("PORT ...", "none",
+        "TCP ports of SIP over WebSocket (RFC 7118) in clear; what else comes there is refused.",
+        lambda p, v: replace(p, ws_ports=_ports(v))),
+    "wss-ports": Known("PORT ...", "none",
+        "The same over TLS, for which the gateway needs a certificate.",
+        lambda p, v: replace(p, wss_ports=_ports(v))),
 }
 # fmt: on
 

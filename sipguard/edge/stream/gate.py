@@ -31,6 +31,7 @@ from sipguard.edge.stream.tcp import TCP
 from sipguard.edge.stream.tls import Tls
 from sipguard.edge.stream.tls_binding import over_tls
 from sipguard.edge.stream.tls_credentials import read_credentials
+from sipguard.edge.stream.websocket import websocket
 from sipguard.edge.turnstile import Turnstile
 from sipguard.policy.rules import Policy
 from sipguard.rates import Rates
@@ -92,7 +93,14 @@ class StreamGate:
         self._turnstile = turnstile
         self._reactor = reactor
         self._tls = Tls(reactor)
-        self._bindings = {"tls": over_tls("tls", TCP, self._tls), **bindings}
+        self._origins: tuple[str, ...] = ()
+        web = websocket(lambda: self._origins)
+        self._bindings = {
+            "tls": over_tls("tls", TCP, self._tls),
+            "ws": web,
+            "wss": over_tls("wss", web, self._tls),
+            **bindings,
+        }
         self._dial = dial or self._dial_out
         self._sockets: list[tuple[Diversion, socket.socket]] = []
         self._ports: list[ListeningPort] = []
@@ -118,6 +126,7 @@ class StreamGate:
         self._limits.most = policy.max_connections
         self._limits.most_of_source = policy.max_connections_per_source
         self._idle_s = float(policy.stream_idle_s)
+        self._origins = policy.ws_origins
         self._tls.use(read_credentials(policy.tls, time.time()), policy.tls)
 
     def open(self, plan: Plan) -> None:

@@ -54,6 +54,11 @@ class TcpCodec:
         """How much of a message is here."""
         return self._stream.held
 
+    @property
+    def ended(self) -> bool:
+        """No: TCP itself says so."""
+        return False
+
 
 def _server_codec(_client: Codec) -> Codec:
     return TcpCodec()
