@@ -215,6 +215,7 @@ class Peer:
         )
         self.error: ssl.SSLError | None = None
         self.done = False
+        self.is_over = False  # the other side said goodbye
         self.received = b""
 
     def turn(self, octets: bytes) -> bytes:
@@ -227,6 +228,7 @@ class Peer:
                 self.done = True
             while data := self.tls.read(65536):
                 self.received += data
+            self.is_over = True
         except ssl.SSLWantReadError:
             pass
         except ssl.SSLError as error:

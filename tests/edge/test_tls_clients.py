@@ -46,6 +46,19 @@ def test_both_living_versions_are_spoken(version: ssl.TLSVersion, name: str) -> 
     assert not side.inner.channel.tls_client_valid
 
 
+class Brake:
+    """Something that never ends by itself."""
+
+    def pauseProducing(self) -> None:
+        """Wait."""
+
+    def resumeProducing(self) -> None:
+        """Go on."""
+
+    def stopProducing(self) -> None:
+        """End."""
+
+
 def test_what_is_said_comes_through() -> None:
     """Both ways, after the handshake."""
     peer = Peer()
@@ -384,6 +397,16 @@ def test_a_peer_that_does_not_say_goodbye_is_cut_off() -> None:
     assert not side.wire.disconnected
     clock.advance(LINGER_S)
     assert side.wire.disconnected
+
+
+def test_a_producer_does_not_hold_the_goodbye_back() -> None:
+    """The brake between both legs is one, for as long as the connection lives."""
+    peer = Peer()
+    side = accepted(made(), peer)
+    side.line.registerProducer(Brake(), True)
+    side.line.loseConnection()
+    peer.turn(side.wire.value())
+    assert peer.is_over
 
 
 def test_nobody_renegotiates() -> None:
