@@ -120,7 +120,7 @@ class Netfilter:
             plan = dataclasses.replace(
                 plan, diversions=(), stream_transports=StreamTransports.REFUSE
             )
-        for routing in routings(plan):
+        for routing in routings(plan) if plan.diversions or programs.has_ip() else ():
             if not plan.diversions:
                 undo.append(routing.install if routing.is_there else routing.remove)
                 routing.remove()

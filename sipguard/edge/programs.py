@@ -96,6 +96,11 @@ def has_nft_streams(table: str) -> bool:
     return _loads(_trial(table, rule))
 
 
+def has_ip() -> bool:
+    """Report whether the program ``ip`` is installed."""
+    return shutil.which("ip", path=_PATH) is not None
+
+
 def ip(words: list[str], *, check: bool = True) -> str:
     """Run ``ip`` and return what it prints.
 

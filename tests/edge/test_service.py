@@ -24,6 +24,7 @@ from sipguard.edge.policy_file import load
 from sipguard.edge.queued import Judge, QueuedPacket, Reader
 from sipguard.edge.service import GuardService, Settings
 from sipguard.edge.store import Store
+from sipguard.edge.stream import gate
 from sipguard.errors import EdgeError
 from sipguard.guard import Guard
 from sipguard.journal.query import Query
@@ -166,6 +167,9 @@ class FakeReactor(Clock):
     def removeReader(self, reader: object) -> None:  # noqa: N802
         pass
 
+    def adoptStreamPort(self, *_: object) -> gate.ListeningPort:  # noqa: N802
+        raise NotImplementedError
+
     def callFromThread(self, work: Callable[..., None], *arguments: object) -> None:  # noqa: N802
         work(*arguments)
 
@@ -208,6 +212,7 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> Kernel:
     monkeypatch.setattr(room, "ReplySender", FakeReplies)
     monkeypatch.setattr(media_gate, "Queue", FakeMediaQueue)
     monkeypatch.setattr(media_gate, "Samples", FakeSamples)
+    monkeypatch.setattr(gate, "listening_socket", lambda *_: None)
     return made
 
 

@@ -176,12 +176,12 @@ class StreamGate:
             self._loop.stop()
         if not self._conversations:
             return succeed(None)
-        self._ended = Deferred()
+        self._ended = ended = Deferred[None]()
         alarm = self._reactor.callLater(GRACE_S, self._abort)
-        self._ended.addCallback(lambda _: alarm.cancel() if alarm.active() else None)
+        ended.addCallback(lambda _: alarm.cancel() if alarm.active() else None)
         for conversation in tuple(self._conversations):
             conversation.close()
-        return self._ended
+        return ended
 
     def close(self) -> None:
         """Give everything back at once; safe to call twice."""
