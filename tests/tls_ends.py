@@ -3,7 +3,7 @@
 import ssl
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -113,11 +113,16 @@ def terms_of(text: str = BASE, **files: bytes) -> TlsTerms:
     return policy_of(text, **files).tls
 
 
-def made(text: str = BASE, now_s: float = NOW_S, clock: Clock | None = None, **files: bytes) -> Tls:
-    """Return TLS as a policy with these lines wants it; certificates are judged at *now_s*."""
+def made(
+    text: str = BASE,
+    clock: Clock | None = None,
+    utc_s: Callable[[], float] = lambda: NOW_S,
+    **files: bytes,
+) -> Tls:
+    """Return TLS as a policy with these lines wants it; *utc_s* tells the time of judgement."""
     terms = terms_of(text, **files)
-    tls = Tls(clock or Clock(), lambda: now_s)
-    tls.use(read_credentials(terms, now_s), terms)
+    tls = Tls(clock or Clock(), utc_s)
+    tls.use(read_credentials(terms, utc_s()), terms)
     return tls
 
 
@@ -210,6 +215,7 @@ class Peer:
         )
         self.error: ssl.SSLError | None = None
         self.done = False
+        self.is_over = False  # the other side said goodbye
         self.received = b""
 
     def turn(self, octets: bytes) -> bytes:
@@ -222,6 +228,7 @@ class Peer:
                 self.done = True
             while data := self.tls.read(65536):
                 self.received += data
+            self.is_over = True
         except ssl.SSLWantReadError:
             pass
         except ssl.SSLError as error:

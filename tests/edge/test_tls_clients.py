@@ -2,6 +2,7 @@
 
 import ssl
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ from tls_ends import (
 )
 from twisted.internet.task import Clock
 
-from sipguard.edge.stream.tls import HANDSHAKE_S, LINGER_S, MAX_HANDSHAKES, Tls
+from sipguard.edge.stream.tls import HANDSHAKE_S, LINGER_S, MAX_HANDSHAKES
 from sipguard.edge.stream.tls_credentials import read_credentials
 from sipguard.reason import Reason
 
@@ -43,6 +44,19 @@ def test_both_living_versions_are_spoken(version: ssl.TLSVersion, name: str) -> 
     assert side.inner.channel.tls_version == name
     assert side.inner.channel.tls_peer == ()
     assert not side.inner.channel.tls_client_valid
+
+
+class Brake:
+    """Something that never ends by itself."""
+
+    def pauseProducing(self) -> None:
+        """Wait."""
+
+    def resumeProducing(self) -> None:
+        """Go on."""
+
+    def stopProducing(self) -> None:
+        """End."""
 
 
 def test_what_is_said_comes_through() -> None:
@@ -221,7 +235,7 @@ def test_sessions_are_resumed(version: ssl.TLSVersion, text: str) -> None:
 def test_a_certificate_that_expired_meanwhile_resumes_nothing(version: ssl.TLSVersion) -> None:
     """The session is good for an hour, the certificate is not: it is judged each time."""
     now_s = [NOW_S]
-    tls = _at(now_s)
+    tls = made(REQUIRED, utc_s=lambda: now_s[0])
     client = tls_certificate("brief", dns=("brief.example.com",), until_s=NOW_S + 60)
     first = Peer(client, version=version)
     assert accepted(tls, first).inner.channel is not None
@@ -231,13 +245,6 @@ def test_a_certificate_that_expired_meanwhile_resumes_nothing(version: ssl.TLSVe
     assert again.tls.session_reused
     assert _why(side) is Reason.CERTIFICATE_EXPIRED
     assert side.inner.refused is not None
-
-
-def _at(now_s: list[float]) -> Tls:
-    terms = terms_of(REQUIRED)
-    tls = Tls(Clock(), lambda: now_s[0])
-    tls.use(read_credentials(terms, NOW_S), terms)
-    return tls
 
 
 def test_a_reload_ends_old_sessions_and_no_connection() -> None:
@@ -259,7 +266,7 @@ def test_a_reload_ends_old_sessions_and_no_connection() -> None:
 def test_ticket_keys_change_once_a_day() -> None:
     """RFC 9325 section 4.3: a key that leaks later opens no old session."""
     now_s = [NOW_S]
-    tls = _at(now_s)
+    tls = made(REQUIRED, utc_s=lambda: now_s[0])
     before = tls.ends
     now_s[0] += 3600
     tls.renew()
@@ -392,6 +399,16 @@ def test_a_peer_that_does_not_say_goodbye_is_cut_off() -> None:
     assert side.wire.disconnected
 
 
+def test_a_producer_does_not_hold_the_goodbye_back() -> None:
+    """The brake between both legs is one, for as long as the connection lives."""
+    peer = Peer()
+    side = accepted(made(), peer)
+    side.line.registerProducer(Brake(), True)
+    side.line.loseConnection()
+    peer.turn(side.wire.value())
+    assert peer.is_over
+
+
 def test_nobody_renegotiates() -> None:
     """Attacks on renegotiation have no door: the connection goes on without (RFC 9325)."""
     side = Side(made())
@@ -402,14 +419,10 @@ def test_nobody_renegotiates() -> None:
 
     def pump() -> None:
         for _ in range(10):
-            try:
+            with suppress(SSL.WantReadError):
                 client.do_handshake()
-            except SSL.WantReadError:
-                pass
-            try:
+            with suppress(SSL.WantReadError):
                 side.line.dataReceived(client.bio_read(65536))
-            except SSL.WantReadError:
-                pass
             if side.wire.value():
                 client.bio_write(side.wire.value())
                 side.wire.clear()

@@ -211,6 +211,7 @@ class TlsLine(TLSMemoryBIOProtocol, Judged):
 
     def loseConnection(self) -> None:
         """Say goodbye; whoever does not answer it in time is cut off."""
+        self.unregisterProducer()  # ours never ends, and Twisted would wait for that
         super().loseConnection()  # type: ignore[no-untyped-call] # Twisted
         if self.connected and self._deadline is None:
             self._deadline = self._clock.callLater(LINGER_S, self._cut_off)

@@ -148,6 +148,9 @@ class Ends:
         chain = judging.chain or judging.before
         if session is None or judging.peer is None or not chain:
             return
+        # OpenSSL spoils the session of a connection that ends without goodbye (truncation); each
+        # of our messages has its own end, so nothing can be cut off unseen.
+        connection.set_shutdown(connection.get_shutdown() | SSL.SENT_SHUTDOWN)
         self._sessions[wanted, self.expected(wanted)] = _Kept(session, chain)
         if len(self._sessions) > MAX_SESSIONS:
             self._sessions.popitem(last=False)
