@@ -87,7 +87,7 @@ class Call:
             if self.line.server is None and self.paper.attempts and not self.line.is_over():
                 self.line.server_takes_it()
             self._serve()
-            self.browser.protocol.receive_data(self.line.client_got())
+            _feed(self.browser.protocol, self.line.client_got())
             if self.line.client.is_over and self.browser.protocol.state is not State.CLOSED:
                 self.browser.protocol.receive_eof()
             self.browser.events += self.browser.protocol.events_received()
@@ -96,7 +96,7 @@ class Call:
         if self.line.server is None:
             return
         protocol = self.server.protocol
-        protocol.receive_data(self.line.server_got())
+        _feed(protocol, self.line.server_got())
         for event in protocol.events_received():
             self.server.events.append(event)
             if isinstance(event, Request):
@@ -119,6 +119,11 @@ class Call:
         """The server sends a message."""
         (self.server.protocol.send_text if text else self.server.protocol.send_binary)(message)
         self.move()
+
+
+def _feed(protocol: ClientProtocol | ServerProtocol, octets: bytes) -> None:
+    if octets:
+        protocol.receive_data(octets)
 
 
 def frames(events: Sequence[Any]) -> list[tuple[Opcode, bytes]]:

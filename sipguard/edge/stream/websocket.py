@@ -72,7 +72,7 @@ class _End:
         if self._frames is None:
             octets = self._shake(octets)
         frames = self._frames
-        if frames is None or self.ended or self._has_closed:
+        if frames is None or self.ended:
             return ()
         messages: list[bytes] = []
         self._since += len(octets)
