@@ -15,6 +15,7 @@ STREAM_MARK: Final = 0x08000000
 LISTENER_PORT: Final = 15060  # on the loopback, reached by diverted connections alone
 TLS_LISTENER_PORT: Final = 15061
 STREAM_PORTS: Final = (5060, 5061)
+ZONE_MARKS: Final = 0x07000000  # a number; 0x08000000 stays free for streams
 SAMPLE_GROUP: Final = 5060
 RECHECK_S: Final = 5
 MAX_PINHOLES: Final = 400_000
@@ -57,6 +58,9 @@ class Plan:
 
     *diversions* say which connections come to us; their packets carry *stream_mark*, by
     which they are routed to this machine.
+
+    *ipsec_zones* are the request ids of each zone that IPsec tells, zone 1 first: the mark
+    of their SIP says the zone's number.
     """
 
     sip_ports: tuple[int, ...] = (5060,)
@@ -82,6 +86,7 @@ class Plan:
     proven_mark: int = PROVEN_MARK
     diversions: tuple[Diversion, ...] = ()
     stream_mark: int = STREAM_MARK
+    ipsec_zones: tuple[tuple[int, ...], ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse what could not be installed, or what would be read as something else."""
@@ -121,6 +126,7 @@ def _problems(plan: Plan) -> Iterator[str]:
     yield from _wrong_ports(plan)
     yield from _wrong_gate(plan)
     yield from _wrong_diversions(plan)
+    yield from _wrong_zones(plan)
     if not 0 <= plan.queues[0] <= plan.queues[1] <= 65535:
         yield f"queue numbers {plan.queues[0]} to {plan.queues[1]} are not a range in 0 to 65535"
     if not _is_bit(plan.mark):
@@ -154,6 +160,16 @@ def _wrong_ports(plan: Plan) -> Iterator[str]:
         yield "no SIP port is named: nothing would be judged"
     if any(low > high for low, high in plan.local_media):
         yield "a local media range ends before it begins"
+
+
+def _wrong_zones(plan: Plan) -> Iterator[str]:
+    if len(plan.ipsec_zones) > ZONE_MARKS // (ZONE_MARKS & -ZONE_MARKS):
+        yield f"{len(plan.ipsec_zones)} zones by request id: their numbers do not fit the mark"
+    for reqids in plan.ipsec_zones:
+        if not reqids or not all(1 <= reqid <= 0xFFFFFFFF for reqid in reqids):
+            yield f"request ids {reqids} of a zone are not numbers from 1 to 4294967295"
+    if plan.ipsec_zones and ZONE_MARKS & (plan.mark | plan.unproven_mark | plan.proven_mark):
+        yield f"the marks of IPsec zones ({ZONE_MARKS:#x}) are used by another of our marks"
 
 
 def _wrong_gate(plan: Plan) -> Iterator[str]:

@@ -37,9 +37,7 @@ MULTIPART = request(
 
 
 def _full() -> Subject:
-    subject = made(FULL)
-    subject.direction = b"In"
-    return subject
+    return made(FULL)
 
 
 # One condition or more for each field, true of the message above; walked whole below.
@@ -103,10 +101,11 @@ TRUE = [
     'aib.signer != "x" and stir.signer != "x" and stir.attest != A and stir.orig != "x"',
     'smime.signer != "x" and smime.sdp == unknown and not sdp.encrypted',
     "not aib.covers in {from} and not digest.replayed and replay.kind == none",
+    "not sips.claimed and not via.alias and not outbound",
+    "from.scheme == sip and to.scheme == sip and contact.scheme == sip",
     "not replay and not dialog.known and not transaction.known and not registration.foreign",
     "not challenge.foreign",
     "not ambiguous and not malformed and not oversize and not finding in {SIP-12}",
-    "direction == in",
 ]
 
 
@@ -190,6 +189,17 @@ def test_tls_fields(condition: str) -> None:
     for chain in ("parse", "request"):
         assert holds(condition, secured, chain)
         assert not holds(condition, clear, chain)
+
+
+def test_what_is_secured_can_be_asked_for() -> None:
+    """SIPS in Request-URI, Route or Contact; a flow of RFC 5626; a connection of RFC 5923."""
+    assert holds("sips.claimed", made(request(uri="sips:bob@example.com")))
+    assert holds("sips.claimed", made(request(headers="Route: <sips:p.example.com;lr>\r\n")))
+    assert holds("sips.claimed", made(request().replace(b"<sip:alice@1", b"<sips:alice@1")))
+    assert holds("via.alias", made(request().replace(b";branch", b";alias;branch")))
+    flow = request().replace(b":5060>", b':5060>;reg-id=1;+sip.instance="<urn:uuid:1>"')
+    assert holds("outbound", made(flow))
+    assert not holds("outbound", made(flow.replace(b"reg-id=1;", b"")))
 
 
 def test_every_field_is_tried() -> None:

@@ -276,6 +276,8 @@ class Conversation:
         if all(end.gone for end in self.legs()) and not self._is_finished:
             self._is_finished = True
             self._keeper.finished(self)
+            for end in self.legs():
+                end.forget()
 
     def unproven(self, error: HostileInput) -> None:
         """One end is not whom it must be."""
@@ -340,8 +342,8 @@ class Conversation:
         return self._keeper.now_s()
 
     def later(self, work: Callable[[], None]) -> None:
-        """Call *work* in the reactor's next turn."""
-        self._keeper.later(work)
+        """Call *work* in the reactor's next turn, if this is not over by then."""
+        self._keeper.later(lambda: None if self.is_over else work())
 
 
 def _packet_between(

@@ -4,7 +4,9 @@ Opened before the rules are installed, so that no connection is diverted to nobo
 after the last conversation has had its time to end.
 """
 
+import resource
 import socket
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -39,6 +41,7 @@ from sipguard.wire.packet import Packet, network_of, parse_address
 
 CHECK_S: Final = 1.0
 GRACE_S: Final = 3.0  # for what is under way at the end
+OTHER_FILES: Final = 128  # than connections: queues, the store, certificates on their way
 RECORDS_PER_MIN: Final = 10  # of one source, about connections
 
 BINDINGS: Final[Mapping[str, Binding]] = {"tcp": TCP}
@@ -115,7 +118,13 @@ class StreamGate:
 
     def use(self, policy: Policy) -> None:
         """Keep to the limits of *policy* from now on."""
-        self._limits.most = policy.max_connections
+        self._limits.most = min(policy.max_connections, _room_for_connections())
+        if self._diversions and self._limits.most < policy.max_connections:
+            self.log.warn(
+                "max-connections {wanted}: the limit on open files leaves room for {most}",
+                wanted=policy.max_connections,
+                most=self._limits.most,
+            )
         self._limits.most_of_source = policy.max_connections_per_source
         self._idle_s = float(policy.stream_idle_s)
         self._tls.use(read_credentials(policy.tls, time.time()), policy.tls)
@@ -324,3 +333,13 @@ class StreamGate:
         for reason, count in self.ends.items():
             if reason != Reason.STREAM_LIMIT._value_:
                 report.counters[f"streams_{reason.replace('-', '_')}"] = count
+
+
+def _room_for_connections() -> int:
+    """Return how many connections the limit on open files allows, which is raised if it can be."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if hard == resource.RLIM_INFINITY:
+        return sys.maxsize
+    return max((hard - OTHER_FILES) // 2, 1)
