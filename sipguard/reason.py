@@ -349,6 +349,23 @@ class Reason(Enum):
     WS_NOT_UTF8 = "ws-not-utf8", "TLS-31", _N, 0, "A text message of a WebSocket that is no UTF-8."
     WS_TOO_LARGE = "ws-too-large", "TLS-31", _N, 0, "A WebSocket message that is larger than any SIP message may be."
 
+    # --- SIPS and secured transports
+    SIPS_IN_CLEAR = "sips-in-clear", "TLS-1", _M, 400, "A SIPS request over a transport without TLS."
+    TLS_PARAMETER = "tls-parameter", "TLS-2", _N, 400, "A URI says transport=tls, which RFC 5630 deprecates; it does not mean SIPS."
+    SIPS_DOWNGRADE = "sips-downgrade", "TLS-3", _M, 480, "What began as SIPS goes on in clear."
+    SIPS_LOST = "sips-lost", "TLS-3", _N, 480, "What began as SIPS goes on as SIP; from the next hop on it may be clear."
+    SIPS_GAINED = "sips-gained", "TLS-3", _N, 400, "What began as SIP goes on as SIPS, though it came a part of its way in clear."
+    SIPS_REGISTER = "sips-register", "TLS-5", _M, 400, "A SIPS Contact is registered beside addresses that are not SIPS."
+    SIPS_CONTACT = "sips-contact", "TLS-11", _M, 400, "The Contact of a SIPS request is not SIPS."
+    SIPS_ANSWER = "sips-answer", "TLS-11", _N, 0, "The answer to a SIPS request leads to an address that is not SIPS."
+    SIPS_ROUTE = "sips-route", "TLS-11", _N, 400, "A proxy recorded a route into a SIPS request that is not SIPS."
+    SIPS_RETARGETED = "sips-retargeted", "TLS-12", _N, 400, "A SIPS request whose To is not SIPS: somebody changed the one or the other."
+    SIPS_CLEAR_HOP = "sips-clear-hop", "TLS-12", _N, 400, "A Via of a SIPS request says that it came a part of its way in clear."
+    PEER_DOMAIN = "tls-peer-domain", "TLS-33", _N, 403, "The certificate of the connection speaks for another domain than From."
+    BAD_SEC_AGREE = "bad-sec-agree", "TLS-32", _N, 400, "A list of security mechanisms is not well formed."
+    SECURITY_BID_DOWN = "security-bid-down", "TLS-32", _N, 403, "The security mechanisms that the client repeats are not those that the server offered."
+    SEC_AGREE_OVER_TLS = "sec-agree-over-tls", "TLS-32", _N, 400, "Security mechanisms are negotiated where TLS is in use already."
+
     # --- replies and rates
     RATE_EXCEEDED = "rate-exceeded", "RSP-6", _N, 503, "More requests than the policy's rate allows."
     UNANSWERABLE = "unanswerable", "RSP-1", _N, 0, "A refusal that may not be answered; dropped instead."

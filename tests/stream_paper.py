@@ -77,7 +77,7 @@ class Wire(StringTransport):
         )
         self.half_closed = False
         self.reset = False
-        self.paused = False
+        self._paused = False
         self.leg: Leg | None = None
 
     def loseWriteConnection(self) -> None:  # noqa: N802
@@ -94,16 +94,20 @@ class Wire(StringTransport):
             self._end(ConnectionDone())
 
     def pauseProducing(self) -> None:  # noqa: N802
-        self.paused = True
+        self._paused = True
 
     def resumeProducing(self) -> None:  # noqa: N802
-        self.paused = False
+        self._paused = False
 
     def got(self) -> bytes:
         """Return what came here since the last time."""
         octets: bytes = self.value()  # type: ignore[no-untyped-call]
         self.clear()  # type: ignore[no-untyped-call]
         return octets
+
+    def is_read(self) -> bool:
+        """Whether we read what the peer sends."""
+        return not self._paused
 
     def is_full(self) -> None:
         """The peer does not read: too much waits here."""

@@ -17,7 +17,7 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
-from zope.interface import implementer
+from zope.interface import implementer  # type: ignore[import-untyped] # it ships no types
 
 from sipguard.edge.stream.tls import Tls, TlsLine
 from sipguard.edge.stream.tls_contexts import Wanted
@@ -103,12 +103,12 @@ def _file(name: str) -> str:
     return name.replace("_", ".")
 
 
-def policy_of(text: str = BASE, **files: bytes) -> Policy:
+def policy_of(text: str = BASE, /, **files: bytes) -> Policy:
     """Return a policy with these lines and nothing else; *gw_pem* and so on are its files."""
     return load_policy("p", lambda _name: text, Folder(**files))
 
 
-def terms_of(text: str = BASE, **files: bytes) -> TlsTerms:
+def terms_of(text: str = BASE, /, **files: bytes) -> TlsTerms:
     """Return what such a policy says of TLS."""
     return policy_of(text, **files).tls
 
@@ -142,19 +142,19 @@ class Inner(Protocol):
         assert isinstance(self.transport, TlsLine)
         return self.transport
 
-    def handshakeCompleted(self) -> None:
+    def handshakeCompleted(self) -> None:  # noqa: N802
         """Ask who it is."""
         try:
             self.channel = self.line.secured()
         except HostileInput as error:
             self.refused = error
-            self.line.abortConnection()
+            self.line.abortConnection()  # type: ignore[no-untyped-call]
 
-    def dataReceived(self, data: bytes) -> None:
+    def dataReceived(self, data: bytes) -> None:  # noqa: N802
         """Keep it."""
         self.received += data
 
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
+    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802
         """Keep why."""
         self.lost = reason
 
@@ -164,13 +164,17 @@ class Side:
 
     def __init__(self, tls: Tls, wanted: Wanted | None = None) -> None:
         self.inner = Inner()
-        factory = Factory.forProtocol(lambda: self.inner)
+        factory: Factory[Protocol] = Factory.forProtocol(lambda: self.inner)
         made = tls.listening(factory) if wanted is None else tls.onward(factory, wanted)
         line = made.buildProtocol(None)
         assert isinstance(line, TlsLine)
         self.line = line
         self.wire = StringTransport()
-        self.line.makeConnection(self.wire)
+        self.line.makeConnection(self.wire)  # type: ignore[arg-type] # an interface of zope's
+
+    def is_cut_off(self) -> bool:
+        """Whether we have reset the connection."""
+        return self.wire.disconnected
 
     def hang_up(self) -> None:
         """The connection below is over."""

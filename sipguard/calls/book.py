@@ -276,6 +276,7 @@ class Book:
     ) -> None:
         """This leg's hops speak for their ends from now on (DLG-6)."""
         transaction.saw_to_tag(ids.to_tag)
+        dialog.secured = dialog.secured or transaction.secured
         dialog.saw_hosts(True, transaction.hosts)
         dialog.saw_host(False, transaction.destination)
         # A proxy behind the first one may be the only one that stays on the path.

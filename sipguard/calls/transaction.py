@@ -128,6 +128,7 @@ class Transaction:
         "octets_hash",
         "other_to_tags",
         "proven",
+        "secured",
         "source",
         "source_port",
         "state",
@@ -164,6 +165,7 @@ class Transaction:
         self.binds_for_s: int | None = None
         self.from_caller = from_caller
         self.proven = _has_credentials(message)
+        self.secured = message.uri[:5].lower() == b"sips:"
         if method == b"REGISTER":
             self.binds_for_s = _binds_for_s(message)
         elif not ids.to_tag and method in DIALOG_MAKERS:

@@ -33,6 +33,31 @@ _BY_REASON = {
         "The sender is on neither end of the call. If it is a proxy of yours that joined later, "
         "it should be on the path from the first INVITE on (Record-Route)."
     ),
+    Reason.SIPS_IN_CLEAR: (
+        "Have {src} send its SIPS requests over TLS, or call sip: addresses. If something of yours "
+        "before sipguard ends TLS, forgive it just that, in chain parse: "
+        "NAME tolerate sips-in-clear if src in {{ {src} }}"
+    ),
+    Reason.SIPS_DOWNGRADE: (
+        "A proxy took the S out of sips: on the way to the telephone. Have the telephone register "
+        "a sips: Contact over TLS, or have the caller dial sip:."
+    ),
+    Reason.SIPS_REGISTER: (
+        "Have the telephone register under sips: alone (Request-URI, every Contact, Path), or "
+        "under sip: alone; a sips: Contact answers calls to sip: as well."
+    ),
+    Reason.SIPS_CONTACT: (
+        "Have {src} write a sips: Contact into its SIPS requests; the other end sends all that "
+        "follows to this address."
+    ),
+    Reason.PEER_DOMAIN: (
+        "A carrier's certificate names the carrier, not the caller: name it under src, or ask "
+        "tls.peer, where that is how it should be."
+    ),
+    Reason.SECURITY_BID_DOWN: (
+        "Somebody between {src} and this gateway changes the server's list of security mechanisms; "
+        "if the server changes its own often, have it keep the list for each client."
+    ),
     Reason.TOO_LARGE: "Raise message.size in chain parse if this sender is yours.",
     Reason.OVERLOAD: "The queue was full; see `sipguard status` and the setting on-overload.",
     Reason.STREAM_LIMIT: (

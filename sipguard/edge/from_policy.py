@@ -59,6 +59,7 @@ def plan_of(
         sample_group=sample_group,
         recheck_s=policy.recheck_s,
         diversions=diversions_of(policy),
+        ipsec_zones=policy.zones.reqids if policy.zones else (),
     )
 
 

@@ -80,7 +80,9 @@ class Netfilter:
         """
         undo: list[Callable[[], None]] = []
         try:
-            queue_by_nft = programs.has_nft_queue(self.plan.table)
+            zones_by_nft = not self.plan.ipsec_zones or programs.has_nft_ipsec(self.plan.table)
+            # One way for both: iptables' marks must be set before the queue, and in no other order.
+            queue_by_nft = programs.has_nft_queue(self.plan.table) and zones_by_nft
             before = programs.nft_listing(self.plan.table)
             present = programs.nft_sets(self.plan.table) if before else {}
             plan = self._adopt(self.plan, present) if before else self.plan
@@ -93,16 +95,18 @@ class Netfilter:
                     queue_by_nft=queue_by_nft,
                     defrag_by_tproxy=has_gate and programs.has_nft_tproxy(plan.table),
                     had_gate=had_gate,
+                    zones_by_nft=zones_by_nft,
                 )
             )
             for family in programs.iptables_families(needed=not queue_by_nft):
                 jumps = family.rules_naming(plan.chain)
                 undo.append(self._iptables_undo(plan, family, jumps))
                 # With nft's own queue, a chain left by another kernel must go.
-                script = (
-                    iptables_removal(plan, jumps) if queue_by_nft else iptables_script(plan, jumps)
+                family.restore(
+                    iptables_removal(plan, jumps)
+                    if queue_by_nft
+                    else iptables_script(plan, jumps, zones_by_nft=zones_by_nft)
                 )
-                family.restore(script)
             self._connect(plan)
             if not (had_gate and has_gate):
                 self._proofs.clear()  # the sets are new, or gone

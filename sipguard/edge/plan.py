@@ -17,6 +17,7 @@ TLS_LISTENER_PORT: Final = 15061
 WS_LISTENER_PORT: Final = 15062
 WSS_LISTENER_PORT: Final = 15063
 STREAM_PORTS: Final = (5060, 5061)
+ZONE_MARKS: Final = 0x07000000  # a number; 0x08000000 stays free for streams
 SAMPLE_GROUP: Final = 5060
 RECHECK_S: Final = 5
 MAX_PINHOLES: Final = 400_000
@@ -59,6 +60,9 @@ class Plan:
 
     *diversions* say which connections come to us; their packets carry *stream_mark*, by
     which they are routed to this machine.
+
+    *ipsec_zones* are the request ids of each zone that IPsec tells, zone 1 first: the mark
+    of their SIP says the zone's number.
     """
 
     sip_ports: tuple[int, ...] = (5060,)
@@ -84,6 +88,7 @@ class Plan:
     proven_mark: int = PROVEN_MARK
     diversions: tuple[Diversion, ...] = ()
     stream_mark: int = STREAM_MARK
+    ipsec_zones: tuple[tuple[int, ...], ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse what could not be installed, or what would be read as something else."""
@@ -123,6 +128,7 @@ def _problems(plan: Plan) -> Iterator[str]:
     yield from _wrong_ports(plan)
     yield from _wrong_gate(plan)
     yield from _wrong_diversions(plan)
+    yield from _wrong_zones(plan)
     if not 0 <= plan.queues[0] <= plan.queues[1] <= 65535:
         yield f"queue numbers {plan.queues[0]} to {plan.queues[1]} are not a range in 0 to 65535"
     if not _is_bit(plan.mark):
@@ -156,6 +162,16 @@ def _wrong_ports(plan: Plan) -> Iterator[str]:
         yield "no SIP port is named: nothing would be judged"
     if any(low > high for low, high in plan.local_media):
         yield "a local media range ends before it begins"
+
+
+def _wrong_zones(plan: Plan) -> Iterator[str]:
+    if len(plan.ipsec_zones) > ZONE_MARKS // (ZONE_MARKS & -ZONE_MARKS):
+        yield f"{len(plan.ipsec_zones)} zones by request id: their numbers do not fit the mark"
+    for reqids in plan.ipsec_zones:
+        if not reqids or not all(1 <= reqid <= 0xFFFFFFFF for reqid in reqids):
+            yield f"request ids {reqids} of a zone are not numbers from 1 to 4294967295"
+    if plan.ipsec_zones and ZONE_MARKS & (plan.mark | plan.unproven_mark | plan.proven_mark):
+        yield f"the marks of IPsec zones ({ZONE_MARKS:#x}) are used by another of our marks"
 
 
 def _wrong_gate(plan: Plan) -> Iterator[str]:

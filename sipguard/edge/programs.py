@@ -110,6 +110,11 @@ def ip(words: list[str], *, check: bool = True) -> str:
     return _run(["ip", *words], check=check).stdout
 
 
+def has_nft_ipsec(table: str) -> bool:
+    """Report whether nft can ask here by which IPsec a packet came."""
+    return _loads(_trial(table, "ipsec in reqid 1"))
+
+
 def _trial(table: str, rule: str) -> str:
     scratch = f"inet {table}_trial"
     rules = [f"add rule {scratch} trial {rule}"] if rule else []

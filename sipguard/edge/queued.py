@@ -12,6 +12,8 @@ import sys
 from collections.abc import Callable
 from typing import Final, final
 
+from sipguard.wire.channel import CLEAR
+
 RECV_OCTETS: Final = 0x11000  # the largest IP packet and its netlink attributes
 VERDICTS: Final = 8  # in one message: the first waits while the other seven are judged
 ALONE: Final = 8  # the first packets of a turn: each verdict leaves at once
@@ -34,13 +36,19 @@ Judge = Callable[[bytes, str, "QueuedPacket"], None]
 class QueuedPacket:
     """One packet in the kernel's hands; exactly one verdict is ever given."""
 
-    __slots__ = ("_identifier", "_mark", "_reader", "settled")
+    __slots__ = ("_identifier", "_mark", "_reader", "channel", "settled")
 
     def __init__(self, reader: "Reader", identifier: bytes, mark: bytes) -> None:
         self._reader = reader
         self._identifier = identifier
         self._mark = mark
+        self.channel = CLEAR  # what it came through, where the policy asks
         self.settled = False
+
+    @property
+    def mark(self) -> int:
+        """The mark that the rules before the queue left on it."""
+        return int.from_bytes(self._mark, "big")
 
     def accept(self) -> None:
         """Let it go on, with our mark added to whatever mark it carries."""

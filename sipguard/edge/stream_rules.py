@@ -13,10 +13,11 @@ for one and find most of it invalid. It is told to pass them over: that is why t
 comes before it, at priority raw. It also keeps marks from being restored over ours.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Final
 
 from sipguard.edge.plan import Plan, StreamTransports
+from sipguard.edge.ports import braces
 
 STREAM_CHAINS: Final = ("streams", "streams_out", "streams_in", "streams_back")
 STREAM_COUNTERS: Final = ("stream_in", "stream_unjudged", "stream_refused")
@@ -82,11 +83,6 @@ def local_stream_rules(plan: Plan) -> list[str]:
     mark = f"meta mark & {plan.stream_mark:#x} == {plan.stream_mark:#x}"
     ours = [f"meta l4proto tcp {mark} accept"] if plan.diversions else []
     return [*ours, *stream_rules(plan)]
-
-
-def braces(ports: Iterable[int]) -> str:
-    """Return an anonymous set."""
-    return "{ " + ", ".join(str(port) for port in ports) + " }"
 
 
 def _scope(plan: Plan) -> list[str]:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, Protocol, final
 
 from sipguard.edge.queued import QueuedPacket
+from sipguard.edge.zone_rules import zone_number
 from sipguard.guard.inspect import Guard
 from sipguard.moment import Moment
 from sipguard.reason import Finding
@@ -83,7 +84,13 @@ class Turnstile:
         guard = self.guard
         if guard is None:
             return
-        decision = guard.inspect(octets, interface, now())
+        zones = guard.zones
+        if zones is None:
+            decision = guard.inspect(octets, interface, now())
+        else:
+            # Kept with the packet: a reload may number the zones anew while it waits.
+            packet.channel = zones.channel(interface, zone_number(packet.mark))
+            decision = guard.inspect(octets, interface, now(), packet.channel)
         if decision.action is _HOLD:
             hold = self.hold
             if hold is None:
@@ -103,7 +110,7 @@ class Turnstile:
         guard = self.guard
         if guard is None:
             return ()
-        decision = guard.inspect_again(octets, interface, now(), last=last)
+        decision = guard.inspect_again(octets, interface, now(), packet.channel, last=last)
         if decision.action is _HOLD:
             return decision.wants
         self._give(decision, packet)

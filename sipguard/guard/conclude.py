@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from typing import Final
 
 from sipguard.calls.standing import Standing
+from sipguard.guard.codes import warning_of
 from sipguard.guard.credentials import remember_credentials
 from sipguard.guard.observe import heaviest, observation_of
 from sipguard.guard.rooms import Case, Rooms, judgement_of
+from sipguard.guard.secured import remember_request
 from sipguard.media.sessions import Stream
 from sipguard.moment import Moment
 from sipguard.reason import Finding, Reason, Weight
@@ -91,6 +93,7 @@ class Conclusion:
         if not ids.to_tag and case.message.method not in _BODILESS:
             rooms.memory.remember(case.message, ids, case.packet, case.now)
         remember_credentials(rooms, case)
+        remember_request(rooms, case)
         if case.message.body:
             rooms.downgrades.passed(case.message, ids, case.now)
 
@@ -132,10 +135,10 @@ class Conclusion:
         return judgement.answered(status, phrase)
 
     def _reply(self, case: Case, judgement: Judgement) -> Reply | None:
-        told = b""
+        told = warning_of(judgement)
         for kind, evidence in case.subject.proofs.asked:
             if kind == "stir" and evidence.failures:
-                told = self._rooms.verifiers.codes.reasons_of(evidence, judgement)
+                told += self._rooms.verifiers.codes.reasons_of(evidence, judgement)
         return self._rooms.refuser.refuse(
             case.message, case.ids, case.packet, judgement.status, judgement.phrase, case.now, told
         )

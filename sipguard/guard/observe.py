@@ -49,6 +49,8 @@ def observation_of(
         findings=findings,
         transport=packet.transport,
         interface=packet.interface,
+        zone=packet.channel.zone,
+        ipsec=packet.channel.ipsec,
         media=tuple(_note_of(stream) for stream in streams),
         log=judgement.log,
         alarm=judgement.alarm,

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Sequence
 
 from sipguard.calls.book import Book
+from sipguard.calls.sec_agree import Agreements
+from sipguard.calls.sips import Sips
 from sipguard.calls.standing import Stand
 from sipguard.calls.transaction import LINGER_S
 from sipguard.evidence import Evidence
@@ -49,6 +51,8 @@ class Rooms:
         self.memory = Memory(policy.replay_window_s)
         self.digests = Digests()
         self.downgrades = Downgrades()
+        self.sips = Sips()
+        self.agreements = Agreements()
         self.refuser = Refuser(secret)
         self.book = Book(
             max_dialogs=policy.max_dialogs,

@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from sipguard.policy import syntax
-from sipguard.policy.advice import advise, advise_trust
+from sipguard.policy.advice import advise, advise_trust, advise_zones
 from sipguard.policy.names import Names
 from sipguard.policy.parse import parse_policy
 from sipguard.policy.problems import Problems, Wrong, one_of, suggest
@@ -20,6 +20,7 @@ from sipguard.policy.trust_files import TrustFiles, why
 from sipguard.policy.trust_lines import TrustLines
 from sipguard.policy.verdicts import build_rule
 from sipguard.policy.web import check_web
+from sipguard.policy.zones import ZoneReader, Zones
 
 MAX_INCLUDES_DEEP: Final = 8
 MAX_FILES: Final = 64
@@ -46,7 +47,8 @@ def load_policy(name: str, read: Read, trusted: TrustReader | None = None) -> Po
     gathered.file(name, None, ())
     names = Names(gathered.sets, problems)
     policy = _settings(Policy(file=name, files=tuple(gathered.files)), gathered, problems)
-    resolver = Resolver(names, problems)
+    zones = ZoneReader(gathered.zones, problems)
+    resolver = Resolver(names, problems, zones)
     chains = _chains(gathered, resolver, policy, problems)
     reader = trusted or NothingToRead()
     trusts = TrustLines(reader, names, resolver.addresses, problems).read(gathered.trusts)
@@ -57,6 +59,7 @@ def load_policy(name: str, read: Read, trusted: TrustReader | None = None) -> Po
     check_web(web, bool(policy.tls.named), gathered.settings, problems)
     problems.check()
     advise(chains, names, problems)
+    advise_zones(zones, problems)
     advise_trust([line.condition for _, line in gathered.rules], trusts, problems)
     sets = (
         NamedSet(d.name.text, tuple(word.text for word in names.members(d.name, ())))
@@ -72,6 +75,7 @@ def load_policy(name: str, read: Read, trusted: TrustReader | None = None) -> Po
         mikey=trusts.mikey,
         tls=tls,
         sets=tuple(sets),
+        zones=Zones(zones.zones) if zones.zones else None,
         asks_proofs=any(rule.identity for chain in chains.values() for rule in chain.rules),
         rates_needed=tuple(sorted(resolver.rates)),
         warnings=tuple(sorted(problems.warnings)),
@@ -87,6 +91,7 @@ class _Gathered:
         self.files: list[str] = []
         self.settings: list[syntax.Setting] = []
         self.sets: list[syntax.SetDefinition] = []
+        self.zones: list[syntax.ZoneDefinition] = []
         self.trusts: list[syntax.TrustLine] = []
         self.rules: list[tuple[str, RuleLine]] = []
 
@@ -108,6 +113,8 @@ class _Gathered:
                     self.settings.append(statement)
                 case syntax.SetDefinition():
                     self.sets.append(statement)
+                case syntax.ZoneDefinition():
+                    self.zones.append(statement)
                 case syntax.TrustLine():
                     self.trusts.append(statement)
 

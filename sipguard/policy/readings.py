@@ -69,6 +69,26 @@ def sdp_addresses(subject: Subject) -> tuple[bytes, ...]:
     return tuple(addresses)
 
 
+def is_sips(subject: Subject) -> bool:
+    """Whether the message says that it, or what comes back, must go over TLS all the way."""
+    message = subject.message
+    return message.is_sips or any(one.uri.scheme == b"sips" for one in message.contacts)
+
+
+def has_alias(subject: Subject) -> bool:
+    """Whether the sender takes requests over the connection that it opened (TLS-23)."""
+    ids = subject.message.ids
+    return ids is not None and any(name == b"alias" for name, _ in ids.via.params)
+
+
+def names_a_flow(subject: Subject) -> bool:
+    """Whether a Contact binds a flow and not only an address (TLS-24)."""
+    return any(
+        {b"reg-id", b"+sip.instance"} <= {name for name, _ in one.params}
+        for one in subject.message.contacts
+    )
+
+
 def mime_depth(subject: Subject) -> int:
     """Return how many multiparts stand inside each other; 0 for a plain body."""
     message = subject.message

@@ -21,6 +21,7 @@ from sipguard.policy.subject import Subject
 from sipguard.policy.syntax import Place
 from sipguard.policy.tls import TlsTerms
 from sipguard.policy.trust import AibTrust, DigestTrust, MikeyTrust, StirTrust
+from sipguard.policy.zones import Zones
 from sipguard.reason import Reason
 from sipguard.verdict import Action, Judgement
 
@@ -285,6 +286,7 @@ class Policy:
     wss_ports: tuple[int, ...] = ()
     ws_origins: tuple[str, ...] = ()  # none for any
     sets: tuple[NamedSet, ...] = ()
+    zones: Zones | None = None  # None where none is named
     chains: dict[str, Chain] = field(default_factory=lambda: {name: Chain(name) for name in CHAINS})
     in_dialog: Chain = field(default_factory=lambda: Chain("request"))
     asks_proofs: bool = False  # whether any rule reads a signature or credentials

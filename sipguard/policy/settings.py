@@ -19,6 +19,7 @@ from sipguard.wire.uri import parse_host
 
 STATUSES: Final = range(300, 700)
 PORTS: Final = range(1, 65536)
+ESP_PORT: Final = 4500
 MAX_PORTS: Final = 64
 MAX_CALL: Final = 1024  # pinholes of one call
 MAX_TABLE: Final = 10_000_000  # entries; a dialog costs some kilobytes
@@ -100,6 +101,17 @@ class Values:
         if not value.members:
             raise Wrong(value.at, f"expected {what}, found empty braces", self._usage)
         return tuple(member for member in value.members if isinstance(member, Word))
+
+    def refuse(self, number: int, what: str, hint: str) -> None:
+        """Check that *number* is not among the values that are left.
+
+        Raises:
+            Wrong: it is.
+        """
+        for value in self._left:
+            for word in value.members if isinstance(value, Braced) else (value,):
+                if isinstance(word, Word) and parse_number(word.text) == number:
+                    raise Wrong(word.at, what, hint)
 
     def duration(self, longest_s: int) -> int:
         """Return the next word as seconds, 1 to *longest_s*."""
@@ -200,6 +212,8 @@ def _signature_budget(policy: Policy, values: Values) -> Policy:
 
 
 def _sip_ports(policy: Policy, values: Values) -> Policy:
+    what = f"port {ESP_PORT} carries IKE and ESP (RFC 3948), never SIP"
+    values.refuse(ESP_PORT, what, "name what comes out of the tunnel: zone NAME { ipsec reqid 42 }")
     return replace(policy, sip_ports=_ports(values))
 
 
@@ -385,7 +399,7 @@ def apply_setting(policy: Policy, setting: Setting) -> Policy:
     name = setting.name
     known = SETTINGS.get(name.text)
     if known is None:
-        hint = suggest(name.text, (*SETTINGS, "set", "trust", "chain", "include"))
+        hint = suggest(name.text, (*SETTINGS, "set", "zone", "trust", "chain", "include"))
         raise Wrong(name.at, f"unknown setting {name.text}", hint)
     values = Values(setting, known.usage)
     changed = known.apply(policy, values)

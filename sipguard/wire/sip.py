@@ -9,7 +9,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Final
 
-from sipguard.wire.careful import STREAMS, is_secured, names_a_group, read_carefully
+from sipguard.wire.careful import SIP_SCHEMES, STREAMS, names_a_group, read_carefully
 from sipguard.wire.fields import CSeq
 from sipguard.wire.memo import NotPlain
 from sipguard.wire.message import MAX_HEADERS, MAX_MESSAGE_OCTETS, Ids, Message
@@ -148,8 +148,7 @@ def _check_plain_demands(start: Start, headers: list[Header], first: dict[bytes,
     contacts = first[b"contact"].addresses
     if len(contacts) != 1 or [row.name for row in headers].count(b"contact") != 1:
         raise NotPlain
-    scheme = contacts[0].uri.scheme
-    if scheme != b"sips" and (scheme != b"sip" or is_secured(start, first)):
+    if contacts[0].uri.scheme not in SIP_SCHEMES:
         raise NotPlain
 
 

@@ -144,9 +144,9 @@ def test_unverified_is_said_and_goes_on() -> None:
         assert channel is not None
         assert channel.tls_peer == ()
         assert channel.tls_failure != ""
-    channel = connected(made(BASE + "tls-servers unverified\n"), Peer(PBX, serves=True), ASKED)
-    assert channel.inner.channel is not None
-    assert channel.inner.channel.tls_peer == ("pbx.example.com",)
+    side = connected(made(BASE + "tls-servers unverified\n"), Peer(PBX, serves=True), ASKED)
+    assert side.inner.channel is not None
+    assert side.inner.channel.tls_peer == ("pbx.example.com",)
 
 
 def test_the_gateway_shows_its_certificate_where_it_is_asked() -> None:
@@ -156,7 +156,7 @@ def test_the_gateway_shows_its_certificate_where_it_is_asked() -> None:
     shown = peer.tls.getpeercert()
     assert shown is not None
     assert ("DNS", "gw.example.com") in shown["subjectAltName"]
-    assert GATEWAY.certificate.serial_number == int(shown["serialNumber"], 16)
+    assert GATEWAY.certificate.serial_number == int(str(shown["serialNumber"]), 16)
 
 
 def test_sip_is_offered_where_the_client_offers_it() -> None:

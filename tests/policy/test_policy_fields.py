@@ -10,6 +10,7 @@ from sipguard.policy.field import Scope
 from sipguard.policy.fields import FIELDS
 from sipguard.reason import Finding, Reason
 from sipguard.verdict import Endpoint
+from sipguard.wire.channel import Channel
 
 SDP = (
     "v=0\r\no=- 1 1 IN IP4 10.20.0.5\r\ns=-\r\nc=IN IP4 10.20.0.5\r\nt=0 0\r\n"
@@ -36,9 +37,7 @@ MULTIPART = request(
 
 
 def _full() -> Subject:
-    subject = made(FULL)
-    subject.direction = b"In"
-    return subject
+    return made(FULL)
 
 
 # One condition or more for each field, true of the message above; walked whole below.
@@ -102,10 +101,11 @@ TRUE = [
     'aib.signer != "x" and stir.signer != "x" and stir.attest != A and stir.orig != "x"',
     'smime.signer != "x" and smime.sdp == unknown and not sdp.encrypted',
     "not aib.covers in {from} and not digest.replayed and replay.kind == none",
+    "not sips.claimed and not via.alias and not outbound",
+    "from.scheme == sip and to.scheme == sip and contact.scheme == sip",
     "not replay and not dialog.known and not transaction.known and not registration.foreign",
     "not challenge.foreign",
     "not ambiguous and not malformed and not oversize and not finding in {SIP-12}",
-    "direction == in",
 ]
 
 
@@ -171,9 +171,40 @@ def test_a_downgrade_can_be_asked_for() -> None:
     assert holds("media.downgraded", made(FULL, stream=Stream(downgraded=True)), "media")
 
 
+TLS_TRUE = [
+    "tls.version == 1.3",
+    "tls.peer in {EXAMPLE.com}",
+    'tls.peer in {"10.20.0.9"}',
+    "tls.client.valid",
+]
+
+
+@pytest.mark.parametrize("condition", TLS_TRUE)
+def test_tls_fields(condition: str) -> None:
+    """What is known of the connection; false of what came in clear, whoever it names."""
+    channel = Channel("1.3", ("example.com", "10.20.0.9"), tls_client_valid=True)
+    clear = made(FULL)
+    secured = made(FULL)
+    secured.packet = secured.packet._replace(channel=channel)
+    for chain in ("parse", "request"):
+        assert holds(condition, secured, chain)
+        assert not holds(condition, clear, chain)
+
+
+def test_what_is_secured_can_be_asked_for() -> None:
+    """SIPS in Request-URI, Route or Contact; a flow of RFC 5626; a connection of RFC 5923."""
+    assert holds("sips.claimed", made(request(uri="sips:bob@example.com")))
+    assert holds("sips.claimed", made(request(headers="Route: <sips:p.example.com;lr>\r\n")))
+    assert holds("sips.claimed", made(request().replace(b"<sip:alice@1", b"<sips:alice@1")))
+    assert holds("via.alias", made(request().replace(b";branch", b";alias;branch")))
+    flow = request().replace(b":5060>", b':5060>;reg-id=1;+sip.instance="<urn:uuid:1>"')
+    assert holds("outbound", made(flow))
+    assert not holds("outbound", made(flow.replace(b"reg-id=1;", b"")))
+
+
 def test_every_field_is_tried() -> None:
     """No field goes untested."""
-    tried = " ".join([*TRUE, *STREAM_TRUE])
+    tried = " ".join([*TRUE, *STREAM_TRUE, *TLS_TRUE])
     assert [name for name in FIELDS if name not in tried] == []
 
 

@@ -5,18 +5,15 @@ from typing import final
 
 from sipguard.edge.stream.binding import Binding
 from sipguard.edge.stream.codec import Codec
-from sipguard.errors import HostileInput
-from sipguard.reason import Reason
-from sipguard.streams import Mode, SipStream
+from sipguard.streams.live import MessageStream
 
 
 @final
 class TcpCodec:
-    """Messages by their Content-Length (RFC 3261 section 18.3)."""
+    """Messages by their Content-Length (RFC 3261 section 18.3), the same to both ends."""
 
     def __init__(self) -> None:
-        self._stream = SipStream()
-        self._taken: list[bytes] = []
+        self._stream = MessageStream()
 
     def begin(self) -> bytes:
         """Nothing: whoever has something to say begins."""
@@ -24,18 +21,11 @@ class TcpCodec:
 
     def receive(self, octets: bytes) -> Sequence[bytes]:
         """Take octets; see :class:`Codec`."""
-        if not self._stream.held and not octets.strip(b"\r\n"):
-            return [octets]
-        messages = self._stream.feed(octets)
-        if self._stream.mode is not Mode.SIP:
-            self._taken = messages
-            raise HostileInput(Reason.NOT_SIP, "no SIP message begins here", octets[:64])
-        return messages
+        return self._stream.receive(octets)
 
     def taken(self) -> Sequence[bytes]:
         """Return what was whole when the framing was lost."""
-        taken, self._taken = self._taken, []
-        return taken
+        return self._stream.taken()
 
     def encode(self, message: bytes) -> bytes:
         """Return the message: it frames itself."""
@@ -60,8 +50,9 @@ class TcpCodec:
         return False
 
 
-def _server_codec(_client: Codec) -> Codec:
+def tcp_server_codec(_client: Codec) -> Codec:
+    """Return the codec towards the server, which needs nothing of the client's."""
     return TcpCodec()
 
 
-TCP = Binding("tcp", TcpCodec, _server_codec)
+TCP = Binding("tcp", TcpCodec, tcp_server_codec)

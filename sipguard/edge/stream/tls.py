@@ -21,7 +21,7 @@ from twisted.internet.interfaces import (
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
-from zope.interface import implementer
+from zope.interface import implementer  # type: ignore[import-untyped] # it ships no types
 
 from sipguard.edge.clock import Alarm, Clock
 from sipguard.edge.stream.tls_contexts import ALPN, RENEW_S, Ends, Wanted, asked_name
@@ -211,7 +211,8 @@ class TlsLine(TLSMemoryBIOProtocol, Judged):
 
     def loseConnection(self) -> None:
         """Say goodbye; whoever does not answer it in time is cut off."""
-        self.unregisterProducer()  # ours never ends, and Twisted would wait for that
+        # Ours never ends, and Twisted would wait for that.
+        self.unregisterProducer()  # type: ignore[no-untyped-call]
         super().loseConnection()  # type: ignore[no-untyped-call] # Twisted
         if self.connected and self._deadline is None:
             self._deadline = self._clock.callLater(LINGER_S, self._cut_off)

@@ -30,10 +30,10 @@ def over_tls(kind: str, clear: Binding, tls: Tls) -> Binding:
     """Return the binding *kind*: what *clear* does, over TLS."""
 
     def listening(factory: Factory) -> IProtocolFactory:
-        return tls.listening(factory)
+        return tls.listening(factory)  # type: ignore[arg-type,return-value] # zope's
 
     def onward(factory: ClientFactory, client: "Leg") -> ClientFactory:
-        return tls.onward(factory, wanted_by(client))  # type: ignore[return-value] # as good as one
+        return tls.onward(factory, wanted_by(client))  # type: ignore[arg-type,return-value] # zope's
 
     return replace(
         clear,

@@ -59,10 +59,10 @@ def test_a_refused_request_and_an_innocent_one_on_one_connection() -> None:
 def test_the_client_is_not_read_before_the_server_is_there() -> None:
     """What comes by then waits; the rest waits at the client."""
     line = Paper().reaches()
-    assert line.client.paused
+    assert not line.client.is_read()
     line.client_sends(OPTIONS)
     line.server_takes_it()
-    assert not line.client.paused
+    assert line.client.is_read()
     assert line.server_got() == OPTIONS
 
 
@@ -152,17 +152,17 @@ def test_a_slow_server_stops_the_client() -> None:
     """And the server's own words, for our answers go there, too."""
     line = Paper().connected()
     line.server.is_full()
-    assert line.client.paused
+    assert not line.client.is_read()
     line.server.has_room()
-    assert not line.client.paused
+    assert line.client.is_read()
 
 
 def test_a_client_that_takes_no_answers_is_not_read() -> None:
     """Refusals must not pile up here."""
     line = Paper().connected()
     line.client.is_full()
-    assert line.client.paused
-    assert line.server.paused
+    assert not line.client.is_read()
+    assert not line.server.is_read()
 
 
 def test_nothing_is_judged_for_who_is_full() -> None:
@@ -181,11 +181,11 @@ def test_many_messages_at_once_do_not_hold_up_others() -> None:
     line = paper.connected()
     many = [request("OPTIONS", number) for number in range(1, 41)]
     line.client_leg.dataReceived(b"".join(many))
-    assert line.client.paused
+    assert not line.client.is_read()
     assert line.server_got() == b"".join(many[:16])
     paper.reactor.advance(0)
     assert line.server_got() == b"".join(many[16:])
-    assert not line.client.paused
+    assert line.client.is_read()
 
 
 # --- ends
@@ -385,10 +385,12 @@ def test_segments_do_not_matter(cuts: list[int]) -> None:
 
 def test_nothing_is_left_of_a_connection(gc_off: None) -> None:
     """The collector of cycles seldom comes on a gateway; a flood must not wait for it."""
-    line = Paper().connected()
+    paper = Paper()
+    line = paper.connected()
     line.client_sends(OPTIONS)
     left = ref(line.client_leg.conversation)
     line.client.abortConnection()
+    paper.attempts.clear()
     del line
     assert left() is None
 

@@ -1,4 +1,4 @@
-"""SIP messages out of a byte stream: Content-Length framing and WebSocket.
+"""SIP messages out of a captured byte stream: Content-Length framing and WebSocket.
 
 RFC 3261 section 18.3 (framing), section 7.5 and RFC 5626 section 4.4.1 (CRLF
 keep-alives between messages), RFC 6455 and RFC 7118 (WebSocket). Octets in,
@@ -9,11 +9,8 @@ import re
 from enum import Enum
 from typing import Final
 
-MAX_MESSAGE_OCTETS: Final = 65_536  # as over UDP; larger ones are not framed
-MAX_START_LINE_OCTETS: Final = 8_192
+from sipguard.streams.start import MAX_MESSAGE_OCTETS, MAX_START_LINE_OCTETS, START_LINE
 
-# Lenient, because a start line that is wrong is to be judged, not skipped.
-_START_LINE: Final = re.compile(rb"SIP/|[A-Za-z0-9.!%*_+`'~-]{1,32} [^\r\n ][^\r\n]*SIP/")
 # Strict, because it must not be found in the middle of something.
 _RESTART: Final = re.compile(
     rb"SIP/2\.0 [0-9]{3} |[A-Za-z0-9.!%*_+`'~-]{1,32} [^\r\n ]+ SIP/2\.0\r\n"
@@ -125,7 +122,7 @@ class SipStream:
                 self._lose(Mode.LOST)
             return False
         head = bytes(buffer[: end + 4])
-        if not _START_LINE.match(head):
+        if not START_LINE.match(head):
             self._upgrade(head)
             return False
         announced = _CONTENT_LENGTH.search(head)
@@ -144,7 +141,7 @@ class SipStream:
             if len(buffer) >= MAX_START_LINE_OCTETS or (buffer and not 0x20 < buffer[0] < 0x7F):
                 self._lose(Mode.LOST)
             return False
-        if not _START_LINE.match(buffer) and not buffer.startswith((b"GET ", b"HTTP/1.1 101")):
+        if not START_LINE.match(buffer) and not buffer.startswith((b"GET ", b"HTTP/1.1 101")):
             self._lose(Mode.LOST)
             return False
         return True
@@ -190,7 +187,7 @@ class SipStream:
         if len(whole) > MAX_MESSAGE_OCTETS:
             self._lose(Mode.ENDED)
             return b""
-        return whole if final and _START_LINE.match(whole) else b""
+        return whole if final and START_LINE.match(whole) else b""
 
 
 def _unmask(payload: bytes, mask: bytes) -> bytes:
