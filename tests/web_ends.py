@@ -1,7 +1,6 @@
 """A WebSocket through the gateway on paper: an independent implementation at each end."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from stream_paper import Line, Paper
 from websockets.client import ClientProtocol
@@ -72,9 +71,7 @@ class Call:
         self, browser: Browser, server: Server | None = None, paper: Paper | None = None
     ) -> None:
         self.paper = paper or Paper(POLICY, kind="ws")
-        line = self.paper.call()
-        assert line is not None
-        self.line: Line = line
+        self.line: Line = self.paper.reaches()
         self.browser, self.server = browser, server or Server()
         self.move()
 
@@ -84,7 +81,7 @@ class Call:
             for octets in self.browser.protocol.data_to_send():
                 if octets and not self.line.client.is_over:
                     self.line.client_sends(octets)
-            if self.line.server is None and self.paper.attempts and not self.line.is_over():
+            if not self.is_through and self.paper.attempts and not self.line.is_over():
                 self.line.server_takes_it()
             self._serve()
             _feed(self.browser.protocol, self.line.client_got())
@@ -92,8 +89,13 @@ class Call:
                 self.browser.protocol.receive_eof()
             self.browser.events += self.browser.protocol.events_received()
 
+    @property
+    def is_through(self) -> bool:
+        """Whether there is a connection to the server."""
+        return self.line._server_leg is not None
+
     def _serve(self) -> None:
-        if self.line.server is None:
+        if not self.is_through:
             return
         protocol = self.server.protocol
         _feed(protocol, self.line.server_got())
@@ -126,7 +128,7 @@ def _feed(protocol: ClientProtocol | ServerProtocol, octets: bytes) -> None:
         protocol.receive_data(octets)
 
 
-def frames(events: Sequence[Any]) -> list[tuple[Opcode, bytes]]:
+def frames(events: Sequence[Event]) -> list[tuple[Opcode, bytes]]:
     """Return kind and content of the messages among *events*."""
     kinds = (Opcode.TEXT, Opcode.BINARY, Opcode.CONT)
     return [

@@ -1,8 +1,8 @@
 """Any octets, in any pieces, on either side of a WebSocket: messages, or HostileInput."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from web_ends import Browser, Server
@@ -64,7 +64,7 @@ def fed(
 
 def split(octets: bytes, cuts: Sequence[int]) -> list[bytes]:
     ends = sorted({0, len(octets), *(cut % (len(octets) + 1) for cut in cuts)})
-    return [octets[a:b] for a, b in zip(ends, ends[1:], strict=False)]
+    return [octets[a:b] for a, b in pairwise(ends)]
 
 
 _OPCODES = st.sampled_from((0, 1, 2, 1, 2, 8, 9, 10, 3, 11))
@@ -161,17 +161,23 @@ def test_any_answer_of_a_server(octets: bytes, cuts: list[int]) -> None:
 def test_what_a_client_may_have_us_keep() -> None:
     """A head and a message have their bounds, and nothing is kept beyond them."""
     codec = ServerCodec()
-    with pytest.raises(HostileInput):
-        for _ in range(MAX_HEAD_OCTETS):
-            codec.receive(b"GET / HTTP/1.1\r\n")
-            assert codec.held <= MAX_HEAD_OCTETS + 16
+    assert _most(codec, b"GET / HTTP/1.1\r\n") <= MAX_HEAD_OCTETS
     codec, _ = opened()
-    part = frame(0, bytes(1000), fin=False, mask=bytes(4))
     codec.receive(frame(2, b"", fin=False, mask=bytes(4)))
-    with pytest.raises(HostileInput):
-        for _ in range(100):
-            codec.receive(part)
-            assert codec.held <= MAX_MESSAGE_OCTETS + 2000
+    part = frame(0, bytes(1000), fin=False, mask=bytes(4))
+    assert _most(codec, part) <= MAX_MESSAGE_OCTETS + 1000
+
+
+def _most(codec: ServerCodec, piece: bytes) -> int:
+    """Return how much was held at most, until it was too much."""
+    most = 0
+    for _ in range(5000):
+        try:
+            codec.receive(piece)
+        except HostileInput:
+            return most
+        most = max(most, codec.held)
+    raise AssertionError("it takes everything")
 
 
 def test_a_message_may_be_as_long_as_any() -> None:
