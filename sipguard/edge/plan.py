@@ -12,6 +12,7 @@ MARK: Final = 0x40000000  # high enough to stay clear of the marks of routing se
 UNPROVEN_MARK: Final = 0x20000000
 PROVEN_MARK: Final = 0x10000000
 STREAM_MARK: Final = 0x08000000
+ZONE_MARKS: Final = 0x07000000  # a number
 LISTENER_PORT: Final = 15060  # on the loopback, reached by diverted connections alone
 TLS_LISTENER_PORT: Final = 15061
 WS_LISTENER_PORT: Final = 15062

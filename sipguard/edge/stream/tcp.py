@@ -1,8 +1,5 @@
 """SIP over plain TCP: the framing alone."""
 
-from collections.abc import Sequence
-from typing import final
-
 from sipguard.edge.stream.binding import Binding
 from sipguard.edge.stream.codec import Codec
 from sipguard.streams.live import MessageStream
