@@ -64,6 +64,10 @@ def _nothing(_leg: "Leg", _reason: Failure) -> Finding | None:
     return None
 
 
+def _never(_codec: Codec) -> bool:
+    return False
+
+
 def _no_objection(_client: Codec) -> Finding | None:
     return None
 
@@ -78,6 +82,7 @@ class Binding:
 
     ``passes_raw`` says that in shadow mode, what cannot be framed any more may go on as it came;
     ``says_why``, that a connection that we end is closed with a word in its framing, not reset.
+    ``has_ended`` tells whether a codec's peer has said goodbye in its framing: nothing more comes.
     ``origin`` is what the client's codec knows of the page that opened the connection.
     """
 
@@ -92,5 +97,6 @@ class Binding:
     explain: Callable[["Leg", Failure], Finding | None] = _nothing
     passes_raw: bool = True
     says_why: bool = False
+    has_ended: Callable[[Codec], bool] = _never
     objection: Callable[[Codec], Finding | None] = _no_objection
     origin: Callable[[Codec], str] = _no_origin

@@ -38,7 +38,3 @@ class Codec(Protocol):
     @property
     def held(self) -> int:
         """How many octets wait for the rest of their message."""
-
-    @property
-    def ended(self) -> bool:
-        """Whether the other end has said goodbye in this framing: nothing more comes."""

@@ -129,7 +129,7 @@ class Leg(Protocol):
             self.began_s = None
         elif messages or self.began_s is None:
             self.began_s = self.conversation.now_s()
-        self.ended = self.ended or self.codec.ended
+        self.ended = self.ended or self.conversation.binding.has_ended(self.codec)
         self.conversation.progress(self)
 
     def readConnectionLost(self) -> None:

@@ -319,6 +319,7 @@ def websocket(origins: Callable[[], Sequence[str]]) -> Binding:
         is_open=_is_open,
         passes_raw=False,
         says_why=True,
+        has_ended=_has_ended,
         objection=_objection,
         origin=_origin,
     )
@@ -332,6 +333,10 @@ def _server_codec(client: Codec) -> Codec:
 
 def _is_open(client: Codec) -> bool:
     return isinstance(client, ServerCodec) and client.asked is not None
+
+
+def _has_ended(codec: Codec) -> bool:
+    return isinstance(codec, _End) and codec.ended
 
 
 def _objection(client: Codec) -> Finding | None:
