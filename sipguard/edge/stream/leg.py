@@ -98,10 +98,21 @@ class Leg(Protocol):
     def _stand(self) -> None:
         if self.conversation.is_over:
             return
+        try:
+            channel = self.conversation.channel_of(self)
+        except HostileInput as error:
+            self.conversation.unproven(error)
+            return
         self.stands = True
-        self.packet = self.packet._replace(channel=self.conversation.channel_of(self))
+        self.packet = self.packet._replace(channel=channel)
         self.write(self.codec.begin())
         self.conversation.stands(self)
+
+    def know(self, origin: str) -> None:
+        """Keep what the handshake says of who is there."""
+        if origin:
+            channel = self.packet.channel._replace(ws_origin=origin)
+            self.packet = self.packet._replace(channel=channel)
 
     def dataReceived(self, data: bytes) -> None:
         """Have judged what is whole by now."""
@@ -117,7 +128,7 @@ class Leg(Protocol):
             self.began_s = None
         elif messages or self.began_s is None:
             self.began_s = self.conversation.now_s()
-        self.write(self.codec.answers())
+        self.ended = self.ended or self.conversation.binding.has_ended(self.codec)
         self.conversation.progress(self)
 
     def readConnectionLost(self) -> None:
