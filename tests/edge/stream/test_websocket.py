@@ -376,13 +376,15 @@ def test_the_first_words_of_a_server_may_come_with_its_answer() -> None:
     assert call.browser.protocol.state is State.OPEN
 
 
-def test_a_client_that_does_not_read_our_last_word() -> None:
+def test_a_client_that_does_not_read_our_last_word(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is reset a little later."""
-    call = Call(Browser(subprotocols=("chat",)))
-    call.line.client.disconnecting = False
-    call.line.client_leg.gone = False
-    call.paper.gate._conversations[call.line.client_leg.conversation] = None
-    call.paper.wait(LAST_WORD_S - 1)
-    assert not call.line.client.reset
-    call.paper.wait(2)
-    assert call.line.client.reset
+    desk = paper()
+    line = desk.reaches()
+    monkeypatch.setattr(line.client, "loseConnection", lambda: None)
+    line.client_sends(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert line.client_got().startswith(b"HTTP/1.1 426 ")
+    desk.wait(LAST_WORD_S - 1)
+    assert not line.client.reset
+    desk.wait(2)
+    assert line.client.reset
+    assert desk.reasons() == [Reason.WS_NO_UPGRADE.value]
