@@ -1,7 +1,7 @@
 """SIP over WebSocket through the gateway, between two ends of another implementation."""
 
 import pytest
-from stream_paper import Paper, Wire, answer, request
+from stream_paper import Paper, answer, request
 from web_ends import POLICY, Browser, Call, Server, frames, header
 from websockets.frames import Frame, Opcode
 from websockets.protocol import State
@@ -378,9 +378,13 @@ def test_the_first_words_of_a_server_may_come_with_its_answer() -> None:
 
 def test_a_client_that_does_not_read_our_last_word(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is reset a little later."""
-    monkeypatch.setattr(Wire, "loseConnection", lambda _: None)
-    call = Call(Browser(subprotocols=("chat",)))
-    call.paper.wait(LAST_WORD_S - 1)
-    assert not call.line.client.reset
-    call.paper.wait(2)
-    assert call.line.client.reset
+    desk = paper()
+    line = desk.reaches()
+    monkeypatch.setattr(line.client, "loseConnection", lambda: None)
+    line.client_sends(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert line.client_got().startswith(b"HTTP/1.1 426 ")
+    desk.wait(LAST_WORD_S - 1)
+    assert not line.client.reset
+    desk.wait(2)
+    assert line.client.reset
+    assert desk.reasons() == [Reason.WS_NO_UPGRADE.value]
