@@ -111,7 +111,7 @@ class Book:
         target = self.transactions.of_request(ids, b"INVITE")
         if target is None:
             return refused(Reason.STRAY_CANCEL)
-        if (target.source, target.source_port) != (packet.src, packet.sport):
+        if not target.is_from_hop(packet):
             return refused(Reason.FORGED_CANCEL, transaction=target)
         if not target.is_target_of_cancel(message, ids):
             return refused(Reason.STRAY_CANCEL, "its identifiers differ", target)

@@ -71,6 +71,20 @@ _BY_REASON = {
     ),
     Reason.UNREACHABLE: "Look whether the server that was asked listens on this port over TCP.",
     Reason.NOT_SIP: "Something else uses the SIP port, or a tunnel tries to.",
+    Reason.STREAM_NOT_SIP: (
+        "Something else uses the SIP port, or a web page was made to (NAT slipstreaming)."
+    ),
+    Reason.STREAM_NO_LENGTH: (
+        "Over TCP and TLS every message needs a Content-Length, even without a body. The sender "
+        "at {src} must be repaired, or use UDP."
+    ),
+    Reason.STREAM_BAD_LENGTH: (
+        "No honest sender writes this: look at {src} and at what stands between it and here."
+    ),
+    Reason.STREAM_LINE_END: (
+        "SIP ends its lines with CR and LF. If the sender at {src} is yours, it must be repaired."
+    ),
+    Reason.STREAM_TOO_LARGE: "No call needs a message as large; see what {src} sends.",
     Reason.INTERNAL_ERROR: "This is a fault of sipguard: please report it with this record.",
 }
 _CLOCKS: Final = (

@@ -1,1 +1,1 @@
-"""SIP messages out of octet streams: strictly where they are judged, tolerantly in a capture."""
+"""SIP messages out of connections: strictly for live ones, tolerantly for captures."""

@@ -1,159 +1,185 @@
-"""The messages of a connection that is judged: one strict framing, or none (rules SIP-3, SIP-17).
+"""SIP messages out of a live connection: strictly, or the framing is lost for good.
 
-RFC 3261 section 18.3 has Content-Length alone say where a message ends. Where two readers
-could see two ends, what follows would be a message to one of them and a body to the other:
-so the head is read as ``wire.sip`` reads it, and where that leaves a doubt, the framing is
-lost for good. Nothing is searched for behind it, nor behind a first line that is not SIP's:
-a browser made to send SIP inside its own protocol (NAT slipstreaming) finds no ear here.
+RFC 3261 section 18.3. Whoever reads a connection behind us must find the same messages
+in it as we do, or what we judged is not what it gets. So nothing is skipped, nothing is
+searched for, and every octet comes out in a message or a keep-alive, unchanged.
 """
 
 import re
+from collections.abc import Sequence
 from typing import Final, final
 
 from sipguard.errors import HostileInput
 from sipguard.reason import Reason
-from sipguard.streams.start import MAX_MESSAGE_OCTETS, MAX_START_LINE_OCTETS, START_LINE
+from sipguard.streams.head import MAX_MESSAGE_OCTETS, MAX_START_LINE_OCTETS, content_lengths
 
-MAX_KEEP_ALIVE_OCTETS: Final = 64  # of one piece; more come in more pieces
+MAX_KEEPALIVE_OCTETS: Final = 64  # as wire.sip takes for one
 
-# SIP-10, SIP-11: blanks before the colon, folded lines, the compact name.
-_CONTENT_LENGTH: Final = re.compile(rb"\r\n(?:content-length|l)[ \t]*:([^\r\n]*)", re.IGNORECASE)
-_FOLD: Final = re.compile(rb"\r\n[ \t]+")
-_BLANK: Final = b" \t"
-_LINE_END: Final = b"\r\n"
-_MAX_DIGITS: Final = 10
+# Wide enough for a wrong start line to be judged and answered, but its end must be SIP's:
+# a request that a browser was tricked into ends with HTTP's (NAT slipstreaming).
+_START_LINE: Final = re.compile(
+    rb"(?:SIP/[0-9.]{1,8} [^\r\n]*|[A-Za-z0-9.!%*_+`'~-]{1,32} [^\r\n]* SIP/[0-9.]{1,8}[ \t]*)\r\n",
+    re.IGNORECASE,
+)
+_BREAKS: Final = b"\r\n"
+_TOKEN: Final = frozenset(
+    b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.!%*_+`'~-"
+)
 
 
 @final
-class MessageStream:
-    """One direction of one connection; holds less than ``MAX_MESSAGE_OCTETS`` and a segment.
+class LiveStream:
+    """One direction of one connection over TCP or TLS; a ``Codec`` of the edge.
 
-    Reads no clock: whoever feeds it looks at :attr:`held` and gives up on a sender who
-    began a message and does not finish it.
+    It has no clock. ``held`` is not 0 exactly while something was begun and is not whole:
+    whoever has a clock ends a connection that stays so for too long.
     """
 
-    __slots__ = ("_buffer", "_needed", "_searched", "_taken")
+    __slots__ = ("_buffer", "_error", "_needed", "_read", "_started", "_taken")
 
     def __init__(self) -> None:
         self._buffer = bytearray()
+        self._started = False  # the start line is there, and is SIP's
+        self._read = 0  # octets of an unfinished head that were looked at
         self._needed = 0  # octets of the message whose head is known; 0 where it is not
-        self._searched = 0
+        self._error: HostileInput | None = None
         self._taken: list[bytes] = []
+
+    def begin(self) -> bytes:
+        """Return nothing: either end may begin."""
+        return b""
+
+    def receive(self, octets: bytes) -> Sequence[bytes]:
+        """Take the next octets; return the messages and keep-alives that they complete.
+
+        A keep-alive is what there is of line breaks before a message: ``CRLF CRLF`` for a
+        ping, ``CRLF`` for a pong (RFC 5626 section 3.5.1). One that comes in pieces goes on
+        in pieces: to wait for the rest of a ping would keep a pong back.
+
+        Raises:
+            HostileInput: the framing is lost for good (SIP-17); a ``STREAM_`` reason.
+        """
+        if self._error is not None:
+            raise self._error
+        self._buffer += octets
+        messages: list[bytes] = []
+        try:
+            while (message := self._take()) is not None:
+                messages.append(message)
+        except HostileInput as error:
+            self._error = error
+            self._taken = messages
+            self._buffer.clear()
+            raise
+        return messages
+
+    def taken(self) -> Sequence[bytes]:
+        """Return what was whole when the framing was lost, once."""
+        taken, self._taken = self._taken, []
+        return taken
+
+    def encode(self, message: bytes) -> bytes:
+        """Return the message: it says itself where it ends."""
+        return message
+
+    def answers(self) -> bytes:
+        """Return nothing: the ends answer each other."""
+        return b""
+
+    def end(self) -> bytes:
+        """Return nothing: SIP has no goodbye."""
+        return b""
 
     @property
     def held(self) -> int:
         """How many octets wait for the rest of their message."""
         return len(self._buffer)
 
-    def receive(self, octets: bytes) -> list[bytes]:
-        """Take the next octets; return the messages and keep-alives that they complete.
-
-        Keep-alives (RFC 5626 section 4.4.1) are runs of CRLF, at most
-        ``MAX_KEEP_ALIVE_OCTETS`` in one piece.
-
-        Raises:
-            HostileInput: the framing is lost, and the connection must end: ``NOT_SIP``,
-                ``TOO_LARGE``, ``BARE_LF``, ``BARE_CR``, ``NO_CONTENT_LENGTH``,
-                ``BAD_CONTENT_LENGTH``, ``DUPLICATE_HEADER``. What was whole before is
-                :meth:`taken`.
-        """
-        self._buffer += octets
-        pieces: list[bytes] = []
-        try:
-            while (piece := self._take()) is not None:
-                pieces.append(piece)
-        except HostileInput:
-            self._taken = pieces
-            raise
-        return pieces
-
-    def taken(self) -> list[bytes]:
-        """Return what was whole when the framing was lost, once."""
-        taken, self._taken = self._taken, []
-        return taken
-
     def _take(self) -> bytes | None:
-        """Return the next message or keep-alive, ``None`` to wait for more."""
+        """Return the next message or keep-alive; ``None`` if none is whole."""
         buffer = self._buffer
-        if not self._needed:
-            if not self._searched:
-                kept_alive = self._take_line_ends()
-                if kept_alive is not None:
-                    return kept_alive
-            if not self._find_end():
-                return None
-        needed = self._needed
-        if len(buffer) < needed:
+        if not buffer:
             return None
-        message = bytes(buffer[:needed])
-        del buffer[:needed]
-        self._needed = self._searched = 0
+        if not self._needed:
+            if buffer[0] in _BREAKS:
+                return self._take_keepalive()
+            if not (self._started or self._starts()) or not self._find_end():
+                return None
+        if len(buffer) < self._needed:
+            return None
+        message = bytes(memoryview(buffer)[: self._needed])
+        del buffer[: self._needed]
+        self._started = False
+        self._read = self._needed = 0
         return message
 
-    def _take_line_ends(self) -> bytes | None:
-        """Take the CRLFs that stand before a message (SIP-3)."""
-        buffer, end = self._buffer, 0
-        while end < MAX_KEEP_ALIVE_OCTETS and buffer[end : end + 2] == _LINE_END:
-            end += 2
-        if not end:
-            return None
-        del buffer[:end]
-        return _LINE_END * (end // 2)
+    def _take_keepalive(self) -> bytes | None:
+        """Line breaks before a start line (RFC 3261 section 7.5); both octets of each."""
+        buffer, size = self._buffer, 0
+        while size < MAX_KEEPALIVE_OCTETS and buffer[size : size + 2] == b"\r\n":
+            size += 2
+        if not size:
+            if buffer == b"\r":
+                return None
+            raise HostileInput(Reason.STREAM_LINE_END, "before a start line", bytes(buffer[:128]))
+        keepalive = bytes(buffer[:size])
+        del buffer[:size]
+        return keepalive
+
+    def _starts(self) -> bool:
+        """Tell whether the first line is there; it must be SIP's."""
+        buffer = self._buffer
+        end = buffer.find(b"\n", self._read, MAX_START_LINE_OCTETS)
+        if end < 0:
+            self._read = len(buffer)
+            # TLS and other binary protocols are let go at their first octet.
+            if buffer[0] not in _TOKEN:
+                raise HostileInput(Reason.STREAM_NOT_SIP, "no token", bytes(buffer[:128]))
+            if len(buffer) >= MAX_START_LINE_OCTETS:
+                raise HostileInput(
+                    Reason.STREAM_TOO_LARGE, "a first line without end", bytes(buffer[:128])
+                )
+            return False
+        if not _START_LINE.fullmatch(buffer, 0, end + 1):
+            raise HostileInput(
+                Reason.STREAM_NOT_SIP, "the first line", bytes(buffer[: min(end, 128)])
+            )
+        self._started = True
+        self._read = end + 1
+        return True
 
     def _find_end(self) -> bool:
-        """Learn from the head how long the message is; ``False`` if that is not known yet."""
-        buffer = self._buffer
-        if not self._searched and not self._begins_well():
-            return False
+        """Learn from the head how long the message is; ``False`` while it is not all there."""
+        buffer, read = self._buffer, self._read
         # Never look twice at the same octets, or one octet per segment costs quadratic time.
-        end = buffer.find(b"\r\n\r\n", max(self._searched - 3, 0))
+        end = buffer.find(b"\r\n\r\n", max(read - 3, 0), MAX_MESSAGE_OCTETS)
+        stop = end + 4 if end >= 0 else min(len(buffer), MAX_MESSAGE_OCTETS)
+        if end < 0 and buffer[stop - 1] == 13:
+            stop -= 1  # what follows it is not here yet
+        pairs = buffer.count(b"\r\n", read, stop)
+        if buffer.count(b"\n", read, stop) != pairs or buffer.count(b"\r", read, stop) != pairs:
+            raise HostileInput(Reason.STREAM_LINE_END, "in a head", bytes(buffer[:128]))
         if end < 0:
-            self._searched = len(buffer)
+            self._read = stop
             if len(buffer) >= MAX_MESSAGE_OCTETS:
-                raise self._lost(Reason.TOO_LARGE, "the head does not end")
+                raise HostileInput(Reason.STREAM_TOO_LARGE, "a head without end")
             return False
-        self._needed = end + 4 + _length_of(bytes(buffer[: end + 2]))
+        self._needed = stop + _body_length(bytes(memoryview(buffer)[:stop]))
         if self._needed > MAX_MESSAGE_OCTETS:
-            raise self._lost(Reason.TOO_LARGE, f"{self._needed} octets are announced")
+            raise HostileInput(Reason.STREAM_TOO_LARGE, f"{self._needed} octets announced")
         return True
 
-    def _begins_well(self) -> bool:
-        """Tell whether a whole first line is there; one that is no SIP ends everything."""
-        buffer = self._buffer
-        # TLS and other binary protocols are known by their first octet; a lone CR may be
-        # the first half of a keep-alive.
-        if buffer and not 0x20 < buffer[0] < 0x7F and buffer != b"\r":
-            raise self._lost(Reason.NOT_SIP, "no line of text")
-        end = buffer.find(_LINE_END, 0, MAX_START_LINE_OCTETS)
-        if end < 0:
-            if len(buffer) >= MAX_START_LINE_OCTETS:
-                raise self._lost(Reason.NOT_SIP, "a first line without an end")
-            return False
-        if not START_LINE.match(buffer):
-            raise self._lost(Reason.NOT_SIP, "the first line is not SIP's")
-        return True
 
-    def _lost(self, reason: Reason, detail: str) -> HostileInput:
-        return HostileInput(reason, detail, bytes(self._buffer[:128]))
-
-
-def _length_of(head: bytes) -> int:
-    """Return the one Content-Length of a head that ends with its last line's CRLF.
-
-    Raises:
-        HostileInput: there is none, or more than one reading of it or of the lines.
-    """
-    ends = head.count(_LINE_END)
-    if head.count(b"\n") != ends:
-        raise HostileInput(Reason.BARE_LF, "in the head of a message on a stream", head[:128])
-    if head.count(b"\r") != ends:
-        raise HostileInput(Reason.BARE_CR, "in the head of a message on a stream", head[:128])
-    found = _CONTENT_LENGTH.findall(_FOLD.sub(b" ", head))
-    if not found:
-        raise HostileInput(Reason.NO_CONTENT_LENGTH, "so nobody knows where it ends", head[:128])
-    if len(found) > 1:
-        raise HostileInput(Reason.DUPLICATE_HEADER, "Content-Length", b", ".join(found)[:128])
-    digits: bytes = found[0].strip(_BLANK)
-    if not digits.isdigit() or len(digits) > _MAX_DIGITS:
-        raise HostileInput(Reason.BAD_CONTENT_LENGTH, "on a stream", digits[:128])
-    return int(digits)
+def _body_length(head: bytes) -> int:
+    """Return the one Content-Length; whatever leaves a doubt about it ends the framing."""
+    values = content_lengths(head)
+    if not values:
+        raise HostileInput(Reason.STREAM_NO_LENGTH, "", head[:128])
+    value = values[0]
+    if len(values) > 1:
+        raise HostileInput(
+            Reason.STREAM_BAD_LENGTH, "it stands more than once", b", ".join(values)[:128]
+        )
+    if not value.isdigit() or len(value) > 10:
+        raise HostileInput(Reason.STREAM_BAD_LENGTH, "not 1 to 10 digits", value[:128])
+    return int(value)

@@ -1,4 +1,4 @@
-"""streams: whole SIP messages out of a byte stream, and nothing else."""
+"""streams/capture: whole SIP messages out of a byte stream, and nothing else."""
 
 import itertools
 import random
@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sipguard.streams.capture import Mode, SipStream
-from sipguard.streams.start import MAX_MESSAGE_OCTETS
+from sipguard.streams.head import MAX_MESSAGE_OCTETS
 
 OPTIONS = b"OPTIONS sip:a@example.com SIP/2.0\r\nContent-Length: 0\r\n\r\n"
 MESSAGE = b"MESSAGE sip:a@example.com SIP/2.0\r\nl:5\r\n\r\nhello"
