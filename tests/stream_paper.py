@@ -151,7 +151,14 @@ class Reactor(Clock):
 class Paper:
     """A gate, its guard, and the connections through it."""
 
-    def __init__(self, policy: str = POLICY, *, shadow: bool = False, kind: str = "tcp") -> None:
+    def __init__(
+        self,
+        policy: str = POLICY,
+        *,
+        shadow: bool = False,
+        kind: str = "tcp",
+        way_to: Callable[[bytes], str] = lambda _: "",
+    ) -> None:
         text = ("mode shadow\n" if shadow else "") + policy
         self.policy = load_policy("p", lambda _: text)
         self.observations: list[Observation] = []
@@ -160,7 +167,7 @@ class Paper:
         self.turnstile = Turnstile(self._apply, lambda _: None)
         self.turnstile.guard = Guard(self.policy, b"secret", record=self.observations.append)
         self.attempts: list[Attempt] = []
-        self.gate = StreamGate(self.turnstile, self.reactor, BINDINGS, self._dial)
+        self.gate = StreamGate(self.turnstile, self.reactor, BINDINGS, self._dial, way_to)
         self.gate.use(self.policy)
         diversion = Diversion(kind, (5060,), 1)
         self.plan = Plan(

@@ -11,7 +11,6 @@ from typing import Final, final
 from sipguard.calls.dialog import Dialog
 from sipguard.calls.transaction import Transaction
 from sipguard.reason import Finding, Reason
-from sipguard.wire.channel import CLEAR
 from sipguard.wire.fields import Address
 from sipguard.wire.packet import Packet
 from sipguard.wire.sip import Ids, Message
@@ -51,7 +50,7 @@ class Sips:
         findings: list[Finding] = []
         if message.is_sips:
             _check_sips(message, ids, packet, findings)
-        elif dialog.secured if dialog is not None else self.knows(ids):
+        elif self.began(ids, dialog):
             reason = Reason.SIPS_DOWNGRADE
             if packet.transport in SECURED:
                 reason = Reason.SIPS_LOST
@@ -67,9 +66,17 @@ class Sips:
                 if address.uri.params and _says_tls(address.uri):
                     findings.append(Finding(Reason.TLS_PARAMETER, "Contact", address.raw[:128]))
                     break
-        if packet.channel is not CLEAR and packet.channel.tls_peer and not ids.to_tag:
+        if packet.channel.tls_peer and not ids.to_tag:
             _check_peer(ids, packet, findings)
         return findings
+
+    def began(self, ids: Ids, dialog: Dialog | None) -> bool:
+        """Whether what a request belongs to began as SIPS.
+
+        A running call is judged by its own beginning: nobody breaks it with a SIPS
+        request under its Call-ID.
+        """
+        return dialog.secured if dialog is not None else self.knows(ids)
 
     def knows(self, ids: Ids) -> bool:
         """Whether this request went by as SIPS, on another leg or before another try."""

@@ -72,6 +72,8 @@ def run(options: argparse.Namespace, screen: Screen) -> int:
     policy = policy_named(options.policy, screen)
     if policy is None:
         return 1
+    if policy.zones:
+        screen.note("A capture does not say where packets came in: zone is empty, ipsec is false.")
     progress = _Progress(screen) if options.progress or screen.err.isatty() else None
     rerun = Rerun(options.capture, policy, progress, screen.note)
     try:

@@ -58,8 +58,8 @@ def plan_of(
         media_queue=media_queue if policy.proof_within_s else None,
         sample_group=sample_group,
         recheck_s=policy.recheck_s,
-        diversions=diversions_of(policy),
         ipsec_zones=policy.zones.reqids if policy.zones else (),
+        diversions=diversions_of(policy),
     )
 
 

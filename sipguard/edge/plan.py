@@ -18,7 +18,6 @@ TLS_LISTENER_PORT: Final = 15061
 WS_LISTENER_PORT: Final = 15062
 WSS_LISTENER_PORT: Final = 15063
 STREAM_PORTS: Final = (5060, 5061)
-ZONE_MARKS: Final = 0x07000000  # a number; 0x08000000 stays free for streams
 SAMPLE_GROUP: Final = 5060
 RECHECK_S: Final = 5
 MAX_PINHOLES: Final = 400_000
@@ -59,11 +58,10 @@ class Plan:
     media that passes by its pinhole alone. Of what is proven, one packet of a
     stream every *recheck_s* seconds (0: none) is copied to the log group *sample_group*.
 
-    *diversions* say which connections come to us; their packets carry *stream_mark*, by
-    which they are routed to this machine.
-
     *ipsec_zones* are the request ids of each zone that IPsec tells, zone 1 first: the mark
     of their SIP says the zone's number.
+    *diversions* say which connections come to us; their packets carry *stream_mark*, by
+    which they are routed to this machine.
     """
 
     sip_ports: tuple[int, ...] = (5060,)
@@ -87,9 +85,9 @@ class Plan:
     recheck_s: int = RECHECK_S
     unproven_mark: int = UNPROVEN_MARK
     proven_mark: int = PROVEN_MARK
+    ipsec_zones: tuple[tuple[int, ...], ...] = ()
     diversions: tuple[Diversion, ...] = ()
     stream_mark: int = STREAM_MARK
-    ipsec_zones: tuple[tuple[int, ...], ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse what could not be installed, or what would be read as something else."""
@@ -128,8 +126,8 @@ def _problems(plan: Plan) -> Iterator[str]:
     yield from _wrong_names(plan)
     yield from _wrong_ports(plan)
     yield from _wrong_gate(plan)
-    yield from _wrong_diversions(plan)
     yield from _wrong_zones(plan)
+    yield from _wrong_diversions(plan)
     if not 0 <= plan.queues[0] <= plan.queues[1] <= 65535:
         yield f"queue numbers {plan.queues[0]} to {plan.queues[1]} are not a range in 0 to 65535"
     if not _is_bit(plan.mark):

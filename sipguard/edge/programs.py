@@ -87,6 +87,11 @@ def has_nft_tproxy(table: str) -> bool:
     return _loads(_trial(table, "meta l4proto udp tproxy to :1"))
 
 
+def has_nft_ipsec(table: str) -> bool:
+    """Report whether nft can ask here by which IPsec a packet came."""
+    return _loads(_trial(table, "ipsec in reqid 1"))
+
+
 def has_nft_streams(table: str) -> bool:
     """Report whether connections can be diverted by nft's statements here."""
     rule = (
@@ -108,11 +113,6 @@ def ip(words: list[str], *, check: bool = True) -> str:
         EdgeError: it refused, with *check*; or it is not installed.
     """
     return _run(["ip", *words], check=check).stdout
-
-
-def has_nft_ipsec(table: str) -> bool:
-    """Report whether nft can ask here by which IPsec a packet came."""
-    return _loads(_trial(table, "ipsec in reqid 1"))
 
 
 def _trial(table: str, rule: str) -> str:

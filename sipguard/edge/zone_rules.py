@@ -32,11 +32,17 @@ def borrowed_zones(plan: Plan) -> int:
     return ZONE_MARKS if plan.ipsec_zones else 0
 
 
-def zone_rules(plan: Plan) -> Iterator[str]:
-    """Yield the nft rules for SIP of each zone."""
+def zone_matches(plan: Plan) -> Iterator[tuple[int, str]]:
+    """Yield the number and the nft match of each zone; they hold in prerouting, too."""
     for number, reqids in enumerate(plan.ipsec_zones, 1):
         named = str(reqids[0]) if len(reqids) == 1 else braces(reqids)
-        mark = f"ipsec in reqid {named} meta mark set meta mark | {number << _SHIFT:#x}"
+        yield number, f"ipsec in reqid {named}"
+
+
+def zone_rules(plan: Plan) -> Iterator[str]:
+    """Yield the nft rules for SIP of each zone."""
+    for number, match in zone_matches(plan):
+        mark = f"{match} meta mark set meta mark | {number << _SHIFT:#x}"
         yield from both_ends(plan.sip_ports, mark)
 
 

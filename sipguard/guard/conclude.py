@@ -8,7 +8,6 @@ from sipguard.guard.codes import warning_of
 from sipguard.guard.credentials import remember_credentials
 from sipguard.guard.observe import heaviest, observation_of
 from sipguard.guard.rooms import Case, Rooms, judgement_of
-from sipguard.guard.secured import remember_request
 from sipguard.media.sessions import Stream
 from sipguard.moment import Moment
 from sipguard.reason import Finding, Reason, Weight
@@ -93,7 +92,8 @@ class Conclusion:
         if not ids.to_tag and case.message.method not in _BODILESS:
             rooms.memory.remember(case.message, ids, case.packet, case.now)
         remember_credentials(rooms, case)
-        remember_request(rooms, case)
+        if case.is_sips:
+            rooms.sips.passed(ids)
         if case.message.body:
             rooms.downgrades.passed(case.message, ids, case.now)
 

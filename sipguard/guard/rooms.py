@@ -145,7 +145,8 @@ class Case:
     """One SIP message under judgement, with what was found out so far."""
 
     __slots__ = (
-        "digest", "findings", "ids", "message", "now", "packet", "retry", "stand", "subject",
+        "digest", "findings", "ids", "is_sips", "message", "now", "packet", "retry", "stand",
+        "subject",
     )  # fmt: skip
 
     def __init__(
@@ -159,6 +160,7 @@ class Case:
         self.now = subject.now
         self.findings: Sequence[Finding] = message.findings
         self.digest: Evidence | None = None  # until the credentials are examined
+        self.is_sips = False  # a request whose Request-URI is SIPS
         self.retry = False  # a fork, a spiral or an honest second try of a known request
 
     def add(self, finding: Finding) -> None:

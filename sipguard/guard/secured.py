@@ -7,16 +7,21 @@ without a call that began as SIPS and without a header of RFC 3329 there is noth
 from sipguard.calls.sips import carries
 from sipguard.guard.rooms import Case, Rooms
 from sipguard.reason import Finding, Reason
-from sipguard.wire.channel import CLEAR
-from sipguard.wire.sip import Message
 
 
 def look_at_request(rooms: Rooms, case: Case) -> None:
     """Add what is wrong with a request to its case, before the parse chain judges it."""
-    message, packet = case.message, case.packet
-    if rooms.sips.is_idle and packet.channel is CLEAR and not message.may_be_secured:
+    message, packet, sips = case.message, case.packet, rooms.sips
+    if (
+        not packet.channel.tls_peer
+        and not message.may_be_secured
+        and (sips.is_idle or not sips.began(case.ids, case.stand.dialog))
+    ):
         return
-    found = rooms.sips.look(message, case.ids, packet, case.stand.dialog)
+    uri = message.request_uri
+    # It promises TLS on every hop, and not only on this as a SIPS Route does.
+    case.is_sips = uri is not None and uri.scheme == b"sips"
+    found = sips.look(message, case.ids, packet, case.stand.dialog)
     found += rooms.agreements.look(message, case.ids, packet)
     if not found:
         return
@@ -31,7 +36,7 @@ def look_at_fork(rooms: Rooms, case: Case) -> None:
 
     *case* is of a request that is known from another leg.
     """
-    if is_sips(case.message) and not rooms.sips.knows(case.ids):
+    if case.is_sips and not rooms.sips.knows(case.ids):
         case.add(Finding(Reason.SIPS_GAINED, "", case.message.uri[:128]))
 
 
@@ -48,19 +53,8 @@ def look_at_response(rooms: Rooms, case: Case) -> None:
         case.add(finding)
 
 
-def remember_request(rooms: Rooms, case: Case) -> None:
-    """Write down a request that passes, if it is SIPS."""
-    if is_sips(case.message):
-        rooms.sips.passed(case.ids)
-
-
 def remember_response(rooms: Rooms, case: Case) -> None:
     """Write down what a server offers in a response that passes."""
     if case.message.header(b"security-server") is not None:
         for finding in rooms.agreements.answered(case.message, case.ids, case.packet):
             case.add(finding)
-
-
-def is_sips(message: Message) -> bool:
-    """Whether the Request-URI is SIPS, which promises TLS on every hop and not only on this."""
-    return message.uri[:5].lower() == b"sips:"

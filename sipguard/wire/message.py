@@ -139,7 +139,7 @@ class Message:
 
     @property
     def may_be_secured(self) -> bool:
-        """Whether a SIPS URI, a URI's transport or a header of RFC 3329 could stand in it.
+        """Whether a SIPS URI, a URI's transport or a header of RFC 3329 could stand in a request.
 
         Nearly every message says no, at the price of a few look-ups.
         """
@@ -152,10 +152,9 @@ class Message:
             for address in row.addresses:
                 if address.uri.params or address.uri.scheme == _SIPS:
                     return True
-        return (
-            self.is_request
-            and (b"route" in first or b"security-client" in first or b"security-verify" in first)
-        ) or self.method == b"REGISTER"
+        if b"route" in first or b"security-client" in first or b"security-verify" in first:
+            return True
+        return self.method == b"REGISTER"
 
     @property
     def content_type(self) -> bytes:

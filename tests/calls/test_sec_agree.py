@@ -1,7 +1,7 @@
 """What servers offered to whom (RFC 3329, TLS-32): bidding down shows, honest clients do not."""
 
-from calls_builder import ALICE, MALLORY, packet, read, request, response
-from phones import PROXY
+from calls_builder import MALLORY, packet, read, request, response
+from phones import ALICE, PROXY
 
 from sipguard.calls.sec_agree import LISTS, Agreements
 from sipguard.reason import Reason

@@ -192,6 +192,19 @@ def test_explain_tells_media_findings_and_shadow(run: Run, state: Path) -> None:
     assert "SECRET" not in out
 
 
+@pytest.mark.parametrize(
+    ("ipsec", "words"), [(True, " (zone hq, by IPsec)"), (False, " (zone hq)")]
+)
+def test_explain_tells_the_zone(run: Run, tmp_path: Path, ipsec: bool, words: str) -> None:
+    """Where it came in, by the policy's own word for it."""
+    store = Store(tmp_path)
+    found = seen(1, A, Reason.REPLAY, "r", interface="ga", zone="hq", ipsec=ipsec)
+    store.write([record_of(found, "zzzzzzzz")], NOW)
+    store.close()
+    _, out, _ = run("explain", "--state-dir", tmp_path, "last")
+    assert f"UDP on ga{words}\n" in out
+
+
 def test_explain_tells_proofs(run: Run, state: Path) -> None:
     """Who signed, what it covers, and why it was not enough."""
     why = "From says alice@example.com, the certificate speaks for mallory@example.com"

@@ -10,10 +10,11 @@ from guarded import Gateway
 from netns import A4, A6, B4, B6, Lab
 from subjects import load
 
-from sipguard.edge import netfilter, programs
+from sipguard.edge import programs
 from sipguard.edge.from_policy import plan_of
 from sipguard.edge.nfqueue import Queue
 from sipguard.edge.turnstile import Turnstile
+from sipguard.errors import EdgeError
 from sipguard.guard.inspect import Guard
 from sipguard.journal.observation import Observation
 
@@ -120,6 +121,20 @@ def test_a_kernel_that_can_do_neither_says_so(
     monkeypatch.setattr(
         "sipguard.edge.iptables.xt_zone_rules", lambda plan, ports: ["-m nosuchmatch -j MARK"]
     )
-    with pytest.raises(netfilter.EdgeError):
+    with pytest.raises(EdgeError):
         gateway.install(plan_of(load(POLICY)))
     assert "table inet sipguard {" not in gateway.rules()
+
+
+@pytest.mark.parametrize("by_nft", [True, False], ids=["nft", "iptables"])
+def test_the_rules_stand_beside_local_telephony(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch, by_nft: bool
+) -> None:
+    """What the kernel decrypts for this machine itself is marked on its way in alone."""
+    if not by_nft:
+        monkeypatch.setattr(programs, "has_nft_ipsec", lambda table: False)
+    plan = plan_of(load(f"media-proof off\n{POLICY}"))
+    gateway.install(replace(plan, local=True))
+    shell = gateway.lab.router.shell
+    assert ("-m policy --dir in" in shell("iptables-nft", "-t", "mangle", "-S")) is not by_nft
+    assert ("ipsec in reqid" in shell("nft", "list", "table", "inet", "sipguard")) is by_nft

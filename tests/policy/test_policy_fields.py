@@ -36,8 +36,13 @@ MULTIPART = request(
 )
 
 
+ZONE = "zone lan { interface lan0 ipsec }"
+
+
 def _full() -> Subject:
-    return made(FULL)
+    subject = made(FULL)
+    subject.packet = subject.packet._replace(channel=Channel(zone="lan", ipsec=True))
+    return subject
 
 
 # One condition or more for each field, true of the message above; walked whole below.
@@ -48,6 +53,7 @@ TRUE = [
     "dst.port == 5062",
     "in.interface == lan0",
     "transport == udp",
+    "zone == lan and ipsec",
     "message.size > 500",
     "headers.count == 17",
     "mime.depth == 0",
@@ -112,8 +118,8 @@ TRUE = [
 @pytest.mark.parametrize("condition", TRUE)
 def test_fields_read_the_message(condition: str) -> None:
     """Each field has its value from the place its name says."""
-    assert holds(condition, _full())
-    assert not holds(f"not ({condition})", _full())
+    assert holds(condition, _full(), sets=ZONE)
+    assert not holds(f"not ({condition})", _full(), sets=ZONE)
 
 
 STREAM_TRUE = [
@@ -296,7 +302,7 @@ def test_fields_of_broken_messages_have_values(field: str, raw: bytes) -> None:
         "method": f"{field} in {{INVITE}}",
     }.get(kind, f"{field} matches /a/")
     subject = made(raw)
-    holds(condition, subject, chain)
+    holds(condition, subject, chain, ZONE)
 
 
 # --- comparison

@@ -15,6 +15,7 @@ from sipguard.edge.stream.binding import Binding
 from sipguard.edge.stream.leg import Leg, Passage, Throttle
 from sipguard.errors import HostileInput
 from sipguard.reason import Finding, Reason
+from sipguard.wire.channel import Channel
 from sipguard.wire.packet import Packet, parse_address
 
 FIRST_S: Final = 30.0  # a connection whose first message was not accepted by then is nobody's
@@ -58,7 +59,10 @@ class Keeper(Protocol):
         """Call *work* in the reactor's next turn."""
 
     def interface_of(self, leg: Leg) -> str:
-        """Return the interface that a client's connection came in by, empty where nobody knows."""
+        """Return the interface that an end's packets come in by, empty where nobody knows."""
+
+    def channel_by(self, interface: str) -> Channel:
+        """Return the zone, and whether it is IPsec's, of what comes in by an interface."""
 
     def is_diverted(self, kind: str, port: int) -> bool:
         """Whether connections to *port* come to us by our rules."""
@@ -135,6 +139,7 @@ class Conversation:
         there = self.client.packet
         kind = self.binding.kind
         leg.packet = Packet(there.dst, there.src, there.dport, there.sport, b"", kind)
+        leg.packet = leg.packet._replace(interface=self._keeper.interface_of(leg))
 
     def make_server(self) -> Leg:
         """Return the protocol of the onward connection."""
@@ -177,6 +182,12 @@ class Conversation:
         self._attempt = None
         if not self.is_over:
             self._end(Finding(Reason.UNREACHABLE, reason.getErrorMessage()[:128]))
+
+    def channel_of(self, leg: Leg) -> Channel:
+        """Return what one end's messages come through."""
+        zone = self._keeper.channel_by(leg.packet.interface)
+        channel = self.binding.channel(leg)
+        return channel._replace(zone=zone.zone, ipsec=zone.ipsec, connection=self.number)
 
     # --- messages
 

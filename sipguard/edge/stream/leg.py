@@ -99,12 +99,11 @@ class Leg(Protocol):
         if self.conversation.is_over:
             return
         try:
-            channel = self.conversation.binding.channel(self)
+            channel = self.conversation.channel_of(self)
         except HostileInput as error:
             self.conversation.unproven(error)
             return
         self.stands = True
-        channel = channel._replace(connection=self.conversation.number)
         self.packet = self.packet._replace(channel=channel)
         self.write(self.codec.begin())
         self.conversation.stands(self)
@@ -178,11 +177,9 @@ class Leg(Protocol):
 
     @property
     def _waits(self) -> bool:
-        return (
-            self._passage is not None
-            or not self._pauses.isdisjoint(_FULL.values())
-            or self.conversation.is_over
-        )
+        if self.is_forgotten or self._passage is not None:
+            return True
+        return self.conversation.is_over or not self._pauses.isdisjoint(_FULL.values())
 
     def _next_turn(self) -> None:
         self.resume("turn")
