@@ -3,7 +3,7 @@
 import pytest
 
 from sipguard.edge.from_policy import diversions_of
-from sipguard.edge.plan import WS_LISTENER_PORT, WSS_LISTENER_PORT
+from sipguard.edge.plan import WS_LISTENER_PORT
 from sipguard.errors import PolicyError
 from sipguard.policy import load_policy
 from sipguard.policy.rules import Policy
@@ -35,7 +35,6 @@ def test_ports_come_to_a_listener_of_their_own() -> None:
     found = {one.kind: one for one in diversions_of(policy_of(PORTS))}
     assert found["ws"].ports == (80, 8080)
     assert found["ws"].listener == WS_LISTENER_PORT
-    assert WS_LISTENER_PORT != WSS_LISTENER_PORT
     assert diversions_of(policy_of(PORTS + "stream-transports refuse\n")) == ()
 
 
