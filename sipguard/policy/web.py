@@ -12,7 +12,8 @@ from sipguard.wire.uri import parse_host
 MAX_ORIGINS: Final = 256
 _EXAMPLE: Final = 'write it as a browser does: "https://phone.example.com"'
 _ORIGIN: Final = re.compile(
-    r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<host>[^/:?#@]+|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{1,5}))?(?P<rest>.*)"
+    r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<host>\[[0-9a-f:.]+\]|[^][/:?#@]+)"
+    r"(?::(?P<port>[0-9]{1,5}))?(?P<rest>(?:[/?#].*)?)"
 )
 _DEFAULTS: Final = {"http": "80", "https": "443"}
 
