@@ -376,8 +376,6 @@ class Reason(Enum):
     STREAM_BAD_LENGTH = "stream-bad-length", "SIP-17", _U, 0, "The Content-Length of a message of a stream is no plain number or stands twice, so that two readers could cut the stream differently (RFC 3261 section 18.3)."
     STREAM_TOO_LARGE = "stream-too-large", "SIP-17", _U, 0, "A message of a stream is larger than sipguard reads, or does not end."
     STREAM_LINE_END = "stream-line-end", "SIP-8", _U, 0, "A line of a stream does not end with CR and LF (RFC 3261 section 7), so that two readers could see two ends of the headers."
-
-    # --- edge/stream
     STREAM_LIMIT = "stream-limit", "GEN-3", _N, 0, "Too many connections, or too fast, from one source or in all."
     SLOW_STREAM = "slow-stream", "GEN-3", _N, 0, "A connection that does not send or take its messages in time."
     IDLE_STREAM = "idle-stream", "GEN-3", _N, 0, "A connection that was silent for too long."
