@@ -210,9 +210,11 @@ def test_line_breaks_are_a_keep_alive() -> None:
 def test_goodbye_goes_through(code: int, by_client: bool) -> None:
     """The other end hears the code; each is answered, and both connections end."""
     call = Call(Browser())
-    one, other = call.browser.protocol, call.server.protocol
-    if not by_client:
-        one, other = other, one
+    ends: tuple[ClientProtocol | ServerProtocol, ...] = (
+        call.browser.protocol,
+        call.server.protocol,
+    )
+    one, other = ends if by_client else ends[::-1]
     one.send_close(code, "whatever")
     call.move()
     assert other.close_rcvd is not None
