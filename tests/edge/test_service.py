@@ -112,7 +112,7 @@ class FakeQueue:
         return type("S", (), values)()
 
     def counts(self) -> object:
-        return type("C", (), {"failures": 0, "overruns": 0})()
+        return type("C", (), {"failures": 0, "overruns": 0, "crowded_out": 2})()
 
     def close(self) -> None:
         self.closed = True
