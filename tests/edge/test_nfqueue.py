@@ -276,8 +276,10 @@ class Later:
     def __init__(self) -> None:
         self.due: list[Callable[..., object]] = []
 
-    def callLater(self, delay_s: float, work: Callable[..., object], /) -> Alarm:  # noqa: N802
-        assert delay_s == 0
+    def callLater(  # noqa: N802
+        self, delay_s: float, work: Callable[..., object], /, *arguments: object
+    ) -> Alarm:
+        assert (delay_s, arguments) == (0, ())
         self.due.append(work)
         return IDLE
 
