@@ -16,6 +16,7 @@ STARS: Final = b"***"
 MAX_MASKED_OCTETS: Final = 16_384  # what is longer is cut, never passed on unread
 _GRAM: Final = 8  # a quotation sharing this many octets with a secret is part of it
 _MAX_DEPTH: Final = 2  # base64 inside base64
+_FEW_OCTETS: Final = 256  # sought one by one, which costs less than two sets up to here
 
 # A value runs to the first line end that no blank follows (folding, RFC 3261
 # section 7.3.1). Hostile text also ends lines with a bare LF or CR.
@@ -107,7 +108,15 @@ def traces_of_secrets(octets: bytes, masked: bytes) -> frozenset[bytes]:
     nothing names them a key any more. ``mask_quotation`` knows them by these.
     """
     text = octets[:MAX_MASKED_OCTETS]
-    return frozenset() if masked == text else frozenset(_grams(text) - _grams(masked))
+    if masked == text:
+        return frozenset()
+    # What both begin and end with is masked nowhere; most often little is left between.
+    begin = _alike(text, masked)
+    end = len(text) - _alike(text[begin:][::-1], masked[begin:][::-1])
+    changed = text[max(begin - _GRAM + 1, 0) : end + _GRAM - 1]
+    if len(changed) <= _FEW_OCTETS:
+        return frozenset([gram for gram in _grams(changed) if masked.find(gram) < 0])
+    return frozenset(_grams(changed) - _grams(masked))
 
 
 def mask_quotation(octets: bytes, traces: frozenset[bytes] | None) -> bytes:
@@ -276,6 +285,18 @@ def _may_hide(text: bytes, depth: int) -> bool:
 def _names_a_scheme(folded: bytes) -> bool:
     """Whether there is what ``_SCHEME`` or ``_CODED_SCHEME`` finds, or little more."""
     return folded.find(b"sip") >= 0 or folded.find(b"://") >= 0
+
+
+def _alike(one: bytes, other: bytes) -> int:
+    """Return how many octets two texts have in common from the first on."""
+    low, high = 0, min(len(one), len(other))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if one[low:middle] == other[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
 
 
 def _grams(text: bytes) -> set[bytes]:
