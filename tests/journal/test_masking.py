@@ -252,3 +252,12 @@ def test_base64_is_looked_into_at_every_alignment(junk: bytes, secret: bytes) ->
     assert mask(b"x " + hidden + b" y") == b"x *** y"
     twice = junk + base64.b64encode(hidden)
     assert mask(b"x " + twice + b" y") == b"x *** y"
+
+
+@pytest.mark.parametrize(
+    "hidden",
+    [b"quoted-printable\r\n=73ip:u:word=40host", b"\r\nContent-Encoding: gzip\r\n\r\nno text"],
+)
+def test_what_base64_hides_may_be_encoded_itself(hidden: bytes) -> None:
+    """Nothing but the encoding shows that there may be a secret."""
+    assert mask(b"x " + base64.b64encode(b"something " + hidden) + b" y") == b"x *** y"
