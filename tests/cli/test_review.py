@@ -358,6 +358,17 @@ def report(**changes: object) -> StatusReport:
     return told
 
 
+def test_status_tells_of_connections(run: Run, tmp_path: Path) -> None:
+    """In a line of their own; and in none where nothing ever connected."""
+    counters = {"streams_open": 3, "streams_accepted": 1200, "stream_messages": 45_678}
+    write_status(tmp_path, report(counters={**counters, "streams_slow_stream": 7}))
+    _, out, _ = run("status", "--state-dir", tmp_path)
+    told = "3 open, 1,200 accepted, 45,678 messages; refused or ended: slow stream 7"
+    assert any(line.startswith("streams") and line.endswith(told) for line in out.splitlines())
+    write_status(tmp_path, report())
+    assert "streams" not in run("status", "--state-dir", tmp_path)[1]
+
+
 def test_status_of_a_running_service(run: Run, tmp_path: Path) -> None:
     """Healthy is short, with exit status 0."""
     write_status(tmp_path, report())
