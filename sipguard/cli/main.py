@@ -41,7 +41,7 @@ a policy's life:
 
 the morning after:
   sipguard status                                      is it running, and how is it?
-  sipguard blocked --since yesterday --group-by rule   what was blocked, and by what?
+  sipguard blocked --since yesterday --by rule         what was blocked, and by what?
   sipguard explain ID                                  why exactly?
 
 who is really calling, on a bench:

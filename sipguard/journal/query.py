@@ -147,7 +147,7 @@ def parse_reason(text: str) -> Reason:
     for reason in Reason:
         if reason.value == text.strip().lower():
             return reason
-    raise QueryError(f"{text!r} is no reason code; `sipguard blocked --group-by reason` shows them")
+    raise QueryError(f"{text!r} is no reason code; `sipguard blocked --by reason` shows them")
 
 
 def parse_finding(text: str) -> str:
@@ -156,6 +156,12 @@ def parse_finding(text: str) -> str:
     if not _FINDING.fullmatch(words):
         raise QueryError(f"{text!r} is no finding: write a rule's id (SIP-8) or a code (bare-lf)")
     return words
+
+
+def parse_method(text: str) -> str:
+    """Return a method in capitals, or ``media audio`` and the like as records have it."""
+    words = " ".join(text.split())
+    return words.lower() if words.lower().startswith("media ") else words.upper()
 
 
 def parse_group(text: str) -> GroupBy:
