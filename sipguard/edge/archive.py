@@ -18,7 +18,7 @@ from sipguard.journal.query import Bar, Count, Counts, GroupBy, Query, bars_of
 from sipguard.journal.record import Json, show_address
 from sipguard.verdict import Action
 
-MAX_HOURS: Final = 400_000  # rows of ``hours`` that are added up at once: 0.2 s
+MAX_HOURS: Final = 120_000  # rows of ``hours`` that are added up at once: 0.2 s
 _BUSY_S: Final = 5.0
 _PAGES: Final = 4096  # copied between two words about how far it is
 # A store of version 1 as the queries want it: names of a temporary view come first.
@@ -96,7 +96,7 @@ class Archive:
         """
         column = "src_octets" if by is GroupBy.SRC else by.value
         with self._open() as connection:
-            asked = self._ask(query)
+            asked = self._ask(query, covered=True)
             asked = asked._replace(most=min(asked.most, COUNTED))
             select = (
                 f"SELECT {column}, count(*), sum(count + more), max(last_s), max(number)"
@@ -167,9 +167,9 @@ class Archive:
             source.execute("SELECT count(*) FROM sqlite_schema").fetchone()
             source.backup(connection, pages=_PAGES, progress=progress, sleep=0)
 
-    def _ask(self, query: Query) -> Asked:
+    def _ask(self, query: Query, *, covered: bool = False) -> Asked:
         """Return the query for the store as it was found to be."""
-        asked = ask(query)
+        asked = ask(query, covered=covered)
         if not self.is_old:
             return asked
         if query.callee or query.finding:

@@ -58,8 +58,13 @@ class Asked(NamedTuple):
         )
 
 
-def ask(query: Query) -> Asked:
-    """Choose the index that leads, and say the rest."""
+def ask(query: Query, *, covered: bool = False) -> Asked:
+    """Choose the index that leads, and say the rest.
+
+    *covered*: all candidates will be read, not the first few that fit; then an
+    index that holds what is asked is better than one that leads closer.
+    """
+    covered = covered or query.has_texts
     refused = query.refused_only or query.verdict not in (None, Action.ACCEPT)
     times, time_values = _times(query)
     rest, rest_values = _rest(query)
@@ -67,9 +72,9 @@ def ask(query: Query) -> Asked:
     index, lead, values, most = "records_last", "", (), LOOKED_UP
     if query.src is not None and one:
         index, lead, values = "records_src", "src_octets = ?", (query.src.first,)
-    elif query.rule and not query.has_texts:
+    elif query.rule and not covered:
         index, lead, values = "records_rule", "rule = ?", (query.rule,)
-    elif query.reason is not None and not query.has_texts:
+    elif query.reason is not None and not covered:
         index, lead, values = "records_reason", "reason = ?", (query.reason.value,)
     elif refused:
         index, lead, most = "records_blocked", _REFUSED, COVERED

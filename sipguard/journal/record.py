@@ -5,11 +5,12 @@ and their order (``to_json``) are a contract with whatever reads the lines.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final
 
+from sipguard.journal.condition import condition_json
 from sipguard.journal.escape import escape_capped, safe_text
 from sipguard.journal.masking import mask, traces_of_secrets
 from sipguard.journal.observation import MediaNote, Observation, Step
@@ -100,6 +101,7 @@ class Record:
     also: tuple[Similar, ...] = ()
     streams: tuple[Json, ...] = ()  # how they ended, each direction beside its other one
     more_streams: int = 0  # directions that found no room in ``streams``
+    condition: dict[str, Json] = field(default_factory=dict)  # of a rule that refused
 
     @property
     def why(self) -> str:
@@ -153,6 +155,7 @@ class Record:
             "packets": {"octets": self.octets, "kept": min(self.octets, MESSAGE_OCTETS)},
             "streams": list(self.streams),
             "more_streams": self.more_streams,
+            "condition": self.condition,
         }
 
     def to_line(self) -> str:
@@ -216,6 +219,7 @@ def record_of(seen: Observation, identifier: str) -> Record:
         alarm=seen.alarm,
         octets=len(seen.raw),
         message=masked[:MESSAGE_OCTETS],
+        condition=condition_json(seen.condition),
     )
 
 
