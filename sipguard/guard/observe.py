@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from sipguard.calls.dialog import Dialog
 from sipguard.evidence import Evidence
-from sipguard.journal.observation import Condition, MediaNote, Observation, Test
+from sipguard.journal.observation import Answer, Condition, MediaNote, Observation
 from sipguard.journal.observation import Step as Rung
 from sipguard.media.sessions import Stream
 from sipguard.moment import Moment
@@ -74,7 +74,7 @@ def observation_of(
 def _condition_of(why: Why) -> Condition | None:
     if not why.condition:
         return None
-    tests = tuple(Test(test.text, test.holds, test.values) for test in why.tests)
+    tests = tuple(Answer(test.text, test.holds, test.values) for test in why.tests)
     return Condition(why.condition, why.any, tests)
 
 

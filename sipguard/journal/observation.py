@@ -25,7 +25,7 @@ class MediaNote(NamedTuple):
     detail: str = ""
 
 
-class Test(NamedTuple):
+class Answer(NamedTuple):
     """One test of a rule: its text, whether it held if that is known, and what it was asked of."""
 
     text: str
@@ -38,7 +38,7 @@ class Condition(NamedTuple):
 
     text: str
     any: bool
-    tests: tuple[Test, ...]
+    tests: tuple[Answer, ...]
 
 
 @dataclass(slots=True)

@@ -42,7 +42,7 @@ _DAYS: Final = (b"mon", b"tue", b"wed", b"thu", b"fri", b"sat", b"sun")
 Read = Callable[[Subject], bytes]
 
 
-class Test(NamedTuple):
+class Answer(NamedTuple):
     """One test of a rule's condition; *holds*: ``None`` where that was not found out.
 
     Names are the policy's words; values are the peer's octets, neither masked nor escaped.
@@ -58,7 +58,7 @@ class Why(NamedTuple):
 
     condition: str = ""
     any: bool = False
-    tests: tuple[Test, ...] = ()
+    tests: tuple[Answer, ...] = ()
 
 
 NOTHING: Final = Why()
@@ -101,7 +101,7 @@ class Explainer:
         return Why(rule.condition, parts.any, tests)
 
 
-def _test(part: _Part, subject: Subject, asked: frozenset[str]) -> Test:
+def _test(part: _Part, subject: Subject, asked: frozenset[str]) -> Answer:
     knows = part.proofs <= asked
     values = tuple(
         (name, read(subject)[:MAX_VALUE_OCTETS])
@@ -111,7 +111,7 @@ def _test(part: _Part, subject: Subject, asked: frozenset[str]) -> Test:
     holds: bool | None = True
     if part.question is not None:
         holds = part.question.holds(subject) if knows else None
-    return Test(part.text, values, holds)
+    return Answer(part.text, values, holds)
 
 
 def _proofs_of(name: str) -> frozenset[str]:
