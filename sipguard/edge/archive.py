@@ -174,7 +174,7 @@ class Archive:
             return asked
         if query.callee or query.finding:
             raise EdgeError(_OLD)
-        return asked._replace(index="")
+        return asked._replace(led_by="")
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:

@@ -24,7 +24,7 @@ _FACTS: Final = (
 class Asked(NamedTuple):
     """A query in two steps: the newest candidates by an index, and what is left to ask of each."""
 
-    index: str
+    led_by: str  # an index
     lead: str
     lead_values: tuple[Value, ...]
     rest: str
@@ -35,7 +35,7 @@ class Asked(NamedTuple):
     def candidates(self) -> str:
         """The SELECT of the candidates, newest first."""
         return (
-            f"SELECT {_FACTS} FROM records{_by(self.index)}"  # noqa: S608 - our own words
+            f"SELECT {_FACTS} FROM records{_by(self.led_by)}"  # noqa: S608 - our own words
             f"{_where(self.lead)} ORDER BY last_s DESC LIMIT {self.most}"
         )
 
@@ -53,7 +53,7 @@ class Asked(NamedTuple):
     def limit_reached(self) -> str:
         """The SELECT of the time of the first record that is no candidate any more."""
         return (
-            f"SELECT last_s FROM records{_by(self.index)}"  # noqa: S608 - our own words
+            f"SELECT last_s FROM records{_by(self.led_by)}"  # noqa: S608 - our own words
             f"{_where(self.lead)} ORDER BY last_s DESC LIMIT 1 OFFSET {self.most}"
         )
 
@@ -69,7 +69,8 @@ def ask(query: Query, *, covered: bool = False) -> Asked:
     times, time_values = _times(query)
     rest, rest_values = _rest(query)
     one = query.src is not None and query.src.first == query.src.last
-    index, lead, values, most = "records_last", "", (), LOOKED_UP
+    index, lead, most = "records_last", "", LOOKED_UP
+    values: tuple[Value, ...] = ()
     if query.src is not None and one:
         index, lead, values = "records_src", "src_octets = ?", (query.src.first,)
     elif query.rule and not covered:

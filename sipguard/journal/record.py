@@ -5,7 +5,8 @@ and their order (``to_json``) are a contract with whatever reads the lines.
 """
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from dataclasses import field as made_by
 from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final
@@ -101,7 +102,7 @@ class Record:
     also: tuple[Similar, ...] = ()
     streams: tuple[Json, ...] = ()  # how they ended, each direction beside its other one
     more_streams: int = 0  # directions that found no room in ``streams``
-    condition: dict[str, Json] = field(default_factory=dict)  # of a rule that refused
+    condition: dict[str, Json] = made_by(default_factory=dict)  # of a rule that refused
 
     @property
     def why(self) -> str:
