@@ -55,12 +55,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, screen: Screen) -> int:
     """Tell one record."""
-    entry = Archive(options.state_dir).one(options.id)
+    entry = record_named(options.id, options.state_dir, screen)
     if entry is None:
-        screen.note(
-            f"sipguard: no record {safe_text(options.id)}; `sipguard blocked` lists them "
-            "(old ones go by age and size)"
-        )
         return 1
     if options.json:
         screen.line(json.dumps(entry.line, ensure_ascii=False, indent=2))
@@ -69,6 +65,20 @@ def run(options: argparse.Namespace, screen: Screen) -> int:
     if options.message:
         _tell_message(entry, screen)
     return 0
+
+
+def record_named(identifier: str, state: Path, screen: Screen) -> Entry | None:
+    """Return the record with this id, or ``None``, and say so."""
+    archive = Archive(state)
+    entry = archive.one(identifier)
+    if archive.advice:
+        screen.note(f"sipguard: {archive.advice}")
+    if entry is None:
+        screen.note(
+            f"sipguard: no record {safe_text(identifier)}; `sipguard blocked` lists them "
+            "(old ones go by age and size)"
+        )
+    return entry
 
 
 def _tell(entry: Entry, screen: Screen) -> None:

@@ -7,7 +7,19 @@ from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Final
 
-from sipguard.cli import blocked, check, explain, identity, replay, rules, status, tail
+from sipguard.cli import (
+    backup,
+    blocked,
+    check,
+    explain,
+    export,
+    identity,
+    replay,
+    rules,
+    stats,
+    status,
+    tail,
+)
 from sipguard.cli.output import Screen, Style, standard_screen
 from sipguard.errors import EdgeError
 from sipguard.journal.escape import safe_text
@@ -24,8 +36,11 @@ _COMMANDS: Final[tuple[tuple[str, ModuleType], ...]] = (
     ("replay", replay),
     ("blocked", blocked),
     ("explain", explain),
+    ("export", export),
+    ("stats", stats),
     ("tail", tail),
     ("status", status),
+    ("backup", backup),
     ("identity", identity),
 )
 _DESCRIPTION: Final = """\
@@ -43,6 +58,8 @@ the morning after:
   sipguard status                                      is it running, and how is it?
   sipguard blocked --since yesterday --by rule         what was blocked, and by what?
   sipguard explain ID                                  why exactly?
+  sipguard export ID --pcap call.pcap                  its packet, for Wireshark
+  sipguard stats --since 7d                            how much, and from whom?
 
 who is really calling, on a bench:
   sipguard identity make-ca trial                      certificates, signing, verifying

@@ -1,4 +1,4 @@
-"""A night at a gateway, judged by the guard itself and stored: what review commands are tried on."""
+"""A night at a gateway, judged by the guard and stored: what review commands are tried on."""
 
 from pathlib import Path
 
