@@ -10,6 +10,7 @@ from sipguard.cli import told
 from sipguard.cli.explain import record_named
 from sipguard.cli.output import Screen, many
 from sipguard.cli.state import add_state_option
+from sipguard.cli.stored import padded
 from sipguard.edge.archive import Entry
 from sipguard.edge.capture import PcapWriter
 from sipguard.errors import EdgeError
@@ -22,9 +23,10 @@ and ports it had, at the time it came. Wireshark and `sipguard replay` open it.
 
 What is not there: of a call, only the message that was refused (or logged) is kept, of
 it the first 8 KiB, and no media. Keys, digest responses and passwords were masked with
-*** before anything was stored, so that lengths may differ from Content-Length; since
-they are nowhere in the store, --with-keys cannot bring them back and says so. A message
-that came by TCP, TLS or WebSocket is written as one UDP datagram.
+*** before anything was stored. In the file SRTP keys read MASKEDMASKED, so that lengths
+are right and Wireshark reads on. Since the keys are nowhere in the store, --with-keys
+cannot bring them back, and says so. A message that came by TCP, TLS or WebSocket is
+written as one UDP datagram.
 
 examples:
   sipguard export 2m4k07gx --pcap call.pcap
@@ -35,7 +37,7 @@ exit status:
   1  no such record, no packet kept with it, or the file is there already
   2  the command line was wrong
 """
-_EPHEMERAL: Final = 5060  # where a record has no port
+_PORT: Final = 5060  # where a record has no port
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -60,6 +62,8 @@ def run(options: argparse.Namespace, screen: Screen) -> int:
     if options.pcap.exists():
         raise EdgeError(f"{options.pcap} is there already: choose another name")
     writer = PcapWriter(options.pcap)
+    if is_whole(entry):
+        packet = packet._replace(payload=padded(packet.payload))
     writer.write(time_s, build_udp(packet))
     writer.close()
     screen.note(f"1 packet, {many(len(packet.payload), 'octet')}{_left_out(entry)}.")
@@ -83,9 +87,9 @@ def packet_of(entry: Entry) -> tuple[Packet, float]:
         raise EdgeError(f"record {told.text(record, 'id')} has no usable addresses") from None
     if len(src) != len(dst):
         raise EdgeError(f"record {told.text(record, 'id')} has addresses of two families")
-    ports = (told.number(record, f"{side}_port") or _EPHEMERAL for side in ("src", "dst"))
-    interface = told.text(record, "interface")
-    return Packet(src, dst, *ports, entry.message, interface=interface), time_s
+    sport, dport = (told.number(record, f"{side}_port") or _PORT for side in ("src", "dst"))
+    way = (told.text(record, "transport") or "udp", told.text(record, "interface"))
+    return Packet(src, dst, sport, dport, entry.message, *way), time_s
 
 
 def is_whole(entry: Entry) -> bool:

@@ -14,6 +14,7 @@ from sipguard.cli import (
     explain,
     export,
     identity,
+    policy,
     replay,
     rules,
     stats,
@@ -32,6 +33,7 @@ EXIT_INTERRUPTED: Final = 130  # as the shell counts SIGINT
 
 _COMMANDS: Final[tuple[tuple[str, ModuleType], ...]] = (
     ("check", check),
+    ("policy", policy),
     ("rules", rules),
     ("replay", replay),
     ("blocked", blocked),
@@ -52,6 +54,9 @@ _EPILOG: Final = """\
 a policy's life:
   sipguard check strict.policy                         is it well formed?
   sipguard replay calls.pcap --policy strict.policy    what would it have done?
+  sipguard replay calls.pcap --policy strict.policy --against next.policy
+                                                       what would the next one change?
+  sipguard policy suggest ID                           which rule would have let it pass?
   sipguard rules strict.policy                         what goes into the kernel?
 
 the morning after:

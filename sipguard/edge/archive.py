@@ -20,6 +20,7 @@ from sipguard.verdict import Action
 
 MAX_HOURS: Final = 120_000  # rows of ``hours`` that are added up at once: 0.2 s
 _BUSY_S: Final = 5.0
+_LOCKED: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 _PAGES: Final = 4096  # copied between two words about how far it is
 # A store of version 1 as the queries want it: names of a temporary view come first.
 _AS_2: Final = """
@@ -194,7 +195,9 @@ class Archive:
             pass
         try:
             return self._connect_as("mode=ro")
-        except sqlite3.OperationalError:
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF in _LOCKED:
+                raise  # somebody does write
             # No -shm to map and no right to make one: nobody writes, so nothing changes.
             # A -wal with records in it would be passed over in silence, so not with one.
             log = self.path.with_name(self.path.name + "-wal")
