@@ -42,7 +42,8 @@ class _Cell:
 
     def __rich_console__(self, _console: Console, options: ConsoleOptions) -> RenderResult:
         text = cut(self._text, options.max_width)
-        before, _, after = self._screen.isolate(text).partition(text)
+        isolated = self._screen.isolate(text)
+        before, after = (isolated[:1], isolated[-1:]) if isolated != text else ("", "")
         # Isolates have no width on a terminal. As control they have none for rich either.
         yield Segment(before, None, _NO_WIDTH)
         yield Text(text, self._style, justify=options.justify, no_wrap=True, end="")

@@ -118,6 +118,14 @@ def test_no_cell_is_a_formula(cell: str, shown: str) -> None:
     assert list(csv.reader(io.StringIO(out.getvalue()))) == [["x", shown, 'a,"b']]
 
 
+def test_an_empty_cell_is_an_empty_cell(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A record need not have a caller."""
+    monkeypatch.setenv("NO_COLOR", "1")
+    out = Terminal()
+    Screen(out, io.StringIO()).table(("A", "B", "C"), [("", "", "x"), ("a", "", "")])
+    assert out.getvalue() == "A  B  C\n      x\na\n"
+
+
 def test_an_old_terminal_gets_escapes_instead_of_a_crash() -> None:
     """LANG=C prints what it can."""
     octets = io.BytesIO()
