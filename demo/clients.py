@@ -45,6 +45,7 @@ module_app ctrl_tcp.so
 ctrl_tcp_listen 127.0.0.1:{control}
 statmode_default off
 """
+CERTIFICATE = "sip_certificate {certificate}\n"
 
 
 class Sipp(Program):
@@ -68,6 +69,8 @@ class Sipp(Program):
         media_port: int = 30000,
         timeout_s: int = 20,
         call_id: str = "%u-%p@%s",
+        tcp: bool = False,
+        sockets: str = "t1",
     ) -> None:
         address = host.address(version)
         file = scenario if isinstance(scenario, Path) else SCENARIOS / f"{scenario}.xml"
@@ -75,6 +78,7 @@ class Sipp(Program):
         argv += ["-i", address, "-p", str(SIP_PORT), "-mi", address, "-mp", str(media_port)]
         argv += ["-m", str(calls), "-r", str(per_second), "-d", str(talk_ms), "-s", "bob"]
         argv += ["-cid_str", call_id, "-timeout", f"{timeout_s}s", "-timeout_error"]
+        argv += ["-t", sockets, "-max_socket", "1000"] if tcp else []
         self.errors = work / f"sipp-{file.stem}-{time.monotonic_ns()}.err"
         argv += ["-trace_err", "-error_file", str(self.errors)]
         if towards:
@@ -86,7 +90,9 @@ class Sipp(Program):
             cwd=work,
             env={"TERM": "dumb"},
         )
-        if not self.listens(SIP_PORT) and self.status is None:
+        # Over TCP a caller connects and does not listen.
+        listens = (tcp and towards) or self.listens(SIP_PORT, tcp=tcp)
+        if not listens and self.status is None:
             self.stop()
             raise RuntimeError(f"SIPp does not listen: {self.text()[-400:]}")
 
@@ -100,6 +106,8 @@ class Baresip(Program):
     """A baresip with one account, its sound a generated tone; real SRTP by libsrtp.
 
     ``encryption`` is baresip's ``mediaenc``: ``srtp-mand`` (SDES), ``dtls_srtp``, or nothing.
+    ``transport`` is what its account and its calls use; with ``tls`` it shows *certificate*
+    (chain and key in one file) on the port after the usual one, and verifies nobody's.
     """
 
     def __init__(
@@ -111,8 +119,11 @@ class Baresip(Program):
         encryption: str = "srtp-mand",
         version: int = 4,
         answers: bool = False,
+        transport: str = "udp",
+        certificate: Path | None = None,
     ) -> None:
         self.host = host
+        self.transport = transport
         self.events: list[dict[str, object]] = []
         self._pending = b""
         self._control: socket.socket | None = None
@@ -121,6 +132,9 @@ class Baresip(Program):
         address = host.address(version)
         literal = f"[{address}]" if version == 6 else address
         self._write_home(home, user, literal, encryption, answers=answers)
+        if certificate is not None:
+            with (home / "config").open("a") as config:
+                config.write(CERTIFICATE.format(certificate=certificate))
         argv = ["baresip", "-f", str(home)] + (["-6"] if version == 6 else [])
         super().__init__(argv, log=home / "log", namespace=host.namespace, cwd=home)
         if not self.printed("baresip is ready", 10):
@@ -138,7 +152,13 @@ class Baresip(Program):
     def dial(self, address: str, user: str = "bob") -> None:
         """Call somebody at an IP address."""
         literal = f"[{address}]" if ":" in address else address
+        # It adds the transport of its account itself.
         self.command("dial", f"sip:{user}@{literal}")
+
+    @property
+    def _parameter(self) -> str:
+        """What a URI of this telephone says of its transport; nothing of the usual one."""
+        return "" if self.transport == "udp" else f";transport={self.transport}"
 
     def hang_up(self) -> None:
         """End the call."""
@@ -177,7 +197,9 @@ class Baresip(Program):
         (home / "contacts").write_text("")
         parameters = ["regint=0", f"answermode={'auto' if answers else 'manual'}"]
         parameters += [f"mediaenc={encryption}"] if encryption else []
-        (home / "accounts").write_text(f"<sip:{user}@{literal}>;{';'.join(parameters)}\n")
+        (home / "accounts").write_text(
+            f"<sip:{user}@{literal}{self._parameter}>;{';'.join(parameters)}\n"
+        )
 
     def _connect(self) -> socket.socket:
         def connect() -> socket.socket:

@@ -73,7 +73,7 @@ def plain_rtp(stage: Stage) -> Outcome:
         far = (network.callee.ipv4, call.media.port)
         packets.send(network.caller.namespace, here, far, forged, gap_s=0.005)
         flowing, reached = call.goes_on(), call.reached(forged, mark)
-        named = _named(stage, "plain-rtp")
+        named = told_by(stage, "plain-rtp")
         return Outcome(
             FIRST,
             PLAIN_TITLE,
@@ -154,7 +154,7 @@ def swapped_certificate(stage: Stage) -> Outcome:
     honest, _ = _handshake(stage, own, own)
     stage.say("and one who shows another: his SDP was changed on the way")
     swapped, reached = _handshake(stage, other, own)
-    named = _named(stage, "dtls-fingerprint")
+    named = told_by(stage, "dtls-fingerprint")
     return Outcome(
         FIRST + 3,
         SWAPPED_TITLE,
@@ -288,7 +288,7 @@ def _is_proven(stage: Stage, proven: int, wanted: int = WAYS) -> bool:
     return not stage.gateway or proven >= wanted
 
 
-def _named(stage: Stage, reason: str) -> str:
+def told_by(stage: Stage, reason: str) -> str:
     """Wait for the record that tells *reason*; return it if ``sipguard explain`` tells it, too."""
     gateway = stage.gateway
     if gateway is None:

@@ -116,14 +116,16 @@ class Program:
 
         return until(lambda: seen() or self.status is not None, timeout_s) and seen()
 
-    def listens(self, port: int, timeout_s: float = 5.0) -> bool:
-        """Wait until something in its namespace has bound UDP *port*."""
-        needle = f":{port:04X} "
+    def listens(self, port: int, timeout_s: float = 5.0, *, tcp: bool = False) -> bool:
+        """Wait until something in its namespace has bound UDP *port*, or listens on TCP's."""
+        needle = f":{port:04X} 0" if tcp else f":{port:04X} "
+        state = " 0A " if tcp else ""  # TCP_LISTEN
 
         def bound() -> bool:
-            for table in ("udp", "udp6"):
+            for table in ("tcp", "tcp6") if tcp else ("udp", "udp6"):
                 try:
-                    if needle in Path(f"/proc/{self.pid}/net/{table}").read_text():
+                    lines = Path(f"/proc/{self.pid}/net/{table}").read_text().splitlines()
+                    if any(needle in line and state in line for line in lines):
                         return True
                 except OSError:
                     return False

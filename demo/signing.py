@@ -24,6 +24,18 @@ class Authority:
             _identity("issue", str(folder), caller)
         _identity("issue", str(folder), NUMBER, "--x5u", CERTIFICATE_URL)
 
+    def issue(self, name: str, *addresses: str) -> None:
+        """Make a certificate for TLS, of a host by its name and its IP addresses."""
+        for_addresses = [word for address in addresses for word in ("--ip", address)]
+        _identity("issue", str(self.folder), name, "--tls", *for_addresses)
+
+    def chain_and_key(self, name: str) -> Path:
+        """Return one file with certificate and key, as baresip wants them."""
+        both = self.folder / f"{name}.both"
+        named = (self.folder / f"{name}{suffix}" for suffix in (".pem", ".key"))
+        both.write_bytes(b"".join(path.read_bytes() for path in named))
+        return both
+
     def with_aib(self, message: bytes, signer: str = ALICE, *, date: str = "") -> bytes:
         """Return the message with an AIB of its From, To, Contact, Date, Call-ID and CSeq."""
         return self._sign(message, signer, date)

@@ -32,7 +32,9 @@ PHRASES: Final = {
     405: "Method Not Allowed",
     413: "Request Entity Too Large",
     415: "Unsupported Media Type",
+    416: "Unsupported URI Scheme",
     420: "Bad Extension",
+    421: "Extension Required",
     428: "Use Identity Header",
     429: "Provide Referrer Identity",
     436: "Bad Identity Info",
@@ -42,6 +44,7 @@ PHRASES: Final = {
     481: "Call/Transaction Does Not Exist",
     486: "Busy Here",
     488: "Not Acceptable Here",
+    494: "Security Agreement Required",
     500: "Server Internal Error",
     501: "Not Implemented",
     503: "Service Unavailable",
@@ -96,13 +99,16 @@ class Refuser:
         *told* are header lines that say more, each with its CRLF; left out, all of
         them, where the response would grow too large.
 
-        None for ACK and CANCEL (RSP-1), for a ``maddr`` (RSP-5), for streams,
-        for many Vias, and where the response would be larger than the request,
-        for somebody may have forged its source (RSP-6).
+        None for ACK and CANCEL (RSP-1), for a ``maddr`` (RSP-5), for many Vias, and
+        where the response would be larger than the request, for somebody may have
+        forged its source (RSP-6). Neither ``maddr`` nor size matters on a connection:
+        its other end is proven, and the response goes back on it (RFC 3261 section
+        18.2.2). There ``destination`` is the source of the packet, port included.
         """
         if not message.is_request or message.method in (b"ACK", b"CANCEL"):
             return None
-        if packet.transport != "udp" or any(name == b"maddr" for name, _ in ids.via.params):
+        is_connected = packet.transport != "udp"
+        if not is_connected and any(name == b"maddr" for name, _ in ids.via.params):
             return None
         vias = message.values(b"via")
         if len(message.vias) > MAX_VIAS or not _is_unicast(packet.dst):
@@ -111,7 +117,7 @@ class Refuser:
         usual = EXTRAS.get(status, b"")
         for extra in (usual + told, usual, b""):
             octets = head + extra + b"Content-Length: 0\r\n\r\n"
-            if len(octets) <= len(message.raw):
+            if is_connected or len(octets) <= len(message.raw):
                 return Reply(octets, Endpoint(packet.dst, packet.dport), _destination(ids, packet))
         return None
 
@@ -183,7 +189,7 @@ def _fill_rport(via: bytes, port: int) -> bytes:
 
 def _destination(ids: Ids, packet: Packet) -> Endpoint:
     """Always the packet's own source address; the port by RFC 3581 or the Via (RSP-5)."""
-    if any(name == b"rport" for name, _ in ids.via.params):
+    if packet.transport != "udp" or any(name == b"rport" for name, _ in ids.via.params):
         return Endpoint(packet.src, packet.sport)
     return Endpoint(packet.src, ids.via.port or 5060)
 

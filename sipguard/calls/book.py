@@ -111,7 +111,7 @@ class Book:
         target = self.transactions.of_request(ids, b"INVITE")
         if target is None:
             return refused(Reason.STRAY_CANCEL)
-        if (target.source, target.source_port) != (packet.src, packet.sport):
+        if not target.is_from_hop(packet):
             return refused(Reason.FORGED_CANCEL, transaction=target)
         if not target.is_target_of_cancel(message, ids):
             return refused(Reason.STRAY_CANCEL, "its identifiers differ", target)
@@ -276,6 +276,7 @@ class Book:
     ) -> None:
         """This leg's hops speak for their ends from now on (DLG-6)."""
         transaction.saw_to_tag(ids.to_tag)
+        dialog.secured = dialog.secured or transaction.secured
         dialog.saw_hosts(True, transaction.hosts)
         dialog.saw_host(False, transaction.destination)
         # A proxy behind the first one may be the only one that stays on the path.

@@ -104,6 +104,7 @@ class Dialog:
         "reliable",
         "requests",
         "rungs",
+        "secured",
         "session_expires_s",
         "started_at_s",
         "state",
@@ -137,6 +138,7 @@ class Dialog:
         self.expires_at_s = now_s + INVITE_PENDING_S
         self.hop_from_caller = False
         self.learned = False
+        self.secured = False  # a SIPS request made it (TLS-3)
 
     @property
     def key(self) -> DialogKey:

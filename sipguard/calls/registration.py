@@ -40,7 +40,7 @@ class Registrations:
 
     def is_foreign(self, aor: bytes, source: bytes, now_s: float) -> bool:
         """Whether another host holds *aor* now, and no password guards it."""
-        binding = self._table.get(aor)
+        binding = self._table.get(_name_of(aor))
         if binding is None or binding.proven:
             return False
         return binding.source != source and binding.expires_at_s > now_s
@@ -49,6 +49,7 @@ class Registrations:
         self, aor: bytes, source: bytes, expires_s: int, now_s: float, *, proven: bool = False
     ) -> None:
         """Note a 2xx to a REGISTER; zero seconds means the binding was removed."""
+        aor = _name_of(aor)
         if expires_s == 0:
             self._table.remove(aor)
             return
@@ -65,3 +66,8 @@ class Registrations:
         """Forget bindings whose time is over."""
         for _ in self._table.expire(now_s):
             pass
+
+
+def _name_of(aor: bytes) -> bytes:
+    """Return the name without its S: SIP and SIPS mean one person (RFC 5630 section 5.2, TLS-5)."""
+    return b"sip:" + aor[5:] if aor.startswith(b"sips:") else aor

@@ -24,6 +24,7 @@ INVITE_PENDING_S: Final = 200.0  # timer C is more than 3 minutes, and a margin
 DIALOG_MAKERS: Final = frozenset({b"INVITE", b"SUBSCRIBE", b"REFER"})
 DEFAULT_EXPIRES_S: Final = 3600  # RFC 3261 section 10.2.1.1; SIP-32
 
+ANY_PORT: Final = -1  # of a request that came by a connection
 TO_TAGS: Final = 16  # forks of one INVITE that are told apart
 
 # A hash of branch, sent-by and method. 64 bits keyed by the interpreter's random seed:
@@ -128,6 +129,7 @@ class Transaction:
         "octets_hash",
         "other_to_tags",
         "proven",
+        "secured",
         "source",
         "source_port",
         "state",
@@ -144,7 +146,7 @@ class Transaction:
         self.to_tag = ids.to_tag
         self.cseq = ids.cseq
         self.source = shared(packet.src)
-        self.source_port = packet.sport
+        self.source_port = _port_of(packet)
         self.destination = shared(packet.dst)
         # Keyed by the interpreter's random seed, so nobody outside can aim for a collision.
         # Without its last bit a hash needs no object of its own in a compiled class.
@@ -164,6 +166,7 @@ class Transaction:
         self.binds_for_s: int | None = None
         self.from_caller = from_caller
         self.proven = _has_credentials(message)
+        self.secured = message.uri[:5].lower() == b"sips:"
         if method == b"REGISTER":
             self.binds_for_s = _binds_for_s(message)
         elif not ids.to_tag and method in DIALOG_MAKERS:
@@ -195,6 +198,10 @@ class Transaction:
             and self.source == packet.src
             and self.destination == packet.dst
         )
+
+    def is_from_hop(self, packet: Packet) -> bool:
+        """Whether *packet* comes from the hop that sent this request (TXN-10)."""
+        return self.source == packet.src and self.source_port == _port_of(packet)
 
     def is_target_of_cancel(self, message: Message, ids: Ids) -> bool:
         """Whether a CANCEL repeats this INVITE's identifiers (TXN-9)."""
@@ -294,6 +301,15 @@ def hosts_of(addresses: tuple[Address, ...]) -> tuple[bytes, ...]:
     if len(addresses) == 1:  # nearly always
         return literal(addresses[0].uri.host)
     return tuple([host for address in addresses[:4] for host in literal(address.uri.host)])
+
+
+def _port_of(packet: Packet) -> int:
+    """Return what tells senders of one host apart; on connections its ports do not.
+
+    A client whose connection broke takes another port for the next one (RFC 3261 section
+    18.1.1), and whoever answers packets at an address has it, unlike with UDP.
+    """
+    return packet.sport if packet.transport == "udp" else ANY_PORT
 
 
 def _has_credentials(message: Message) -> bool:

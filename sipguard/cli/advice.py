@@ -6,7 +6,9 @@ from typing import Final
 
 from sipguard.cli import told
 from sipguard.cli.media_advice import BY_MEDIA
-from sipguard.reason import Reason, Weight
+from sipguard.cli.tls_advice import BY_TLS
+from sipguard.reason import Reason
+from sipguard.weight import Weight
 
 _BY_REASON = {
     Reason.NOT_KEYED: (
@@ -33,9 +35,57 @@ _BY_REASON = {
         "The sender is on neither end of the call. If it is a proxy of yours that joined later, "
         "it should be on the path from the first INVITE on (Record-Route)."
     ),
+    Reason.SIPS_IN_CLEAR: (
+        "Have {src} send its SIPS requests over TLS, or call sip: addresses. If something of yours "
+        "before sipguard ends TLS, forgive it just that, in chain parse: "
+        "NAME tolerate sips-in-clear if src in {{ {src} }}"
+    ),
+    Reason.SIPS_DOWNGRADE: (
+        "A proxy took the S out of sips: on the way to the telephone. Have the telephone register "
+        "a sips: Contact over TLS, or have the caller dial sip:."
+    ),
+    Reason.SIPS_REGISTER: (
+        "Have the telephone register under sips: alone (Request-URI, every Contact, Path), or "
+        "under sip: alone; a sips: Contact answers calls to sip: as well."
+    ),
+    Reason.SIPS_CONTACT: (
+        "Have {src} write a sips: Contact into its SIPS requests; the other end sends all that "
+        "follows to this address."
+    ),
+    Reason.PEER_DOMAIN: (
+        "A carrier's certificate names the carrier, not the caller: name it under src, or ask "
+        "tls.peer, where that is how it should be."
+    ),
+    Reason.SECURITY_BID_DOWN: (
+        "Somebody between {src} and this gateway changes the server's list of security mechanisms; "
+        "if the server changes its own often, have it keep the list for each client."
+    ),
     Reason.TOO_LARGE: "Raise message.size in chain parse if this sender is yours.",
     Reason.OVERLOAD: "The queue was full; see `sipguard status` and the setting on-overload.",
+    Reason.STREAM_LIMIT: (
+        "If this source is a proxy of yours or stands for many telephones, raise "
+        "max-connections-per-source; see `sipguard status`, too."
+    ),
+    Reason.SLOW_STREAM: (
+        "A telephone sends a message at once. If this one is yours, look for a broken network "
+        "between it and this gateway."
+    ),
+    Reason.UNREACHABLE: "Look whether the server that was asked listens on this port over TCP.",
     Reason.NOT_SIP: "Something else uses the SIP port, or a tunnel tries to.",
+    Reason.STREAM_NOT_SIP: (
+        "Something else uses the SIP port, or a web page was made to (NAT slipstreaming)."
+    ),
+    Reason.STREAM_NO_LENGTH: (
+        "Over TCP and TLS every message needs a Content-Length, even without a body. The sender "
+        "at {src} must be repaired, or use UDP."
+    ),
+    Reason.STREAM_BAD_LENGTH: (
+        "No honest sender writes this: look at {src} and at what stands between it and here."
+    ),
+    Reason.STREAM_LINE_END: (
+        "SIP ends its lines with CR and LF. If the sender at {src} is yours, it must be repaired."
+    ),
+    Reason.STREAM_TOO_LARGE: "No call needs a message as large; see what {src} sends.",
     Reason.INTERNAL_ERROR: "This is a fault of sipguard: please report it with this record.",
 }
 _CLOCKS: Final = (
@@ -140,6 +190,7 @@ def _of_the_call(call_id: str) -> Iterator[str]:
 
 def _by_reason(reason: Reason, src: str) -> Iterator[str]:
     advice = _BY_REASON.get(reason) or _BY_PROOF.get(reason) or BY_MEDIA.get(reason)
+    advice = advice or BY_TLS.get(reason)
     if advice:
         yield advice.format(src=src)
     elif reason in _REPLAYS:

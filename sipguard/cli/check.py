@@ -14,7 +14,7 @@ SUMMARY = "check a policy file"
 DETAILS = """\
 Reads the policy and all that it includes, exactly as the service does, and says
 where it is wrong: file:line:column, what is wrong, what was probably meant. Rules
-that can never match and sets that are never used are warnings.
+that can never match, and sets and zones that are never used, are warnings.
 
 examples:
   sipguard check /etc/sipguard/strict.policy
@@ -47,6 +47,8 @@ def run(options: argparse.Namespace, screen: Screen) -> int:
 
 def _outline(policy: "Policy") -> str:
     counts = [many(len(policy.rules), "rule"), many(len(policy.sets), "set")]
+    if policy.zones:
+        counts.append(many(len(policy.zones.zones), "zone"))
     if len(policy.files) > 1:
         counts.append(f"{len(policy.files)} files")
     return f"{', '.join(counts)}, mode {policy.mode}, default {policy.default_shown}"

@@ -153,6 +153,8 @@ def _span(record: told.Told) -> str:
 def _path(record: told.Told) -> str:
     interface = told.text(record, "interface")
     on = f" on {interface}" if interface else ""
+    if zone := told.text(record, "zone"):
+        on += f" (zone {zone}{', by IPsec' if record.get('ipsec') is True else ''})"
     return (
         f"{told.end(record, 'src')} to {told.end(record, 'dst')},"
         f" {told.text(record, 'transport').upper()}{on}"

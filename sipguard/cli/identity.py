@@ -47,13 +47,15 @@ _ISSUE = """\
 Writes DIR/WHO.pem and DIR/WHO.key. WHO is
   an address   alice@example.com   signs AIBs of this caller (RFC 6216)
   a domain     example.com         signs for its callers: AIBs where the policy says
-                                   domain-signers, with --stir PASSporTs too (RFC 5922)
+                                   domain-signers, with --stir PASSporTs too (RFC 5922);
+                                   with --tls its servers and clients show it
   a number     +49301234560        signs PASSporTs of this number (RFC 8226)
 
 examples:
   sipguard identity issue trial alice@example.com --key rsa
   sipguard identity issue trial +49301234560
   sipguard identity issue trial carrier.example --stir --spc 1234
+  sipguard identity issue trial pbx.example.com --tls --ip 192.0.2.5
 
 exit status:
   0  issued; 1  not, and standard error says why; 2  the command line was wrong
@@ -150,6 +152,14 @@ def _add_issue(parser: argparse.ArgumentParser) -> None:
         metavar="URL",
         help="keep a copy in DIR/x5u under this URL's name, for offline verifiers",
     )
+    parser.add_argument("--tls", action="store_true", help="for a domain's servers and clients")
+    parser.add_argument(
+        "--ip",
+        metavar="ADDRESS",
+        action="append",
+        default=[],
+        help="with --tls: for clients that call the server by this IP address",
+    )
     parser.set_defaults(act=_issue)
 
 
@@ -229,6 +239,8 @@ def _issue(options: argparse.Namespace, screen: Screen) -> int:
         days=options.days,
         for_stir=options.stir or bool(holder.number),
         codes=tuple(options.spc),
+        for_tls=options.tls,
+        addresses=tuple(options.ip),
     )
     _tell(screen, issued)
     if options.x5u:

@@ -7,6 +7,7 @@ is right for a bench, and wrong for anything that others rely on.
 import datetime
 import os
 import re
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import quote
@@ -28,6 +29,7 @@ _SKEW: Final = datetime.timedelta(hours=1)  # clocks of a bench differ
 
 SIP_DOMAIN: Final = x509.ObjectIdentifier("1.3.6.1.5.5.7.3.20")  # RFC 5924
 TN_AUTH_LIST: Final = x509.ObjectIdentifier("1.3.6.1.5.5.7.1.26")  # RFC 8226
+_TLS_PURPOSES: Final = (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH)
 _NUMBER: Final = re.compile(r"\+?[0-9*#][0-9*#().\- ]{1,30}")
 _SPC: Final = re.compile(r"[0-9A-Za-z]{1,16}")
 
@@ -97,7 +99,15 @@ def make_authority(folder: Path, name: str = CA_NAME) -> Issued:
 
 
 def issue(
-    folder: Path, holder: Holder, *, kind: str, days: int, for_stir: bool, codes: tuple[str, ...]
+    folder: Path,
+    holder: Holder,
+    *,
+    kind: str,
+    days: int,
+    for_stir: bool,
+    codes: tuple[str, ...],
+    for_tls: bool = False,
+    addresses: tuple[str, ...] = (),
 ) -> Issued:
     """Issue a certificate by the authority in *folder*.
 
@@ -108,8 +118,14 @@ def issue(
         days: How long it is valid, from an hour ago on.
         for_stir: Whether it is to sign PASSporTs, which wants P-256 (RFC 8226 section 5).
         codes: Service provider codes for its TNAuthList.
+        for_tls: Whether a domain's server, or its client, is to show it (RFC 5922).
+        addresses: IP addresses that it is for, too: clients that call one ask for it.
     """
     authority, authority_key = _read_authority(folder)
+    if for_tls and not holder.domain:
+        raise EdgeError("TLS certificates are for domains (RFC 5922): name one")
+    if addresses and not for_tls:
+        raise EdgeError("--ip is for certificates of servers: add --tls")
     if for_stir and kind == "rsa":
         raise EdgeError("PASSporTs are signed with P-256 (RFC 8225): leave --key rsa away")
     if for_stir and holder.address:
@@ -123,6 +139,8 @@ def issue(
     names: list[str] = []
     if holder.address or holder.domain:
         alternatives, purposes = _names_of(holder)
+        alternatives += [x509.IPAddress(ip) for ip in _ip_addresses(addresses)]
+        purposes += [*_TLS_PURPOSES] if for_tls else []
         names += [str(name.value) for name in alternatives]
         builder = builder.add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
         builder = builder.add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
@@ -231,6 +249,13 @@ def _names_of(holder: Holder) -> tuple[list[x509.GeneralName], list[x509.ObjectI
         return [uri], [ExtendedKeyUsageOID.EMAIL_PROTECTION, SIP_DOMAIN]
     names = [x509.UniformResourceIdentifier(f"sip:{holder.domain}"), x509.DNSName(holder.domain)]
     return names, [SIP_DOMAIN]
+
+
+def _ip_addresses(texts: tuple[str, ...]) -> list[IPv4Address | IPv6Address]:
+    try:
+        return [ip_address(text.strip("[]")) for text in texts]
+    except ValueError as error:
+        raise EdgeError(f"--ip: {error}") from None
 
 
 def _usage(*, signs_certificates: bool = False) -> x509.KeyUsage:

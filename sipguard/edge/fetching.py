@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import Callable
+from typing import final
 
 from sipguard.edge.clock import Clock
 from sipguard.edge.control import StatusReport
 from sipguard.edge.credentials import Counts, Fetcher, Terms
 from sipguard.edge.holding import Holding
-from sipguard.edge.turnstile import Turnstile
+from sipguard.edge.turnstile import Passage, Turnstile
 from sipguard.errors import EdgeError
 from sipguard.identity.credentials import Credentials
 from sipguard.identity.pem import read_pem
@@ -43,19 +44,23 @@ class Fetching:
         """
         terms, before = terms_of(policy), self._fetcher
         if terms is None:
-            self._fetcher = self._turnstile.hold = None
+            self._fetcher = self._turnstile.hold = self._turnstile.wait = None
             self.holding.use(None, 0.0)
         else:
             fetcher = self._make(credentials, terms, self._reactor, self._counts)
             self._fetcher = fetcher
             self._turnstile.hold = self.holding.hold
+            self._turnstile.wait = self._wait
             self.holding.use(fetcher.fetch, terms.within_s)
         if before is not None:
             before.close()  # last: nobody waits for it any more
 
+    def _wait(self, passage: Passage, wants: tuple[str, ...]) -> None:
+        self.holding.wait(WaitingMessage(passage, self._turnstile), wants)
+
     def stop(self) -> None:
         """Give every packet that waits its verdict, and fetch nothing any more."""
-        self._turnstile.hold = None
+        self._turnstile.hold = self._turnstile.wait = None
         self.holding.stop()
         if self._fetcher is not None:
             self._fetcher.close()
@@ -75,6 +80,39 @@ class Fetching:
         ):
             if count:
                 report.counters[name] = count
+
+
+@final
+class WaitingMessage:
+    """A message of a stream; what comes behind it waits, too."""
+
+    __slots__ = ("_passage", "_turnstile")
+
+    def __init__(self, passage: Passage, turnstile: Turnstile) -> None:
+        self._passage = passage
+        self._turnstile = turnstile
+
+    @property
+    def source(self) -> bytes:
+        """Who counts as its sender."""
+        return self._passage.source
+
+    @property
+    def settled(self) -> bool:
+        """Whether it has its verdict."""
+        return self._passage.settled
+
+    def retain(self) -> bool:
+        """Keep it; False where its connection is over."""
+        return self._passage.retain()
+
+    def judge(self, last: bool) -> tuple[str, ...]:
+        """Judge it again; return what it wants still."""
+        return self._turnstile.take_message_again(self._passage, last)
+
+    def fail(self) -> None:
+        """Do what follows a fault of our own."""
+        self._passage.fail()
 
 
 def terms_of(policy: Policy) -> Terms | None:

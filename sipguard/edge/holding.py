@@ -1,9 +1,9 @@
 """Packets that wait for a certificate, few and not for long; each gets its verdict in every case.
 
-The kernel keeps them meanwhile. Each is judged again as soon as everything it
-wants has come or failed, once more if it then wants something else, and for
-the last time at its deadline, at a reload or at the end: what is not here by
-then is unknown, and the policy says what that means (STI-15).
+The kernel keeps them meanwhile; a message of a stream keeps its connection waiting.
+Each is judged again as soon as everything it wants has come or failed, once more if it
+then wants something else, and for the last time at its deadline, at a reload or at the
+end: what is not here by then is unknown, and the policy says what that means (STI-15).
 
 There is no room for more than ``MAX_HELD`` packets, nor for more than
 ``MAX_HELD_OF_SOURCE`` from one source; what comes beyond that is judged at
@@ -11,7 +11,7 @@ once, with what is known. A network of IPv6 counts as one source.
 """
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol, final
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import Logger
@@ -30,16 +30,73 @@ Fetch = Callable[[str], Deferred[None]]
 TakeAgain = Callable[[bytes, str, QueuedPacket, bool], tuple[str, ...]]
 
 
-class HeldPacket:
-    """One packet that waits, and what for."""
+class Waiting(Protocol):
+    """What can wait: a packet in the kernel's hands, or a message of a stream."""
 
-    __slots__ = ("deadline", "interface", "octets", "packet", "rounds", "source", "wants")
+    @property
+    def source(self) -> bytes:
+        """Who counts as its sender."""
 
-    def __init__(self, octets: bytes, interface: str, packet: QueuedPacket, source: bytes) -> None:
-        self.octets = octets
-        self.interface = interface
-        self.packet = packet
-        self.source = source
+    @property
+    def settled(self) -> bool:
+        """Whether it has its verdict."""
+
+    def retain(self) -> bool:
+        """Keep it beyond this turn, if there is room."""
+
+    def judge(self, last: bool) -> tuple[str, ...]:
+        """Judge it again; return what it wants still."""
+
+    def fail(self) -> None:
+        """Give the verdict for faults of our own."""
+
+
+@final
+class WaitingPacket:
+    """A packet that the kernel keeps."""
+
+    __slots__ = ("_interface", "_octets", "_packet", "_take_again")
+
+    def __init__(
+        self, octets: bytes, interface: str, packet: QueuedPacket, take_again: TakeAgain
+    ) -> None:
+        self._octets = octets
+        self._interface = interface
+        self._packet = packet
+        self._take_again = take_again
+
+    @property
+    def source(self) -> bytes:
+        """The source address of an IP packet that the guard could read."""
+        octets = self._octets
+        return octets[_IPV6_NETWORK] if octets[0] >> 4 == 6 else octets[_IPV4_SOURCE]
+
+    @property
+    def settled(self) -> bool:
+        """Whether it has its verdict."""
+        return self._packet.settled
+
+    def retain(self) -> bool:
+        """Keep it beyond this turn, if there is room."""
+        return self._packet.retain()
+
+    def judge(self, last: bool) -> tuple[str, ...]:
+        """Judge it again; return what it wants still."""
+        return self._take_again(self._octets, self._interface, self._packet, last)
+
+    def fail(self) -> None:
+        """Give the verdict for faults of our own."""
+        self._packet.fail()
+
+
+class Held:
+    """One that waits, and what for."""
+
+    __slots__ = ("deadline", "rounds", "source", "waiting", "wants")
+
+    def __init__(self, waiting: Waiting) -> None:
+        self.waiting = waiting
+        self.source = waiting.source
         self.wants: set[str] = set()
         self.rounds = 0
         self.deadline: Alarm | None = None
@@ -60,7 +117,7 @@ class Holding:
         self._clock = clock
         self._fetch: Fetch | None = None
         self._within_s = 0.0
-        self._held: dict[HeldPacket, None] = {}  # in order of arrival
+        self._held: dict[Held, None] = {}  # in order of arrival
         self._of_source: dict[bytes, int] = {}
         self.taken = 0
         self.refused = 0  # no room: judged at once
@@ -87,10 +144,14 @@ class Holding:
         self, octets: bytes, interface: str, packet: QueuedPacket, wants: tuple[str, ...]
     ) -> None:
         """Let a packet wait for what it wants, or judge it now if it cannot wait."""
-        held = HeldPacket(octets, interface, packet, _source_of(octets))
-        if self._fetch is None or not self._has_room(held.source) or not packet.retain():
+        self.wait(WaitingPacket(octets, interface, packet, self._take_again), wants)
+
+    def wait(self, waiting: Waiting, wants: tuple[str, ...]) -> None:
+        """Let anything wait for what it wants, or judge it now if it cannot wait."""
+        held = Held(waiting)
+        if self._fetch is None or not self._has_room(held.source) or not waiting.retain():
             self.refused += 1
-            self._take_again(octets, interface, packet, True)
+            waiting.judge(True)
             return
         self.taken += 1
         self._held[held] = None
@@ -107,7 +168,7 @@ class Holding:
     def _has_room(self, source: bytes) -> bool:
         return len(self._held) < MAX_HELD and self._of_source.get(source, 0) < MAX_HELD_OF_SOURCE
 
-    def _await(self, held: HeldPacket, wants: tuple[str, ...]) -> None:
+    def _await(self, held: Held, wants: tuple[str, ...]) -> None:
         """Ask for everything first: what is here at once must not end the wait for the rest."""
         held.rounds += 1
         held.wants = awaited = set(wants)
@@ -118,7 +179,7 @@ class Holding:
             else:
                 maybeDeferred(fetch, url).addBoth(self._on_arrival, held, awaited, url)
 
-    def _on_arrival(self, result: object, held: HeldPacket, awaited: set[str], url: str) -> None:
+    def _on_arrival(self, result: object, held: Held, awaited: set[str], url: str) -> None:
         """Judge again once all is here or failed; the guard asks the cache which of the two."""
         if isinstance(result, Failure):
             self._complain(result)
@@ -126,28 +187,28 @@ class Holding:
         if not awaited and held.wants is awaited:
             self._judge(held, last=held.rounds >= ROUNDS)
 
-    def _on_deadline(self, held: HeldPacket) -> None:
+    def _on_deadline(self, held: Held) -> None:
         held.deadline = None
         self.late += 1
         self._judge(held, last=True)
 
-    def _judge(self, held: HeldPacket, *, last: bool) -> None:
+    def _judge(self, held: Held, *, last: bool) -> None:
         """Judge again; whatever happens, the packet has its verdict then, or a deadline still."""
-        packet = held.packet
+        waiting = held.waiting
         try:
-            wants = () if packet.settled else self._ask(held, last)
+            wants = () if waiting.settled else self._ask(held, last)
             if wants:
                 self._await(held, wants)
                 return
         except Exception:  # noqa: BLE001 - whatever it was, this packet needs a verdict
-            packet.fail()
+            waiting.fail()
         self._release(held)
 
-    def _ask(self, held: HeldPacket, last: bool) -> tuple[str, ...]:
-        wants = self._take_again(held.octets, held.interface, held.packet, last)
-        if not held.packet.settled and (last or not wants):
+    def _ask(self, held: Held, last: bool) -> tuple[str, ...]:
+        wants = held.waiting.judge(last)
+        if not held.waiting.settled and (last or not wants):
             raise RuntimeError("a packet that waited got no verdict")
-        return () if held.packet.settled else wants
+        return () if held.waiting.settled else wants
 
     def _complain(self, fault: Failure) -> None:
         """Count a fault of our own, and log the first: it hardly comes alone."""
@@ -155,7 +216,7 @@ class Holding:
         if self.faults == 1:
             self.log.failure("our own code failed in fetching a certificate", fault)
 
-    def _release(self, held: HeldPacket) -> None:
+    def _release(self, held: Held) -> None:
         if held not in self._held:
             return
         del self._held[held]
@@ -168,8 +229,3 @@ class Holding:
             self._of_source[held.source] = left
         else:
             del self._of_source[held.source]
-
-
-def _source_of(octets: bytes) -> bytes:
-    """Return the source address of an IP packet that the guard could read."""
-    return octets[_IPV6_NETWORK] if octets[0] >> 4 == 6 else octets[_IPV4_SOURCE]

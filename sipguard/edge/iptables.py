@@ -8,16 +8,18 @@ from collections.abc import Iterable
 from typing import Final
 
 from sipguard.edge.plan import Plan
+from sipguard.edge.zone_rules import xt_zone_rules
 
 _MULTIPORT: Final = 15  # ports that one multiport match can hold
 
 
-def iptables_script(plan: Plan, present: Iterable[str] = ()) -> str:
+def iptables_script(plan: Plan, present: Iterable[str] = (), *, zones_by_nft: bool = True) -> str:
     """Return the ``iptables-nft-restore --noflush`` input for the queue rules of one family.
 
     *present* are the lines of ``iptables-nft -S`` that name our chains; jumps
     among them are replaced, so that there is one afterwards, not two. Ours
     goes first: an operator's accept in front of it would skip the judgement.
+    Without *zones_by_nft* the marks of IPsec zones are set here, too.
     """
     out = f"{plan.chain}_OUT"
     chains = [plan.chain, out] if plan.local else [plan.chain]
@@ -26,6 +28,9 @@ def iptables_script(plan: Plan, present: Iterable[str] = ()) -> str:
         f"-I FORWARD {match}{_unless_proven(plan)}{_comment()} -j {plan.chain}"
         for match in _jump_matches(plan)
     ]
+    if not zones_by_nft:
+        for ports in _port_lists(plan):
+            lines += [f"-A {plan.chain} {rule}" for rule in xt_zone_rules(plan, ports)]
     lines += [f"-A {plan.chain} {rule}" for rule in _xt_queue_rules(plan)]
     if plan.local:
         mark = f"{plan.mark:#x}/{plan.mark:#x}"
@@ -71,14 +76,19 @@ def _unless_proven(plan: Plan) -> str:
     return f"-m mark ! --mark {plan.proven_mark:#x}/{plan.proven_mark:#x} "
 
 
+def _port_lists(plan: Plan) -> list[str]:
+    starts = range(0, len(plan.sip_ports), _MULTIPORT)
+    return [",".join(map(str, plan.sip_ports[at : at + _MULTIPORT])) for at in starts]
+
+
 def _xt_queue_rules(plan: Plan) -> list[str]:
     first, last = plan.queues
     target = f"--queue-num {first}" if first == last else f"--queue-balance {first}:{last}"
     bypass = " --queue-bypass" if plan.lets_pass else ""
-    rules = []
-    for start in range(0, len(plan.sip_ports), _MULTIPORT):
-        ports = ",".join(str(port) for port in plan.sip_ports[start : start + _MULTIPORT])
-        rules.append(f"-p udp -m multiport --ports {ports} -j NFQUEUE {target}{bypass}")
+    rules = [
+        f"-p udp -m multiport --ports {ports} -j NFQUEUE {target}{bypass}"
+        for ports in _port_lists(plan)
+    ]
     if plan.has_gate:
         unproven = f"{plan.unproven_mark:#x}/{plan.unproven_mark:#x}"
         rules.append(f"-m mark --mark {unproven} -j NFQUEUE --queue-num {plan.media_queue}{bypass}")

@@ -23,6 +23,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from sipguard.edge.plan import Plan
+from sipguard.edge.zone_rules import borrowed_zones
 
 GATE_COUNTERS: Final = ("media_unproven", "media_flood")
 GATE_CHAINS: Final = ("proven", "asking", "reassembly")
@@ -92,7 +93,8 @@ def proven_first(plan: Plan) -> Iterator[str]:
 
 def no_borrowed_marks(plan: Plan) -> str:
     """Return the rule that takes our marks off what has not got them from us."""
-    keep = _ALL_BITS ^ (plan.mark | plan.unproven_mark | plan.proven_mark)
+    ours = plan.mark | plan.unproven_mark | plan.proven_mark | borrowed_zones(plan)
+    keep = _ALL_BITS ^ ours
     return f"meta l4proto udp meta mark set meta mark & {keep:#x}"
 
 

@@ -1,11 +1,12 @@
 """Our rules in the kernel: installed as a whole or not at all, and the sets behind them.
 
-Programs (``nft``, ``iptables-nft``) are started at install and removal alone.
+Programs (``nft``, ``iptables-nft``, ``ip``) are started at install and removal alone.
 While packets wait, pinholes and bans travel by netlink in this process, and
 are in force when :meth:`Netfilter.apply` returns, so that media cannot outrun
 its hole.
 """
 
+import dataclasses
 import errno
 import os
 from collections.abc import Callable, Sequence
@@ -21,6 +22,7 @@ from sipguard.edge.netlink import NetlinkRefused, NftSocket
 from sipguard.edge.nft_messages import Change, Counter, Gone, Operation
 from sipguard.edge.plan import Plan, StreamTransports
 from sipguard.edge.proofs import Proofs, hole_key_of
+from sipguard.edge.routing import routings
 from sipguard.edge.rules import nft_script, purge_chains, render_rules
 from sipguard.errors import EdgeError
 from sipguard.verdict import Effect, OpenPinhole
@@ -78,10 +80,13 @@ class Netfilter:
         """
         undo: list[Callable[[], None]] = []
         try:
-            queue_by_nft = programs.has_nft_queue(self.plan.table)
+            zones_by_nft = not self.plan.ipsec_zones or programs.has_nft_ipsec(self.plan.table)
+            # One way for both: iptables' marks must be set before the queue, and in no other order.
+            queue_by_nft = programs.has_nft_queue(self.plan.table) and zones_by_nft
             before = programs.nft_listing(self.plan.table)
             present = programs.nft_sets(self.plan.table) if before else {}
             plan = self._adopt(self.plan, present) if before else self.plan
+            plan = self._divert(plan, undo)
             has_gate, had_gate = plan.has_gate, "proven4" in present
             undo.append(self._nft_undo(plan, before))
             programs.nft(
@@ -90,16 +95,18 @@ class Netfilter:
                     queue_by_nft=queue_by_nft,
                     defrag_by_tproxy=has_gate and programs.has_nft_tproxy(plan.table),
                     had_gate=had_gate,
+                    zones_by_nft=zones_by_nft,
                 )
             )
             for family in programs.iptables_families(needed=not queue_by_nft):
                 jumps = family.rules_naming(plan.chain)
                 undo.append(self._iptables_undo(plan, family, jumps))
                 # With nft's own queue, a chain left by another kernel must go.
-                script = (
-                    iptables_removal(plan, jumps) if queue_by_nft else iptables_script(plan, jumps)
+                family.restore(
+                    iptables_removal(plan, jumps)
+                    if queue_by_nft
+                    else iptables_script(plan, jumps, zones_by_nft=zones_by_nft)
                 )
-                family.restore(script)
             self._connect(plan)
             if not (had_gate and has_gate):
                 self._proofs.clear()  # the sets are new, or gone
@@ -107,6 +114,24 @@ class Netfilter:
             for step in reversed(undo):
                 self._undo(step)
             raise
+
+    def _divert(self, plan: Plan, undo: list[Callable[[], None]]) -> Plan:
+        """Put the route of diverted connections in force; return the plan that can be."""
+        if plan.diversions and not programs.has_nft_streams(plan.table):
+            self.log.error(
+                "this kernel has no nft tproxy statement: SIP over TCP is refused, not judged"
+            )
+            plan = dataclasses.replace(
+                plan, diversions=(), stream_transports=StreamTransports.REFUSE
+            )
+        for routing in routings(plan) if plan.diversions or programs.has_ip() else ():
+            if not plan.diversions:
+                undo.append(routing.install if routing.is_there else routing.remove)
+                routing.remove()
+            elif not routing.is_there:
+                undo.append(routing.remove)
+                routing.install()
+        return plan
 
     def reinstall(self, plan: Plan) -> None:
         """Replace the rules by those of another policy, media untouched; all or nothing, too."""
@@ -137,7 +162,7 @@ class Netfilter:
         if keep:
             return
         failures = []
-        for step in (self._remove_queue_rules, self._remove_table):
+        for step in (self._remove_queue_rules, self._remove_table, self._remove_routes):
             try:
                 step()
             except EdgeError as refusal:
@@ -152,6 +177,11 @@ class Netfilter:
     def _remove_table(self) -> None:
         if programs.nft_listing(self.plan.table):
             programs.nft(f"delete table inet {self.plan.table}\n")
+
+    def _remove_routes(self) -> None:
+        if self.plan.diversions:
+            for routing in routings(self.plan):
+                routing.remove()
 
     def _connect(self, plan: Plan) -> None:
         if self._link is not None:

@@ -4,13 +4,20 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final
+from typing import Final, NamedTuple
 
 from sipguard.errors import EdgeError
 
 MARK: Final = 0x40000000  # high enough to stay clear of the marks of routing set-ups
 UNPROVEN_MARK: Final = 0x20000000
 PROVEN_MARK: Final = 0x10000000
+STREAM_MARK: Final = 0x08000000
+ZONE_MARKS: Final = 0x07000000  # a number
+LISTENER_PORT: Final = 15060  # on the loopback, reached by diverted connections alone
+TLS_LISTENER_PORT: Final = 15061
+WS_LISTENER_PORT: Final = 15062
+WSS_LISTENER_PORT: Final = 15063
+STREAM_PORTS: Final = (5060, 5061)
 SAMPLE_GROUP: Final = 5060
 RECHECK_S: Final = 5
 MAX_PINHOLES: Final = 400_000
@@ -20,8 +27,20 @@ MAX_BANS: Final = 65_536
 class StreamTransports(Enum):
     """What becomes of SIP over TCP, TLS and WebSocket on the SIP ports."""
 
+    JUDGE = "judge"  # diverted to listeners of our own; refused while nobody listens
     REFUSE = "refuse"  # reset: the sender tries UDP, or gives up at once instead of waiting
     PASS = "pass"  # noqa: S105 - left alone, unjudged
+
+
+class Diversion(NamedTuple):
+    """TCP ports whose connections end at a listener of ours.
+
+    ``kind`` is ``tcp``, ``tls``, ``ws`` or ``wss``; ``listener`` is the port on the loopback.
+    """
+
+    kind: str
+    ports: tuple[int, ...]
+    listener: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +57,16 @@ class Plan:
     *media_queue* is the queue where media streams prove themselves, None for
     media that passes by its pinhole alone. Of what is proven, one packet of a
     stream every *recheck_s* seconds (0: none) is copied to the log group *sample_group*.
+
+    *ipsec_zones* are the request ids of each zone that IPsec tells, zone 1 first: the mark
+    of their SIP says the zone's number.
+    *diversions* say which connections come to us; their packets carry *stream_mark*, by
+    which they are routed to this machine.
     """
 
     sip_ports: tuple[int, ...] = (5060,)
     stream_transports: StreamTransports = StreamTransports.REFUSE
-    stream_ports: tuple[int, ...] = (5060, 5061)
+    stream_ports: tuple[int, ...] = STREAM_PORTS
     forward_udp: tuple[int, ...] = ()
     media_idle_s: int = 60
     other_idle_s: tuple[int, ...] = ()
@@ -61,6 +85,9 @@ class Plan:
     recheck_s: int = RECHECK_S
     unproven_mark: int = UNPROVEN_MARK
     proven_mark: int = PROVEN_MARK
+    ipsec_zones: tuple[tuple[int, ...], ...] = ()
+    diversions: tuple[Diversion, ...] = ()
+    stream_mark: int = STREAM_MARK
 
     def __post_init__(self) -> None:
         """Refuse what could not be installed, or what would be read as something else."""
@@ -83,6 +110,11 @@ class Plan:
         return self.table.upper()
 
     @property
+    def diverted_ports(self) -> tuple[int, ...]:
+        """Return the TCP ports whose connections come to us, in order."""
+        return tuple(sorted({port for diversion in self.diversions for port in diversion.ports}))
+
+    @property
     def idle_classes(self) -> tuple[tuple[str, int], ...]:
         """Return set-name suffix and seconds of each idle time, the usual one first."""
         # One equal to media_idle_s stays: an earlier run may have left live media in its set.
@@ -94,6 +126,8 @@ def _problems(plan: Plan) -> Iterator[str]:
     yield from _wrong_names(plan)
     yield from _wrong_ports(plan)
     yield from _wrong_gate(plan)
+    yield from _wrong_zones(plan)
+    yield from _wrong_diversions(plan)
     if not 0 <= plan.queues[0] <= plan.queues[1] <= 65535:
         yield f"queue numbers {plan.queues[0]} to {plan.queues[1]} are not a range in 0 to 65535"
     if not _is_bit(plan.mark):
@@ -129,6 +163,16 @@ def _wrong_ports(plan: Plan) -> Iterator[str]:
         yield "a local media range ends before it begins"
 
 
+def _wrong_zones(plan: Plan) -> Iterator[str]:
+    if len(plan.ipsec_zones) > ZONE_MARKS // (ZONE_MARKS & -ZONE_MARKS):
+        yield f"{len(plan.ipsec_zones)} zones by request id: their numbers do not fit the mark"
+    for reqids in plan.ipsec_zones:
+        if not reqids or not all(1 <= reqid <= 0xFFFFFFFF for reqid in reqids):
+            yield f"request ids {reqids} of a zone are not numbers from 1 to 4294967295"
+    if plan.ipsec_zones and ZONE_MARKS & (plan.mark | plan.unproven_mark | plan.proven_mark):
+        yield f"the marks of IPsec zones ({ZONE_MARKS:#x}) are used by another of our marks"
+
+
 def _wrong_gate(plan: Plan) -> Iterator[str]:
     number = plan.media_queue
     if number is None:
@@ -144,3 +188,20 @@ def _wrong_gate(plan: Plan) -> Iterator[str]:
         yield "the marks of judged, unproven and proven packets must be three different bits"
     if plan.local:
         yield "the media gate asks forwarded media alone; it cannot stand beside local telephony"
+
+
+def _wrong_diversions(plan: Plan) -> Iterator[str]:
+    if not plan.diversions:
+        return
+    ports = [port for diversion in plan.diversions for port in diversion.ports]
+    listeners = [diversion.listener for diversion in plan.diversions]
+    for port in (*ports, *listeners):
+        if not 1 <= port <= 65535:
+            yield f"port {port} is outside 1 to 65535"
+    if len(set(ports)) < len(ports):
+        yield "a TCP port can be of one kind of connection alone"
+    if len(set(listeners)) < len(listeners) or set(listeners) & set(ports):
+        yield "each kind of connection needs a listener's port of its own"
+    marks = (plan.mark, plan.unproven_mark, plan.proven_mark, plan.stream_mark)
+    if len(set(marks)) < len(marks) or not _is_bit(plan.stream_mark):
+        yield "the mark of diverted connections must be a bit that no other mark has"

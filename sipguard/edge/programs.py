@@ -1,4 +1,4 @@
-"""Starting ``nft`` and ``iptables-nft``, and saying in one sentence what they refuse.
+"""Starting ``nft``, ``iptables-nft`` and ``ip``, and saying in one sentence what they refuse.
 
 Only at install, removal and status. Arguments are fixed words and scripts go
 by standard input, so nothing is read by a shell.
@@ -18,6 +18,7 @@ from sipguard.errors import EdgeError
 _DEADLINE_S: Final = 30.0
 _PATH: Final = "/usr/sbin:/sbin:/usr/local/sbin:/usr/bin:/bin"
 _TABLE_END: Final = "\n}\n"
+_PACKAGES: Final = {"nft": "nftables", "ip": "iproute2"}
 _IDLE_SET: Final = re.compile(r"alive[46]_(\d+)")
 
 
@@ -86,6 +87,34 @@ def has_nft_tproxy(table: str) -> bool:
     return _loads(_trial(table, "meta l4proto udp tproxy to :1"))
 
 
+def has_nft_ipsec(table: str) -> bool:
+    """Report whether nft can ask here by which IPsec a packet came."""
+    return _loads(_trial(table, "ipsec in reqid 1"))
+
+
+def has_nft_streams(table: str) -> bool:
+    """Report whether connections can be diverted by nft's statements here."""
+    rule = (
+        "tcp sport 1 socket transparent 1 socket wildcard 0 "
+        "fib daddr type unicast tcp dport 1 tproxy to :1"
+    )
+    return _loads(_trial(table, rule))
+
+
+def has_ip() -> bool:
+    """Report whether the program ``ip`` is installed."""
+    return shutil.which("ip", path=_PATH) is not None
+
+
+def ip(words: list[str], *, check: bool = True) -> str:
+    """Run ``ip`` and return what it prints.
+
+    Raises:
+        EdgeError: it refused, with *check*; or it is not installed.
+    """
+    return _run(["ip", *words], check=check).stdout
+
+
 def _trial(table: str, rule: str) -> str:
     scratch = f"inet {table}_trial"
     rules = [f"add rule {scratch} trial {rule}"] if rule else []
@@ -138,7 +167,7 @@ def _run(
 ) -> subprocess.CompletedProcess[str]:
     program = shutil.which(words[0], path=_PATH)
     if program is None:
-        package = "nftables" if words[0] == "nft" else "iptables"
+        package = _PACKAGES.get(words[0], "iptables")
         raise EdgeError(f"the program {words[0]} is not installed; install the package {package}")
     try:
         done = subprocess.run(  # noqa: S603 - fixed words; scripts go by standard input

@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from sipguard.streams import SipStream
+from sipguard.streams.capture import SipStream
 from sipguard.wire.packet import IPV6_FRAGMENT, IpHeader, build_ip
 
 MAX_DATAGRAMS: Final = 1024

@@ -41,8 +41,9 @@ def count_kernel(report: StatusReport, queues: Sequence[Queue], netfilter: Netfi
         status = queue.status()
         if status is not None:
             report.queue_drops += status.dropped_full + status.dropped_unread
-        overruns = report.counters.get("overruns", 0)
-        report.counters["overruns"] = overruns + queue.counts().overruns
+        counts = queue.counts()
+        for name, count in (("overruns", counts.overruns), ("crowded_out", counts.crowded_out)):
+            report.counters[name] = report.counters.get(name, 0) + count
     totals = netfilter.totals()
     report.counters["pinholes_opened"] = totals.opened
     report.counters["pinholes_closed"] = totals.closed
@@ -64,5 +65,5 @@ def count_unjudged(netfilter: Netfilter) -> int | None:
     counters = netfilter.counters()
     if "sip_unjudged" not in counters:
         return None
-    names = ["sip_unjudged"] + (["media_unproven"] if "media_unproven" in counters else [])
-    return sum(counters[name].packets for name in names)
+    names = ("sip_unjudged", "media_unproven", "stream_unjudged")
+    return sum(counters[name].packets for name in names if name in counters)

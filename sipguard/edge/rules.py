@@ -24,13 +24,23 @@ must not stand in for a verdict.
 With a media queue, a pinhole alone lets nothing pass: see ``media_rules``.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Final
 
 from sipguard.edge import media_rules
 from sipguard.edge.iptables import iptables_script
 from sipguard.edge.media_rules import GATE_CHAINS, GATE_COUNTERS, GATE_SETS, stream_key
-from sipguard.edge.plan import Plan, StreamTransports
+from sipguard.edge.plan import Plan
+from sipguard.edge.ports import both_ends, braces
+from sipguard.edge.routing import routing_text
+from sipguard.edge.stream_rules import (
+    STREAM_CHAINS,
+    STREAM_COUNTERS,
+    local_stream_rules,
+    stream_chains,
+    stream_rules,
+)
+from sipguard.edge.zone_rules import ZONES_SHOWN, borrowed_zones, zone_rules
 
 COUNTERS: Final = (
     "invalid",
@@ -38,7 +48,7 @@ COUNTERS: Final = (
     "sip_seen",
     "sip_judged",
     "sip_unjudged",
-    "stream_refused",
+    *STREAM_COUNTERS,
     "media",
     "media_denied",
     "forwarded_udp",
@@ -52,12 +62,18 @@ CHAINS: Final = (
     "gate_input",
     "queue_output",
     "gate_output",
+    *STREAM_CHAINS,
     "sip",  # last: the gates jump to it
 )
 
 
 def nft_script(
-    plan: Plan, *, queue_by_nft: bool, defrag_by_tproxy: bool = True, had_gate: bool = False
+    plan: Plan,
+    *,
+    queue_by_nft: bool,
+    defrag_by_tproxy: bool = True,
+    had_gate: bool = False,
+    zones_by_nft: bool = True,
 ) -> str:
     """Return the script that puts everything in force as one transaction.
 
@@ -70,6 +86,7 @@ def nft_script(
         queue_by_nft: Whether the kernel knows nft's queue statement.
         defrag_by_tproxy: Whether it knows ``tproxy``; else media, too, costs a connection.
         had_gate: Whether the older installation has a media gate.
+        zones_by_nft: Whether it knows ``ipsec``.
     """
     table = f"inet {plan.table}"
     lines = [
@@ -89,10 +106,12 @@ def nft_script(
     ]
     if had_gate and not plan.has_gate:
         lines += [f"delete set {table} {name}" for name in GATE_SETS]
+    zones = [*zone_rules(plan)] if zones_by_nft else []
     chains = [*_gate_chains(plan, defrag_by_tproxy)] if plan.has_gate else []
-    chains += _forward_chains(plan, queue_by_nft, defrag_by_tproxy)
+    chains += [*stream_chains(plan)] if plan.diversions else []
+    chains += _forward_chains(plan, queue_by_nft, defrag_by_tproxy, zones)
     if plan.local:
-        chains += [*_local_chains(plan, queue_by_nft)]
+        chains += [*_local_chains(plan, queue_by_nft, zones)]
     for heading, name, hook, rules in chains:
         lines += ["", f"# {heading}", f"add chain {table} {name}{hook}"]
         lines += [f"add rule {table} {name} {rule}" for rule in rules]
@@ -166,9 +185,12 @@ def _gate_chains(plan: Plan, defrag_by_tproxy: bool) -> Iterator[_Chain]:
         )
 
 
-def _forward_chains(plan: Plan, queue_by_nft: bool, defrag_by_tproxy: bool) -> Iterator[_Chain]:
+def _forward_chains(
+    plan: Plan, queue_by_nft: bool, defrag_by_tproxy: bool, zones: list[str]
+) -> Iterator[_Chain]:
     scope = _scope(plan)
-    screen = _gated_screen_rules(plan, defrag_by_tproxy) if plan.has_gate else _screen_rules(plan)
+    gated = plan.has_gate
+    screen = _gated_screen(plan, defrag_by_tproxy, zones) if gated else _screen(plan, zones)
     proven = [media_rules.proven_passes(plan)] if plan.has_gate else []
     yield "Every SIP packet comes here from the gates.", "sip", "", _sip_rules(plan)
     yield (
@@ -187,11 +209,11 @@ def _forward_chains(plan: Plan, queue_by_nft: bool, defrag_by_tproxy: bool) -> I
         [
             *scope,
             *proven,
-            *_stream_rules(plan),
+            *stream_rules(plan),
             # RTP runs over these as well (RFC 3828, RFC 5762); no pinhole ever asks for it.
             f"meta l4proto {{ dccp, udplite }} counter name media_denied{_refusal(plan, ' drop')}",
             "meta l4proto != udp return",
-            *_both_ends(plan.sip_ports, "goto sip"),
+            *both_ends(plan.sip_ports, "goto sip"),
             *_media_rules(plan),
             *_forward_udp_rules(plan),
             f"counter name media_denied{_refusal(plan, ' drop')}",
@@ -199,7 +221,7 @@ def _forward_chains(plan: Plan, queue_by_nft: bool, defrag_by_tproxy: bool) -> I
     )
 
 
-def _local_chains(plan: Plan, queue_by_nft: bool) -> Iterator[_Chain]:
+def _local_chains(plan: Plan, queue_by_nft: bool, zones: list[str]) -> Iterator[_Chain]:
     mark = plan.mark
     inward = ["iifname lo return"]
     # Packets of this machine that carry the mark are our own replies.
@@ -208,7 +230,7 @@ def _local_chains(plan: Plan, queue_by_nft: bool) -> Iterator[_Chain]:
         "The telephony server on this machine: inward.",
         "screen_input",
         _hook("input", "mangle - 10"),
-        [*inward, *_screen_rules(plan)],
+        [*inward, *_screen(plan, zones)],
     )
     if queue_by_nft:
         rules = [*inward, *_queue_rules(plan)]
@@ -222,8 +244,8 @@ def _local_chains(plan: Plan, queue_by_nft: bool) -> Iterator[_Chain]:
         _hook("input", "filter - 10"),
         [
             *inward,
-            *_stream_rules(plan),
-            *_both_ends(plan.sip_ports, "goto sip"),
+            *local_stream_rules(plan),
+            *both_ends(plan.sip_ports, "goto sip"),
             *_local_media_rules(plan, "dport"),
         ],
     )
@@ -233,7 +255,7 @@ def _local_chains(plan: Plan, queue_by_nft: bool) -> Iterator[_Chain]:
         _hook("output", "filter - 10"),
         [
             *outward,
-            *_both_ends(plan.sip_ports, "goto sip"),
+            *both_ends(plan.sip_ports, "goto sip"),
             *_local_media_rules(plan, "sport"),
         ],
     )
@@ -251,18 +273,19 @@ def _refusal(plan: Plan, verdict: str) -> str:
     return "" if plan.shadow else verdict
 
 
-def _screen_rules(plan: Plan) -> list[str]:
-    keep = 0xFFFFFFFF ^ plan.mark
+def _screen(plan: Plan, zones: list[str]) -> list[str]:
+    keep = 0xFFFFFFFF ^ (plan.mark | borrowed_zones(plan))
     ban = f"counter name banned{_refusal(plan, ' drop')}"
     return [
         "ct state invalid counter name invalid",
         f"ip saddr @bans4 {ban}",
         f"ip6 saddr @bans6 {ban}",
-        *_both_ends(plan.sip_ports, f"counter name sip_seen meta mark set meta mark & {keep:#x}"),
+        *both_ends(plan.sip_ports, f"counter name sip_seen meta mark set meta mark & {keep:#x}"),
+        *zones,
     ]
 
 
-def _gated_screen_rules(plan: Plan, defrag_by_tproxy: bool) -> list[str]:
+def _gated_screen(plan: Plan, defrag_by_tproxy: bool, zones: list[str]) -> list[str]:
     ban = f"counter name banned{_refusal(plan, ' drop')}"
     return [
         # Before the bans: `Netfilter.ban` takes the proofs of whom it bans.
@@ -271,7 +294,8 @@ def _gated_screen_rules(plan: Plan, defrag_by_tproxy: bool) -> list[str]:
         f"ip saddr @bans4 {ban}",
         f"ip6 saddr @bans6 {ban}",
         media_rules.no_borrowed_marks(plan),
-        *_both_ends(plan.sip_ports, "counter name sip_seen return"),
+        *zones,
+        *both_ends(plan.sip_ports, "counter name sip_seen return"),
         *media_rules.unproven_last(plan),
     ]
 
@@ -288,22 +312,10 @@ def _queue_rules(plan: Plan) -> list[str]:
     first, last = plan.queues
     numbers = f"{first}" if first == last else f"{first}-{last}"
     bypass = " bypass" if plan.lets_pass else ""
-    rules = _both_ends(plan.sip_ports, f"queue num {numbers}{bypass}")
+    rules = both_ends(plan.sip_ports, f"queue num {numbers}{bypass}")
     if plan.has_gate:
         rules.append(f"{media_rules.is_unproven(plan)} queue num {plan.media_queue}{bypass}")
     return rules
-
-
-def _stream_rules(plan: Plan) -> list[str]:
-    if plan.stream_transports is StreamTransports.PASS:
-        return []
-    ports = _braces(sorted({*plan.sip_ports, *plan.stream_ports}))
-    verdict = "counter name stream_refused" + _refusal(plan, " reject with tcp reset")
-    sctp = "counter name stream_refused" + _refusal(plan, " reject")  # RFC 4168
-    return [
-        *(f"tcp {end} {ports} {verdict}" for end in ("dport", "sport")),
-        *(f"sctp {end} {ports} {sctp}" for end in ("dport", "sport")),
-    ]
 
 
 def _media_rules(plan: Plan) -> list[str]:
@@ -334,7 +346,7 @@ def _pinhole_rules(plan: Plan) -> list[str]:
 def _forward_udp_rules(plan: Plan) -> list[str]:
     if not plan.forward_udp:
         return []
-    ports = _braces(plan.forward_udp)
+    ports = braces(plan.forward_udp)
     return [
         f"udp dport {ports} counter name forwarded_udp accept",
         # Only the answering direction: nobody may start a flow from source port 53.
@@ -352,19 +364,6 @@ def _local_media_rules(plan: Plan, end: str) -> list[str]:
         *_pinhole_rules(plan),
         f"counter name media_denied{_refusal(plan, ' drop')}",
     ]
-
-
-def _both_ends(ports: Iterable[int], verdict: str) -> list[str]:
-    braces = _braces(ports)
-    # Each packet once, also where both ends use the port.
-    return [
-        f"udp dport {braces} {verdict}",
-        f"udp sport {braces} udp dport != {braces} {verdict}",
-    ]
-
-
-def _braces(ports: Iterable[int]) -> str:
-    return "{ " + ", ".join(str(port) for port in ports) + " }"
 
 
 def render_rules(plan: Plan, *, queue_by_nft: bool | None = None) -> str:
@@ -387,9 +386,13 @@ def render_rules(plan: Plan, *, queue_by_nft: bool | None = None) -> str:
             "# The chain reassembly stands where the kernel knows nft's tproxy statement; where\n"
             "# not, a rule of the screen says `ct state invalid counter name invalid`.\n"
         )
+    if plan.diversions:
+        parts.append(routing_text(plan))
+    if plan.ipsec_zones and queue_by_nft is None:
+        parts.append(ZONES_SHOWN)
     if queue_by_nft is not True:
         parts += [
             "### iptables-nft-restore --noflush, and the same by ip6tables-nft-restore",
-            iptables_script(plan),
+            iptables_script(plan, zones_by_nft=queue_by_nft is not None),
         ]
     return "\n".join(parts)

@@ -5,31 +5,30 @@ import os
 import signal
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from types import FrameType
 from typing import Final, Protocol
 
 from twisted.application.service import Service
+from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from sipguard.edge import journal, policy_file
-from sipguard.edge.clock import Clock
 from sipguard.edge.control import INTERVAL_S, StatusReport, write_status
 from sipguard.edge.fetching import Fetching, terms_of
-from sipguard.edge.from_policy import plan_of
 from sipguard.edge.journal import Journal
 from sipguard.edge.media_gate import MediaGate
 from sipguard.edge.netfilter import Netfilter
 from sipguard.edge.nfqueue import MAX_PACKETS, Queue
-from sipguard.edge.plan import SAMPLE_GROUP, Plan
+from sipguard.edge.plan import Plan
 from sipguard.edge.policy_file import LoadedPolicy
 from sipguard.edge.reply import ReplySender
 from sipguard.edge.report import count_kernel, count_tables, count_unjudged, rule_hits
 from sipguard.edge.samples import Samples
+from sipguard.edge.settings import Settings
 from sipguard.edge.store import Store
+from sipguard.edge.stream.gate import StreamGate, StreamReactor
 from sipguard.edge.streams_told import Closing
 from sipguard.edge.turnstile import Turnstile, now
 from sipguard.errors import EdgeError, PolicyError
@@ -45,7 +44,10 @@ QUIET_PACKETS: Final = 50  # in one tick
 OVERLOADED_AT: Final = MAX_PACKETS // 2
 
 
-class Reactor(Clock, Protocol):
+__all__ = ["GuardService", "Settings"]
+
+
+class Reactor(StreamReactor, Protocol):
     """What the service asks of Twisted's reactor."""
 
     def addReader(self, reader: Queue | Samples) -> None:
@@ -56,20 +58,6 @@ class Reactor(Clock, Protocol):
 
     def callFromThread(self, work: Callable[..., None], *arguments: object) -> None:
         """Run *work* in the reactor's next turn; safe in a signal handler."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What the command line says, where the policy does not."""
-
-    policy_file: str
-    state_dir: Path
-    queues: tuple[int, int] = (0, 0)
-    interfaces: tuple[str, ...] = ()
-    mode: str = ""
-    fail_open: bool = False
-    media_queue: int | None = None  # None: the number after the last of queues
-    sample_group: int = SAMPLE_GROUP
 
 
 class GuardService(Service):
@@ -89,7 +77,7 @@ class GuardService(Service):
         self._loaded = loaded
         self._store = store
         self._reactor = reactor
-        self._netfilter = Netfilter(self._plan(loaded))
+        self._netfilter = Netfilter(settings.plan(loaded.policy))
         self._queues: list[Queue] = []
         self._replies: ReplySender | None = None
         self._journal = Journal(store)
@@ -98,6 +86,7 @@ class GuardService(Service):
         self._last_reload = ""
         self._turnstile = Turnstile(self._apply, self._reply)
         self._media = MediaGate(self._carry_out, reactor)
+        self._streams = StreamGate(self._turnstile, reactor)
         terms_of(loaded.policy)  # a file that cannot be used ends the start here
         self._fetching = Fetching(self._turnstile, reactor)
         self._packets_at_tick = 0
@@ -107,17 +96,6 @@ class GuardService(Service):
         self._passed_packets = self._passed_octets = 0  # through pinholes closed by now
         self._loops: list[LoopingCall] = []
 
-    def _plan(self, loaded: LoadedPolicy) -> Plan:
-        settings = self._settings
-        return plan_of(
-            loaded.policy,
-            queues=settings.queues,
-            interfaces=settings.interfaces,
-            fail_open=settings.fail_open,
-            media_queue=settings.media_queue,
-            sample_group=settings.sample_group,
-        )
-
     # --- starting and stopping
 
     def privilegedStartService(self) -> None:
@@ -125,12 +103,12 @@ class GuardService(Service):
         try:
             self._journal = Journal(self._store, self._store.open())
             plan = self._netfilter.plan
+            mark, fail_open, take = plan.mark, plan.lets_pass, self._turnstile.take
             for number in range(plan.queues[0], plan.queues[1] + 1):
-                queue = Queue(
-                    number, self._turnstile.take, mark=plan.mark, fail_open=plan.lets_pass
-                )
+                queue = Queue(number, take, mark=mark, fail_open=fail_open, reactor=self._reactor)
                 self._queues.append(queue)
             self._media.open(plan)
+            self._streams.open(plan)
             self._replies = ReplySender(plan.mark)
             self._netfilter.install()
             self._unjudged = count_unjudged(self._netfilter) or 0
@@ -148,6 +126,7 @@ class GuardService(Service):
         )
         self._turnstile.guard = self._guard
         self._media.use(self._guard)
+        self._streams.use(self._loaded.policy)
         self._fetching.use(self._loaded.policy, self._guard.credentials)
         if adopted or forgotten:
             self.log.info(
@@ -162,6 +141,7 @@ class GuardService(Service):
         for queue in self._queues:
             self._reactor.addReader(queue)
         self._media.start()
+        self._streams.start()
         for seconds, work in (
             (TICK_S, self._tick),
             (FORGET_S, self._forget),
@@ -189,7 +169,7 @@ class GuardService(Service):
             queue=self._settings.queues[0],
         )
 
-    def stopService(self) -> None:
+    def stopService(self) -> Deferred[None]:
         """Stop reading; leave the kernel as the policy's ``on-exit`` says."""
         self.running = False
         for loop in self._loops:
@@ -199,6 +179,9 @@ class GuardService(Service):
             self._reactor.removeReader(queue)
         self._media.stop()
         self._fetching.stop()
+        return self._streams.stop().addCallback(self._end)
+
+    def _end(self, _: None) -> None:
         keep = self._loaded.policy.on_exit == "keep"
         self._journal.finish(time.time())
         self._write_status()
@@ -217,6 +200,7 @@ class GuardService(Service):
             queue.close()
         self._queues.clear()
         self._media.close()
+        self._streams.close()
         if self._replies is not None:
             self._replies.close()
             self._replies = None
@@ -334,9 +318,9 @@ class GuardService(Service):
         try:
             loaded = policy_file.load(name, mode, time.time(), files)
             terms_of(loaded.policy)
-            plan = self._plan(loaded)
+            plan = self._settings.plan(loaded.policy)
             if plan != self._netfilter.plan:
-                self._media.replace(plan, lambda: self._netfilter.reinstall(plan))
+                self._replace(plan)
                 for queue in self._all_queues():
                     queue.choose(fail_open=plan.lets_pass)
         except (PolicyError, EdgeError) as error:
@@ -352,6 +336,7 @@ class GuardService(Service):
         self._loaded = loaded
         if self._guard is not None:
             self._guard.replace_policy(loaded.policy)
+            self._streams.use(loaded.policy)
             self._fetching.use(loaded.policy, self._guard.credentials)
         self._last_reload = "ok"
         self.log.info(
@@ -359,6 +344,11 @@ class GuardService(Service):
             mode=loaded.policy.mode,
             rules=len(loaded.policy.rules),
             file=loaded.policy.file,
+        )
+
+    def _replace(self, plan: Plan) -> None:
+        self._streams.replace(
+            plan, lambda: self._media.replace(plan, lambda: self._netfilter.reinstall(plan))
         )
 
     # --- status
@@ -386,12 +376,13 @@ class GuardService(Service):
         report.lost_records = self._store.all_lost + self._journal.lost
         report.store_error = self._store.last_error
         failures = sum(queue.counts().failures for queue in self._queues)
-        report.errors = self._errors + failures + self._media.failures()
+        report.errors = self._errors + failures + self._media.failures() + self._streams.failures
         report.rules = rule_hits(policy, now_s - time.monotonic())
         count_tables(report, self._guard)
         self._fetching.count(report)
         count_kernel(report, self._all_queues(), self._netfilter)
         self._media.count(report)
+        self._streams.count(report)
         report.counters["passed_packets"] = self._passed_packets
         report.counters["passed_octets"] = self._passed_octets
         if self._replies is not None:

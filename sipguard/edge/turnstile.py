@@ -2,12 +2,15 @@
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Final, final
+from typing import Final, Protocol, final
 
 from sipguard.edge.queued import QueuedPacket
+from sipguard.edge.zone_rules import zone_number
 from sipguard.guard.inspect import Guard
 from sipguard.moment import Moment
+from sipguard.reason import Finding
 from sipguard.verdict import Action, Decision, Effect, Reply
+from sipguard.wire.packet import Packet
 
 _ACCEPT: Final = Action.ACCEPT
 _HOLD: Final = Action.HOLD
@@ -16,6 +19,40 @@ _utc_s: Final = time.time
 
 
 Hold = Callable[[bytes, str, QueuedPacket, tuple[str, ...]], None]
+
+
+class Passage(Protocol):
+    """One message of a stream, and what can become of it."""
+
+    @property
+    def packet(self) -> Packet:
+        """The message, with its ends."""
+
+    @property
+    def source(self) -> bytes:
+        """Who counts as its sender."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether it has its verdict."""
+
+    def accept(self) -> None:
+        """Send it on."""
+
+    def drop(self) -> None:
+        """Send it nowhere."""
+
+    def reply(self, reply: Reply) -> None:
+        """Answer by the way it came."""
+
+    def retain(self) -> bool:
+        """Keep it for a later verdict; False where that cannot be."""
+
+    def fail(self) -> None:
+        """Do what follows a fault of our own; called where one is being handled."""
+
+
+Wait = Callable[[Passage, tuple[str, ...]], None]
 
 
 @final
@@ -27,7 +64,7 @@ class Turnstile:
         reply: Sends a response of our own.
     """
 
-    __slots__ = ("_apply", "_reply", "by_reason", "by_verdict", "guard", "hold", "packets")
+    __slots__ = ("_apply", "_reply", "by_reason", "by_verdict", "guard", "hold", "packets", "wait")
 
     def __init__(
         self, apply: Callable[[Sequence[Effect]], None], reply: Callable[[Reply], object]
@@ -35,6 +72,7 @@ class Turnstile:
         self.guard: Guard | None = None  # set before the first packet is read
         # Where packets wait for what they want; without one, none does.
         self.hold: Hold | None = None
+        self.wait: Wait | None = None  # the same for messages of streams
         self._apply = apply
         self._reply = reply
         self.packets = 0
@@ -46,7 +84,13 @@ class Turnstile:
         guard = self.guard
         if guard is None:
             return
-        decision = guard.inspect(octets, interface, now())
+        zones = guard.zones
+        if zones is None:
+            decision = guard.inspect(octets, interface, now())
+        else:
+            # Kept with the packet: a reload may number the zones anew while it waits.
+            packet.channel = zones.channel(interface, zone_number(packet.mark))
+            decision = guard.inspect(octets, interface, now(), packet.channel)
         if decision.action is _HOLD:
             hold = self.hold
             if hold is None:
@@ -66,29 +110,79 @@ class Turnstile:
         guard = self.guard
         if guard is None:
             return ()
-        decision = guard.inspect_again(octets, interface, now(), last=last)
+        decision = guard.inspect_again(octets, interface, now(), packet.channel, last=last)
         if decision.action is _HOLD:
             return decision.wants
         self._give(decision, packet)
         return ()
 
+    def take_message(self, passage: Passage) -> None:
+        """Judge one message of a stream and give its verdict, or let it wait."""
+        guard = self.guard
+        if guard is None:
+            return
+        try:
+            decision = guard.judge(passage.packet, now())
+            if decision.action is not _HOLD:
+                self._let(decision, passage)
+            elif self.wait is None:
+                self.take_message_again(passage, True)
+            else:
+                self.wait(passage, decision.wants)
+        except Exception:  # noqa: BLE001 - whatever it was, nothing may follow it unjudged
+            passage.fail()
+
+    def take_message_again(self, passage: Passage, last: bool) -> tuple[str, ...]:
+        """Judge one message that waited; see :meth:`take_again`."""
+        guard = self.guard
+        if guard is None:
+            return ()
+        decision = guard.judge_again(passage.packet, now(), last=last)
+        if decision.action is _HOLD:
+            return decision.wants
+        self._let(decision, passage)
+        return ()
+
+    def refuse_stream(self, packet: Packet, finding: Finding) -> None:
+        """Record why a connection ends."""
+        if self.guard is not None:
+            self.guard.refuse_stream(packet, finding, now())
+
+    def _let(self, decision: Decision, passage: Passage) -> None:
+        """Give the verdict of a message; its answer goes by the way that it came."""
+        self._count(decision)
+        if decision.action is _ACCEPT:
+            self._carry_out(decision)
+            passage.accept()
+            return
+        passage.drop()
+        for effect in decision.effects:
+            if isinstance(effect, Reply):
+                passage.reply(effect)
+
     def _give(self, decision: Decision, packet: QueuedPacket) -> None:
         """Count, and give the verdict: after the pinholes, before the reply."""
-        self.packets += 1
-        judgement = decision.judgement
-        _count(self.by_verdict, judgement.action._value_)
-        _count(self.by_reason, judgement.reason._value_)
+        self._count(decision)
         if decision.action is _ACCEPT:
-            effects, renewals = decision.effects, decision.renewals
-            if effects or renewals:
-                # The holes first: media must not outrun them.
-                self._apply((*effects, *renewals) if renewals else effects)
+            self._carry_out(decision)
             packet.accept()
             return
         packet.drop()
         for effect in decision.effects:
             if isinstance(effect, Reply):
                 self._reply(effect)
+
+    def _count(self, decision: Decision) -> None:
+        self.packets += 1
+        judgement = decision.judgement
+        _count(self.by_verdict, judgement.action._value_)
+        _count(self.by_reason, judgement.reason._value_)
+
+    def _carry_out(self, decision: Decision) -> None:
+        effects, renewals = decision.effects, decision.renewals
+        if effects or renewals:
+            # The holes first: media must not outrun them.
+            self._apply((*effects, *renewals) if renewals else effects)
 
 
 def now() -> Moment:

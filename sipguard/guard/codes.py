@@ -17,6 +17,12 @@ _FAMILY: Final = frozenset({428, 436, 437, 438})
 _IDENTITY: Final = frozenset({"AIB", "SMI", "CERT", "STI"})
 _STALE: Final = frozenset({Reason.AIB_STALE, Reason.PASSPORT_STALE})
 _STALE_DATE: Final = "Stale Date"
+# RFC 5630 section 5.1.2 has no codes of its own for these, but a warning beside 480.
+_SIPS_REQUIRED: Final = "SIPS Required"
+_WARNINGS: Final = {
+    "sips not allowed": b'Warning: 380 sipguard "SIPS Not Allowed"\r\n',
+    "sips required": b'Warning: 381 sipguard "SIPS Required"\r\n',
+}
 # Where the code's usual phrase says less.
 _CLOSER: Final = {
     Reason.UNSUPPORTED_PASSPORT: "Use Supported PASSporT Format",
@@ -44,6 +50,8 @@ class Codes:
 
     def phrase_of(self, reason: Reason, status: int) -> str:
         """Return the phrase of RFC 8224 where the code's usual one is another, else ``""``."""
+        if status == 480 and reason.rule == "TLS-3":
+            return _SIPS_REQUIRED
         if not self._is_family(reason):
             return ""
         if status == 403:
@@ -68,6 +76,11 @@ class Codes:
         room = _room_of(reason)
         codes = self.stir if room == "STI" else self.aib
         return room in _IDENTITY and codes == "identity"
+
+
+def warning_of(judgement: Judgement) -> bytes:
+    """Return the Warning header that belongs to a 480 with one of RFC 5630's phrases (TLS-4)."""
+    return _WARNINGS.get(judgement.phrase.lower(), b"") if judgement.status == 480 else b""
 
 
 def _room_of(reason: Reason) -> str:

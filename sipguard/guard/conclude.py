@@ -4,14 +4,16 @@ from collections.abc import Sequence
 from typing import Final
 
 from sipguard.calls.standing import Standing
+from sipguard.guard.codes import warning_of
 from sipguard.guard.credentials import remember_credentials
 from sipguard.guard.observe import heaviest, observation_of
 from sipguard.guard.rooms import Case, Rooms, judgement_of
 from sipguard.media.sessions import Stream
 from sipguard.moment import Moment
 from sipguard.policy.why import NOTHING, Explainer, Why
-from sipguard.reason import Finding, Reason, Weight
+from sipguard.reason import Finding, Reason
 from sipguard.verdict import Action, Decision, Effect, Judgement, Reply
+from sipguard.weight import Weight
 from sipguard.wire.packet import Packet
 from sipguard.wire.sip import Message
 
@@ -97,6 +99,8 @@ class Conclusion:
         if not ids.to_tag and case.message.method not in _BODILESS:
             rooms.memory.remember(case.message, ids, case.packet, case.now)
         remember_credentials(rooms, case)
+        if case.is_sips:
+            rooms.sips.passed(ids)
         if case.message.body:
             rooms.downgrades.passed(case.message, ids, case.now)
 
@@ -140,10 +144,10 @@ class Conclusion:
         return judgement.answered(status, phrase)
 
     def _reply(self, case: Case, judgement: Judgement) -> Reply | None:
-        told = b""
+        told = warning_of(judgement)
         for kind, evidence in case.subject.proofs.asked:
             if kind == "stir" and evidence.failures:
-                told = self._rooms.verifiers.codes.reasons_of(evidence, judgement)
+                told += self._rooms.verifiers.codes.reasons_of(evidence, judgement)
         return self._rooms.refuser.refuse(
             case.message, case.ids, case.packet, judgement.status, judgement.phrase, case.now, told
         )

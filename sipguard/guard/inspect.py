@@ -12,8 +12,10 @@ from sipguard.guard.rooms import Recorder, Rooms
 from sipguard.identity.credentials import Credentials
 from sipguard.moment import Moment
 from sipguard.policy.rules import Policy
+from sipguard.policy.zones import Zones
 from sipguard.reason import Finding, Reason
 from sipguard.verdict import Action, Decision, Effect, Hole, Judgement
+from sipguard.wire.channel import CLEAR, Channel
 from sipguard.wire.packet import Packet, parse_packet
 from sipguard.wire.sip import Kind, classify, parse_message
 from sipguard.wire.stun import is_binding
@@ -64,6 +66,8 @@ class Guard:
         self._requests = Requests(self._rooms, self._conclusion)
         self._responses = Responses(self._rooms, self._conclusion)
         self._media = MediaGate(self._rooms)
+        # Read for every packet by whoever knows where it came from; None asks for nothing.
+        self.zones: Zones | None = policy.zones
         self._held: set[bytes] = set()  # source and payload; whoever holds them sets the bound
 
     @property
@@ -78,6 +82,7 @@ class Guard:
             PolicyError: what it trusts cannot be used; the policy before stays in force.
         """
         self._rooms.adopt(policy)
+        self.zones = policy.zones
 
     @property
     def credentials(self) -> Credentials:
@@ -93,18 +98,22 @@ class Guard:
     def overloaded(self, overloaded: bool) -> None:
         self._rooms.overloaded = overloaded
 
-    def inspect(self, octets: bytes, interface: str, now: Moment) -> Decision:
-        """Judge one IP packet."""
+    def inspect(
+        self, octets: bytes, interface: str, now: Moment, channel: Channel = CLEAR
+    ) -> Decision:
+        """Judge one IP packet; *channel* is what :attr:`zones` say that it came through."""
         try:
-            packet = parse_packet(octets, interface)
+            packet = parse_packet(octets, interface, channel)
         except HostileInput as error:
-            nobody = Packet(b"", b"", 0, 0, octets[:256], "udp", interface)
+            nobody = Packet(b"", b"", 0, 0, octets[:256], "udp", interface, channel)
             return self._drop(nobody, error.finding(), "packet", now)
         return self.judge(packet, now)
 
-    def inspect_again(self, octets: bytes, interface: str, now: Moment, *, last: bool) -> Decision:
+    def inspect_again(
+        self, octets: bytes, interface: str, now: Moment, channel: Channel = CLEAR, *, last: bool
+    ) -> Decision:
         """Judge an IP packet that was put on hold; see :meth:`judge_again`."""
-        return self.judge_again(parse_packet(octets, interface), now, last=last)
+        return self.judge_again(parse_packet(octets, interface, channel), now, last=last)
 
     def judge(self, packet: Packet, now: Moment) -> Decision:
         """Judge one datagram, or one message of a stream.
@@ -150,6 +159,11 @@ class Guard:
             return self.judge(packet, now)
         finally:
             rooms.again = rooms.last_chance = False
+
+    def refuse_stream(self, packet: Packet, finding: Finding, now: Moment) -> Decision:
+        """Record that a connection ends, or octets of it that are no message; see *finding*."""
+        self._rooms.set_time(now)
+        return self._drop(packet, finding, "stream", now)
 
     def _hold(self, packet: Packet, awaited: Awaited, now: Moment) -> Decision:
         """A rule asked for what must be fetched first; nothing was written down until then."""

@@ -10,8 +10,9 @@ from sipguard.media.sessions import Stream
 from sipguard.moment import Moment
 from sipguard.policy.rules import Rule
 from sipguard.policy.why import NOTHING, Why
-from sipguard.reason import Finding, Weight
+from sipguard.reason import Finding
 from sipguard.verdict import Action, Judgement
+from sipguard.weight import Weight
 from sipguard.wire.packet import Packet
 from sipguard.wire.sip import Message
 
@@ -51,6 +52,8 @@ def observation_of(
         findings=findings,
         transport=packet.transport,
         interface=packet.interface,
+        zone=packet.channel.zone,
+        ipsec=packet.channel.ipsec,
         media=tuple(_note_of(stream) for stream in streams),
         log=judgement.log,
         alarm=judgement.alarm,

@@ -16,6 +16,7 @@ from sipguard.guard.proofs import (
     is_spent,
 )
 from sipguard.guard.rooms import Case, Rooms, findings_of, judgement_of
+from sipguard.guard.secured import look_at_fork, look_at_request
 from sipguard.media.sessions import Step
 from sipguard.moment import Moment
 from sipguard.policy.rules import Ruling
@@ -65,6 +66,7 @@ class Requests:
             return self._judge_copy(case)
         subject.dialog_known = standing is Standing.KNOWN and stand.dialog is not None
         subject.transaction_known = stand.transaction is not None
+        look_at_request(rooms, case)
         refused = self._conclusion.judge_form(case)
         if refused is not None:
             return refused
@@ -184,6 +186,8 @@ class Requests:
         if lost is not None:
             case.add(lost)
         case.retry = sight is Sight.FORK_OR_SPIRAL or sight is Sight.RETRY
+        if sight is Sight.FORK_OR_SPIRAL:
+            look_at_fork(rooms, case)
         stolen = find_stolen(rooms, case, in_dialog=False, retry=case.retry)
         if sight is not Sight.REPLAY and stolen is not None:
             finding = stolen

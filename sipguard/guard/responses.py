@@ -9,6 +9,7 @@ from sipguard.guard.negotiation import CARRIERS, blocked_stream, sdp_of
 from sipguard.guard.proofs import CaseProofs, blamed
 from sipguard.guard.requests import PASS, PASSED
 from sipguard.guard.rooms import Case, Rooms, findings_of, judgement_of
+from sipguard.guard.secured import look_at_response, remember_response
 from sipguard.media.sessions import NOTHING, Outcome
 from sipguard.moment import Moment
 from sipguard.policy.subject import Subject
@@ -41,6 +42,7 @@ class Responses:
             subject.proofs = CaseProofs(rooms, case)
         if message.status in CHALLENGES and stand.standing is Standing.KNOWN:
             hear_challenge(rooms, case)
+        look_at_response(rooms, case)
         refused = self._conclusion.judge_form(case)
         if refused is not None:
             return refused
@@ -82,6 +84,7 @@ class Responses:
             rooms.memory.answered(ids, status, now)
         if status >= 200:
             remember_answer(rooms, case)
+            remember_response(rooms, case)
         outcome = NOTHING
         if ids.method in CARRIERS and (status >= 200 or message.body):
             sdp, fault = sdp_of(message)

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Sequence
 
 from sipguard.calls.book import Book
+from sipguard.calls.sec_agree import Agreements
+from sipguard.calls.sips import Sips
 from sipguard.calls.standing import Stand
 from sipguard.calls.transaction import LINGER_S
 from sipguard.evidence import Evidence
@@ -49,6 +51,8 @@ class Rooms:
         self.memory = Memory(policy.replay_window_s)
         self.digests = Digests()
         self.downgrades = Downgrades()
+        self.sips = Sips()
+        self.agreements = Agreements()
         self.refuser = Refuser(secret)
         self.book = Book(
             max_dialogs=policy.max_dialogs,
@@ -141,7 +145,8 @@ class Case:
     """One SIP message under judgement, with what was found out so far."""
 
     __slots__ = (
-        "digest", "findings", "ids", "message", "now", "packet", "retry", "stand", "subject",
+        "digest", "findings", "ids", "is_sips", "message", "now", "packet", "retry", "stand",
+        "subject",
     )  # fmt: skip
 
     def __init__(
@@ -155,6 +160,7 @@ class Case:
         self.now = subject.now
         self.findings: Sequence[Finding] = message.findings
         self.digest: Evidence | None = None  # until the credentials are examined
+        self.is_sips = False  # a request whose Request-URI is SIPS
         self.retry = False  # a fork, a spiral or an honest second try of a known request
 
     def add(self, finding: Finding) -> None:

@@ -71,6 +71,8 @@ class Observation:
     findings: tuple[Finding, ...] = ()
     transport: str = "udp"
     interface: str = ""
+    zone: str = ""
+    ipsec: bool = False
     method: bytes = b""
     sip_status: int = 0
     request_uri: bytes = b""

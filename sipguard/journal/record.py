@@ -101,6 +101,8 @@ class Record:
     elsewhere: bool = False
     also: tuple[Similar, ...] = ()
     streams: tuple[Json, ...] = ()  # how they ended, each direction beside its other one
+    zone: str = ""
+    ipsec: bool = False
     more_streams: int = 0  # directions that found no room in ``streams``
     condition: dict[str, Json] = made_by(default_factory=dict)  # of a rule that refused
 
@@ -127,6 +129,8 @@ class Record:
             "dst_port": self.dst_port,
             "transport": self.transport,
             "interface": self.interface,
+            "zone": self.zone,
+            "ipsec": self.ipsec,
             "method": self.method,
             "status": self.status or None,
             "request_uri": self.request_uri,
@@ -189,6 +193,8 @@ def record_of(seen: Observation, identifier: str) -> Record:
         dst_port=seen.dport,
         transport=seen.transport,
         interface=safe_text(seen.interface),
+        zone=safe_text(seen.zone),
+        ipsec=seen.ipsec,
         method=shown(seen.method),
         status=seen.sip_status,
         request_uri=shown(seen.request_uri),

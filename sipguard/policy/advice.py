@@ -11,6 +11,7 @@ from sipguard.policy.problems import Problems
 from sipguard.policy.rules import Chain, Rule
 from sipguard.policy.syntax import Place
 from sipguard.policy.trust_lines import Trusts
+from sipguard.policy.zones import ZoneReader
 
 MAX_RULES_WALKED = 2000  # rules times situations; a generated policy should still load at once
 # Which trust line answers a field, by what stands before its dot; sdp is sdp.encrypted alone.
@@ -27,6 +28,12 @@ def advise(chains: Mapping[str, Chain], names: Names, problems: Problems) -> Non
             _unreachable(chain, problems)
     for name in names.unused():
         problems.warn(name.at, f"set {name.text} is never used")
+
+
+def advise_zones(zones: ZoneReader, problems: Problems) -> None:
+    """Warn of every zone that no rule asks for."""
+    for name in zones.unused():
+        problems.warn(name.at, f"zone {name.text} is never used")
 
 
 def advise_trust(

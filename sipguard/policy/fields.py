@@ -96,7 +96,8 @@ _PACKET: Final[tuple[Field, ...]] = (
     NumberField("dst.port", "Port the packet goes to.", lambda s: s.packet.dport, _ALL),
     TextField("in.interface", "Interface the packet came in by; empty in a capture.", lambda s: s.interface.encode("utf-8", "replace"), _ALL),
     TextField("transport", "What carried the message.", lambda s: _TRANSPORTS.get(s.packet.transport, b""), _ALL, words=tuple(_TRANSPORTS)),
-    TextField("direction", "Way through the gateway, as the gateway's zones name it; empty where there are none.", lambda s: s.direction.lower(), _ALL, _FOLDED),
+    TextField("zone", "Zone of the policy that the message came from; empty outside them, and in a capture.", lambda s: s.packet.channel.zone.encode(), _ALL),
+    FlagField("ipsec", "The message came through IPsec, by a zone that says so; never in a capture. It proves a site and no caller.", lambda s: s.packet.channel.ipsec, _ALL),
     NumberField("message.size", "Octets of the whole message.", lambda s: len(s.message.raw), _ALL, Unit.OCTETS),
     NumberField("headers.count", "Number of header rows.", lambda s: len(s.message.headers), _ALL),
     NumberField("mime.depth", "Multiparts inside each other; 0 for a plain body, 99 if they cannot be read.", readings.mime_depth, _ALL),
@@ -139,6 +140,22 @@ _MESSAGE: Final[tuple[Field, ...]] = (
     TextField("digest.realm", "Realm of the Digest credentials; equal to nothing without any.", readings.digest_realm, _HEADERS),
     TextField("digest.algorithm", "Algorithm of the Digest credentials, md5 where they name none.", readings.digest_algorithm, _HEADERS, words=("md5", "md5-sess", "sha-256", "sha-256-sess", "sha-512-256", "sha-512-256-sess")),
     TextField("digest.qop", "Quality of protection of the Digest credentials.", readings.digest_qop, _HEADERS, words=("none", "auth", "auth-int")),
+)
+_TLS: Final[tuple[Field, ...]] = (
+    TextField("tls.version", "Version of TLS that the message came by; empty in clear.", lambda s: s.packet.channel.tls_version.encode(), _ALL, words=("1.2", "1.3")),
+    TextsField("tls.peer", "Whom the verified certificate of the message's sender names: SIP domains, or else hosts, and addresses.", lambda s: tuple(name.encode() for name in s.packet.channel.tls_peer), _ALL),
+    FlagField("tls.client.valid", "The client that opened the connection showed a certificate, and it was verified.", lambda s: s.packet.channel.tls_client_valid, _ALL),
+)
+_WS: Final[tuple[Field, ...]] = (
+    TextField("ws.origin", "Origin of the page that opened the WebSocket, as its browser says; equal to nothing where none does.", lambda s: s.packet.channel.ws_origin.encode(), _ALL, _FOLDED),
+)
+_SECURED: Final[tuple[Field, ...]] = (
+    FlagField("sips.claimed", "The Request-URI, the top Route or a Contact is a SIPS URI.", readings.is_sips, _HEADERS),
+    TextField("from.scheme", "Scheme of From.", lambda s: s.from_uri.scheme, _HEADERS, _FOLDED),
+    TextField("to.scheme", "Scheme of To.", lambda s: s.to_uri.scheme, _HEADERS, _FOLDED),
+    TextField("contact.scheme", "Scheme of the first Contact; empty without one.", lambda s: s.contact_uri.scheme, _HEADERS, _FOLDED),
+    FlagField("via.alias", "The top Via offers its connection for requests the other way (RFC 5923).", readings.has_alias, _HEADERS),
+    FlagField("outbound", "A Contact names a flow: reg-id and +sip.instance (RFC 5626).", readings.names_a_flow, _HEADERS),
 )
 _STATE: Final[tuple[Field, ...]] = (
     FlagField("dialog.known", "The message belongs to a call that was accepted before.", lambda s: s.dialog_known, _HEADERS, fact=Fact.DIALOG_KNOWN),
@@ -224,7 +241,8 @@ _IDENTITY: Final[tuple[Field, ...]] = (
 # fmt: on
 
 FIELDS: Final[dict[str, Field]] = {
-    field.name: field for field in (*_PACKET, *_MESSAGE, *_STATE, *_SDP, *_IDENTITY)
+    field.name: field
+    for field in (*_PACKET, *_TLS, *_WS, *_MESSAGE, *_SECURED, *_STATE, *_SDP, *_IDENTITY)
 }
 HEADER_DOC: Final = "Value of any header; several rows are joined by a comma, absent is empty."
 

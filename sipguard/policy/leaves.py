@@ -28,6 +28,7 @@ from sipguard.policy.questions import Ask, FromSource, Is, Passes, Reaches
 from sipguard.policy.sets import AddressSet, has_star, remembered
 from sipguard.policy.subject import Subject
 from sipguard.policy.syntax import Braced, Place, Word
+from sipguard.policy.zones import ZoneReader
 from sipguard.reason import Reason
 
 _ORDER: Final[dict[str, Callable[[int, int], bool]]] = {
@@ -38,6 +39,7 @@ _ORDER: Final[dict[str, Callable[[int, int], bool]]] = {
     "<=": op.le,
     ">=": op.ge,
 }
+ZONE: Final = "zone"
 _FOLDING: Final = (Style.FOLDED, Style.HOST)
 _TOKEN: Final = frozenset(
     "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-.!%*_+`'~"
@@ -47,8 +49,9 @@ _TOKEN: Final = frozenset(
 class Leaves:
     """Makes the tests of one policy; equal sets asked of equal types are built once."""
 
-    def __init__(self, names: Names, problems: Problems) -> None:
+    def __init__(self, names: Names, problems: Problems, zones: ZoneReader) -> None:
         self._problems = problems
+        self._zones = zones
         self._members = Members(names, self)
 
     def addresses(self, field: str, target: Word | Braced) -> AddressSet:
@@ -73,6 +76,8 @@ class Leaves:
             if word.text not in field.words:
                 hint = suggest(word.text, field.words) or f"it is {one_of(field.words)}"
                 raise Wrong(word.at, f"{field.name} is never {word.text}", hint)
+            if field.name == ZONE:
+                self._zones.use(word.text)
             return word.text.encode()
         folded = word.text.lower() if field.style in _FOLDING else word.text
         return folded.encode()
@@ -133,6 +138,8 @@ class Leaves:
             Wrong: the two are of different types.
         """
         sign = operator.text
+        if ZONE in (left.name, right.name):
+            self._zones.use()
         if isinstance(left, NumberField) and isinstance(right, NumberField):
             first, second, test = left.read, right.read, _ORDER[sign]
             return Leaf(Ask(lambda s: test(first(s), second(s))))
@@ -198,6 +205,8 @@ class Leaves:
         """
         if not isinstance(field, TextField | TextsField):
             raise Wrong(pattern.at, f"{field.name} is {field.kind}; only texts match patterns")
+        if field.name == ZONE:
+            self._zones.use()
         if flags.strip("i"):
             raise Wrong(pattern.at, f"unknown flag {flags}", "only i, to ignore case")
         fold = isinstance(field, TextsField) or field.style in _FOLDING

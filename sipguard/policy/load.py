@@ -6,18 +6,21 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from sipguard.policy import syntax
-from sipguard.policy.advice import advise, advise_trust
+from sipguard.policy.advice import advise, advise_trust, advise_zones
 from sipguard.policy.names import Names
 from sipguard.policy.parse import parse_policy
 from sipguard.policy.problems import Problems, Wrong, one_of, suggest
 from sipguard.policy.resolve import Resolver
 from sipguard.policy.rules import CHAINS, Chain, NamedSet, Policy, Rule, in_dialog_chain
-from sipguard.policy.settings import apply_setting, first_stands
+from sipguard.policy.settings import REPEATED, apply_setting, first_stands
 from sipguard.policy.syntax import Place, RuleLine
+from sipguard.policy.tls import check_tls, read_tls
 from sipguard.policy.trust import NothingToRead, TrustReader
-from sipguard.policy.trust_files import why
+from sipguard.policy.trust_files import TrustFiles, why
 from sipguard.policy.trust_lines import TrustLines
 from sipguard.policy.verdicts import build_rule
+from sipguard.policy.web import check_web
+from sipguard.policy.zones import ZoneReader, Zones
 
 MAX_INCLUDES_DEEP: Final = 8
 MAX_FILES: Final = 64
@@ -44,12 +47,19 @@ def load_policy(name: str, read: Read, trusted: TrustReader | None = None) -> Po
     gathered.file(name, None, ())
     names = Names(gathered.sets, problems)
     policy = _settings(Policy(file=name, files=tuple(gathered.files)), gathered, problems)
-    resolver = Resolver(names, problems)
+    zones = ZoneReader(gathered.zones, problems)
+    resolver = Resolver(names, problems, zones)
     chains = _chains(gathered, resolver, policy, problems)
     reader = trusted or NothingToRead()
     trusts = TrustLines(reader, names, resolver.addresses, problems).read(gathered.trusts)
+    tls = read_tls(policy.tls, trusts.tls, TrustFiles(reader, problems))
+    ports = {"sip-ports": policy.sip_ports, "tls-ports": policy.tls_ports}
+    check_tls(tls, ports, gathered.settings, problems)
+    web = {**ports, "ws-ports": policy.ws_ports, "wss-ports": policy.wss_ports}
+    check_web(web, bool(policy.tls.named), gathered.settings, problems)
     problems.check()
     advise(chains, names, problems)
+    advise_zones(zones, problems)
     advise_trust([line.condition for _, line in gathered.rules], trusts, problems)
     sets = (
         NamedSet(d.name.text, tuple(word.text for word in names.members(d.name, ())))
@@ -63,7 +73,9 @@ def load_policy(name: str, read: Read, trusted: TrustReader | None = None) -> Po
         stir=trusts.stir,
         digest=trusts.digest,
         mikey=trusts.mikey,
+        tls=tls,
         sets=tuple(sets),
+        zones=Zones(zones.zones) if zones.zones else None,
         asks_proofs=any(rule.identity for chain in chains.values() for rule in chain.rules),
         rates_needed=tuple(sorted(resolver.rates)),
         warnings=tuple(sorted(problems.warnings)),
@@ -79,6 +91,7 @@ class _Gathered:
         self.files: list[str] = []
         self.settings: list[syntax.Setting] = []
         self.sets: list[syntax.SetDefinition] = []
+        self.zones: list[syntax.ZoneDefinition] = []
         self.trusts: list[syntax.TrustLine] = []
         self.rules: list[tuple[str, RuleLine]] = []
 
@@ -100,6 +113,8 @@ class _Gathered:
                     self.settings.append(statement)
                 case syntax.SetDefinition():
                     self.sets.append(statement)
+                case syntax.ZoneDefinition():
+                    self.zones.append(statement)
                 case syntax.TrustLine():
                     self.trusts.append(statement)
 
@@ -136,7 +151,7 @@ def _settings(policy: Policy, gathered: _Gathered, problems: Problems) -> Policy
     seen: dict[str, Place] = {}
     for setting in gathered.settings:
         name = setting.name
-        if name.text in seen:
+        if name.text in seen and name.text not in REPEATED:
             problems.error(name.at, f"{name.text} stands twice", first_stands(seen[name.text]))
             continue
         seen[name.text] = name.at

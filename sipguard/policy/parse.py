@@ -22,15 +22,18 @@ MAX_RULE_CHARACTERS: Final = 64 << 10
 _PIECE: Final = re.compile(
     r'\bmatches[ \t]+/(?:\\.|[^/\\\n])*/|#[^\n]*|"(?:\\.|[^"\\\n])*"|[{}()\n]|[^\s#"{}()]+|[^\n]'
 )
-_HEADS: Final = ("set", "trust", "chain", "include")
-_HEAD_LINE: Final = re.compile(r"[ \t]*(?:set[ \t]+\S+[ \t]*\{|(?:chain|trust|include)[ \t])")
+_HEADS: Final = ("set", "zone", "trust", "chain", "include")
+_HEAD_LINE: Final = re.compile(
+    r"[ \t]*(?:(?:set|zone)[ \t]+\S+[ \t]*\{|(?:chain|trust|include)[ \t])"
+)
 _FIRST_WORD: Final = re.compile(r'[^\s{}()\[\]"#,<>=!/]+')
 _ESCAPE: Final = re.compile(r"\\(.)", re.DOTALL)
 
 _NAMES: Final = {
     "SETTING": "a setting",
     "SETNAME": "the set's name",
-    "TRUSTNAME": "aib, stir, digest or mikey",
+    "ZONENAME": "the zone's name",
+    "TRUSTNAME": "aib, stir, digest, mikey or tls",
     "CHAINNAME": "the chain's name (parse, request, response or media)",
     "RULENAME": "a rule's name",
     "VERDICT": "a verdict (accept, drop, reject NNN, tolerate or open)",
@@ -147,7 +150,7 @@ def _scan(text: str, begin: int) -> _Span:
 def _recover(text: str, begin: int, opened: list[int], end: int) -> _Span:
     """Choose where reading goes on, so that one forgotten bracket is one error.
 
-    A set's members are no statements: skip them all. A rule is one line as a
+    The members of a set or zone are no statements: skip them all. A rule is one line as a
     rule (or a few), so what follows its opening line is read on its own.
     """
     at = opened[-1]
@@ -156,7 +159,7 @@ def _recover(text: str, begin: int, opened: list[int], end: int) -> _Span:
     if len(opened) > MAX_NESTING:
         hint = f"braces and parentheses nest {MAX_NESTING} deep at most"
     first = _FIRST_WORD.search(text, begin)
-    if not first or first[0] != "set":
+    if not first or first[0] not in ("set", "zone"):
         line_end = text.find("\n", at)
         end = min(end, line_end) if line_end >= 0 else end
     return _Span(end, False, at, hint)
@@ -242,6 +245,8 @@ class _Reader:
         match inner.data:
             case "set_definition":
                 return syntax.SetDefinition(names[0], self.braced(_trees(inner)[0]))
+            case "zone_definition":
+                return syntax.ZoneDefinition(names[0], self.braced(_trees(inner)[0]))
             case "trust":
                 return syntax.TrustLine(names[0], self.values(inner))
             case "include":

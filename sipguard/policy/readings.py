@@ -4,7 +4,7 @@ from typing import Final
 
 from sipguard.errors import HostileInput
 from sipguard.policy.subject import Subject
-from sipguard.reason import Weight
+from sipguard.weight import Weight
 from sipguard.wire.digest import Claims, read_claims, scheme_of
 from sipguard.wire.multipart import walk
 from sipguard.wire.sdp import parse_sdp
@@ -67,6 +67,26 @@ def sdp_addresses(subject: Subject) -> tuple[bytes, ...]:
         except HostileInput:
             continue
     return tuple(addresses)
+
+
+def is_sips(subject: Subject) -> bool:
+    """Whether the message says that it, or what comes back, must go over TLS all the way."""
+    message = subject.message
+    return message.is_sips or any(one.uri.scheme == b"sips" for one in message.contacts)
+
+
+def has_alias(subject: Subject) -> bool:
+    """Whether the sender takes requests over the connection that it opened (TLS-23)."""
+    ids = subject.message.ids
+    return ids is not None and any(name == b"alias" for name, _ in ids.via.params)
+
+
+def names_a_flow(subject: Subject) -> bool:
+    """Whether a Contact binds a flow and not only an address (TLS-24)."""
+    return any(
+        {b"reg-id", b"+sip.instance"} <= {name for name, _ in one.params}
+        for one in subject.message.contacts
+    )
 
 
 def mime_depth(subject: Subject) -> int:

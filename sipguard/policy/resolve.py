@@ -33,6 +33,7 @@ from sipguard.policy.problems import Problems, Wrong, suggest
 from sipguard.policy.questions import Ask, Reaches
 from sipguard.policy.sets import AddressSet
 from sipguard.policy.syntax import Operand, Word
+from sipguard.policy.zones import ZoneReader
 
 SCOPES: Final = {
     "parse": Scope.PARSE,
@@ -54,9 +55,10 @@ _HEADER_TOKEN: Final = frozenset(
 class Resolver:
     """Turns the conditions of one policy into nodes, collecting what is wrong with them."""
 
-    def __init__(self, names: Names, problems: Problems) -> None:
+    def __init__(self, names: Names, problems: Problems, zones: ZoneReader) -> None:
         self._problems = problems
-        self._leaves = Leaves(names, problems)
+        self._zones = zones
+        self._leaves = Leaves(names, problems, zones)
         self.rates: set[tuple[str, bytes, int]] = set()
 
     def node(self, condition: syntax.Condition, chain: str) -> Node:
@@ -120,7 +122,7 @@ class Resolver:
         name = operand.name
         field = _header(operand) if name.text == "header" else _plain_field(operand)
         _check_scope(name, field, chain)
-        return field
+        return self._zones.field(field, name.at)
 
     def _compare(self, field: Field, operator: Word, value: Word, chain: str) -> Node:
         if operator.text not in _OPERATORS:

@@ -19,7 +19,9 @@ from sipguard.policy.literals import Rate
 from sipguard.policy.questions import Question
 from sipguard.policy.subject import Subject
 from sipguard.policy.syntax import Place
+from sipguard.policy.tls import TlsTerms
 from sipguard.policy.trust import AibTrust, DigestTrust, MikeyTrust, StirTrust
+from sipguard.policy.zones import Zones
 from sipguard.reason import Reason
 from sipguard.verdict import Action, Judgement
 
@@ -229,6 +231,7 @@ class UnknownDialog(NamedTuple):
 DEFAULT_UNKNOWN_DIALOG: Final = UnknownDialog("drop")
 DEFAULT_RATE: Final = Rate(10, 1)
 DEFAULT_BUDGET: Final = Rate(20, 1)
+NO_TLS: Final = TlsTerms()
 
 
 class NamedSet(NamedTuple):
@@ -251,7 +254,10 @@ class Policy:
     on_unknown_dialog: UnknownDialog = DEFAULT_UNKNOWN_DIALOG
     on_exit: str = "keep"
     sip_ports: tuple[int, ...] = (5060,)
-    stream_transports: str = "refuse"
+    stream_transports: str = "judge"
+    max_connections: int = 4096
+    max_connections_per_source: int = 256
+    stream_idle_s: int = 3600
     forward_udp: tuple[int, ...] = ()
     keep_alives: Action = Action.ACCEPT
     keep_alive_rate: Rate = DEFAULT_RATE
@@ -274,7 +280,13 @@ class Policy:
     stir: StirTrust | None = None
     digest: DigestTrust | None = None
     mikey: MikeyTrust | None = None
+    tls: TlsTerms = NO_TLS
+    tls_ports: tuple[int, ...] = (5061,)
+    ws_ports: tuple[int, ...] = ()
+    wss_ports: tuple[int, ...] = ()
+    ws_origins: tuple[str, ...] = ()  # none for any
     sets: tuple[NamedSet, ...] = ()
+    zones: Zones | None = None  # None where none is named
     chains: dict[str, Chain] = field(default_factory=lambda: {name: Chain(name) for name in CHAINS})
     in_dialog: Chain = field(default_factory=lambda: Chain("request"))
     asks_proofs: bool = False  # whether any rule reads a signature or credentials

@@ -183,7 +183,6 @@ class Subject:
     __slots__ = (
         "challenge_foreign",
         "dialog_known",
-        "direction",
         "findings",
         "interface",
         "message",
@@ -213,7 +212,6 @@ class Subject:
         self.now = now
         self.rates = rates
         self.proofs: Proofs = _NO_PROOFS
-        self.direction = b""
         self.dialog_known = False
         self.transaction_known = False
         self.replay = False

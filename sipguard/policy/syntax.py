@@ -50,8 +50,16 @@ class SetDefinition:
 
 
 @dataclass(frozen=True, slots=True)
+class ZoneDefinition:
+    """``zone NAME { ... }``."""
+
+    name: Word
+    body: Braced
+
+
+@dataclass(frozen=True, slots=True)
 class TrustLine:
-    """``trust aib ...``, ``trust stir ...``, ``trust digest ...`` or ``trust mikey ...``."""
+    """``trust aib ...``, and so with ``stir``, ``digest``, ``mikey`` and ``tls``."""
 
     name: Word
     values: tuple[Word | Braced, ...]
@@ -169,7 +177,7 @@ class RuleLine:
     condition: Condition | None
 
 
-Statement = Setting | SetDefinition | TrustLine | Include | ChainHead | RuleLine
+Statement = Setting | SetDefinition | ZoneDefinition | TrustLine | Include | ChainHead | RuleLine
 
 
 def show(condition: Condition | None) -> str:

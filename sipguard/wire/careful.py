@@ -15,12 +15,11 @@ from sipguard.wire.multipart import notes, sessions
 from sipguard.wire.reader import BLANKS
 from sipguard.wire.rows import SINGLE, Header, read_row
 from sipguard.wire.start import Start, read_start
-from sipguard.wire.uri import Uri
 
 PADDING: Final = b"\r\n\0"
 # WebSocket frames carry whole messages, as datagrams do (RFC 7118 section 5).
 STREAMS: Final = frozenset(("tcp", "tls"))
-_SIP_SCHEMES: Final = (b"sip", b"sips")
+SIP_SCHEMES: Final = (b"sip", b"sips")
 _MANDATORY: Final = (b"via", b"from", b"to", b"call-id", b"cseq")
 _END_OF_HEADERS: Final = re.compile(rb"\n\r?\n")
 _INFO_PARAM: Final = re.compile(rb";[ \t]*info[ \t]*=", re.IGNORECASE)
@@ -54,7 +53,7 @@ def read_carefully(payload: bytes, transport: str) -> Message:
         method = ids.method if ids else _cseq_method(first)
         _check_response(headers, first, findings)
     message = Message(payload, start, method, headers, first, body, findings, ids)
-    _check_sessions(message)
+    check_sessions(message)
     return message
 
 
@@ -228,26 +227,11 @@ def _check_contact(
     elif needs_contact and not rows:
         findings.append(Finding(Reason.BAD_CONTACT, "no Contact"))
     elif start.method in (b"INVITE", b"UPDATE") and contacts:
-        _check_target(start, contacts[0].uri, first, findings)
+        target = contacts[0].uri
+        if target.scheme not in SIP_SCHEMES:
+            findings.append(Finding(Reason.BAD_CONTACT, "neither SIP nor SIPS", target.raw[:128]))
         if len(contacts) > 1:
             findings.append(Finding(Reason.BAD_CONTACT, "more than one Contact"))
-
-
-def _check_target(
-    start: Start, target: Uri, first: dict[bytes, Header], findings: list[Finding]
-) -> None:
-    if target.scheme not in _SIP_SCHEMES:
-        findings.append(Finding(Reason.BAD_CONTACT, "neither SIP nor SIPS", target.raw[:128]))
-    elif target.scheme == b"sip" and is_secured(start, first):
-        findings.append(Finding(Reason.BAD_CONTACT, "SIPS request, SIP Contact (TLS-11)"))
-
-
-def is_secured(start: Start, first: dict[bytes, Header]) -> bool:
-    """Tell whether Request-URI or top Route is SIPS, which obliges the Contact (TLS-11)."""
-    if start.request_uri is not None and start.request_uri.scheme == b"sips":
-        return True
-    route = first.get(b"route")
-    return route is not None and bool(route.addresses) and route.addresses[0].uri.scheme == b"sips"
 
 
 def _check_response(
@@ -269,7 +253,7 @@ def names_a_group(host: bytes) -> bool:
     return len(first_octet) == 3 and b"224" <= first_octet <= b"239" and host[-1:].isdigit()
 
 
-def _check_sessions(message: Message) -> None:
+def check_sessions(message: Message) -> None:
     """Look into multipart bodies now: two reachable sessions make a message ambiguous (SIP-54)."""
     if not message.body or not message.content_type.startswith(b"multipart/"):
         return

@@ -14,6 +14,7 @@ from sipguard.wire.uri import Uri
 MAX_MESSAGE_OCTETS = 65_536  # no UDP datagram is larger; streams are held to the same
 MAX_HEADERS = 256
 _SDP: Final = b"application/sdp"
+_SIPS: Final = b"sips"
 
 
 class Ids(NamedTuple):
@@ -126,6 +127,34 @@ class Message:
     def request_uri(self) -> Uri | None:
         """The Request-URI; ``None`` in responses and where it is malformed."""
         return self._start.request_uri
+
+    @property
+    def is_sips(self) -> bool:
+        """Whether Request-URI or top Route is SIPS: this very hop must be TLS (TLS-1)."""
+        uri = self._start.request_uri
+        if uri is not None and uri.scheme == _SIPS:
+            return True
+        row = self._first.get(b"route")
+        return row is not None and bool(row.addresses) and row.addresses[0].uri.scheme == _SIPS
+
+    @property
+    def may_be_secured(self) -> bool:
+        """Whether a SIPS URI, a URI's transport or a header of RFC 3329 could stand in a request.
+
+        Nearly every message says no, at the price of a few look-ups.
+        """
+        first = self._first
+        uri = self._start.request_uri
+        if uri is not None and (uri.params or uri.scheme == _SIPS):
+            return True
+        row = first.get(b"contact")
+        if row is not None:
+            for address in row.addresses:
+                if address.uri.params or address.uri.scheme == _SIPS:
+                    return True
+        if b"route" in first or b"security-client" in first or b"security-verify" in first:
+            return True
+        return self.method == b"REGISTER"
 
     @property
     def content_type(self) -> bytes:

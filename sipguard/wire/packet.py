@@ -64,7 +64,7 @@ class Packet(NamedTuple):
 _new_tuple = tuple.__new__
 
 
-def parse_packet(octets: bytes, interface: str = "") -> Packet:
+def parse_packet(octets: bytes, interface: str = "", channel: Channel = CLEAR) -> Packet:
     """Read one whole IP packet that carries UDP.
 
     Octets behind the UDP length are refused: receivers ignore them (RFC 768), so
@@ -85,7 +85,7 @@ def parse_packet(octets: bytes, interface: str = "") -> Packet:
                 if length == size - 20:
                     payload = octets[28:]
                     return _new_tuple(
-                        Packet, (src, dst, sport, dport, payload, "udp", interface, CLEAR)
+                        Packet, (src, dst, sport, dport, payload, "udp", interface, channel)
                     )
                 raise _malformed("the UDP length does not fit the packet")
         elif size >= 48 and octets[6] == UDP and octets[0] >> 4 == 6:
@@ -94,10 +94,10 @@ def parse_packet(octets: bytes, interface: str = "") -> Packet:
                 if length == total:
                     payload = octets[48:]
                     return _new_tuple(
-                        Packet, (src, dst, sport, dport, payload, "udp", interface, CLEAR)
+                        Packet, (src, dst, sport, dport, payload, "udp", interface, channel)
                     )
                 raise _malformed("the UDP length does not fit the packet")
-    return _parse_slowly(octets, interface)
+    return _parse_slowly(octets, interface, channel)
 
 
 class IpHeader(NamedTuple):
@@ -128,7 +128,7 @@ def parse_ip(octets: bytes) -> IpHeader:
     raise _malformed("neither IPv4 nor IPv6")
 
 
-def _parse_slowly(octets: bytes, interface: str) -> Packet:
+def _parse_slowly(octets: bytes, interface: str, channel: Channel) -> Packet:
     """Read what the fast path leaves: options, extension headers, and everything wrong."""
     src, dst, protocol, start, fragmented = parse_ip(octets)
     if fragmented:
@@ -140,7 +140,7 @@ def _parse_slowly(octets: bytes, interface: str) -> Packet:
     sport, dport, length = _UDP.unpack_from(octets, start)
     if length != len(octets) - start:
         raise _malformed("the UDP length does not fit the packet")
-    return Packet(src, dst, sport, dport, octets[start + 8 :], "udp", interface)
+    return Packet(src, dst, sport, dport, octets[start + 8 :], "udp", interface, channel)
 
 
 def _parse_ipv4(octets: bytes) -> IpHeader:

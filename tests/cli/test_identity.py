@@ -116,7 +116,8 @@ class TestAuthority:
             ("192.0.2.1",), ("[2001:db8::1]",), ("alice@@example.com",), ("",), ("exa mple",),
             ("alice@example.com;x=1",), (ALICE, "--stir"), (NUMBER, "--key", "rsa"),
             ("example.com", "--spc", "1234"), ("+4930123456789012",),
-            (NUMBER, "--spc", "../../x"),
+            (NUMBER, "--spc", "../../x"), (ALICE, "--tls"), (NUMBER, "--tls"),
+            ("example.com", "--ip", "192.0.2.5"), ("example.com", "--tls", "--ip", "192.0.2.500"),
         ],
     )  # fmt: skip
     def test_what_no_certificate_can_say(
@@ -133,6 +134,18 @@ class TestAuthority:
         """A slash in a user part does not leave DIR."""
         assert identity("issue", trial, "../../alice/x@example.com")[0] == 0
         assert (trial / "..%2F..%2Falice%2Fx@example.com.pem").exists()
+
+    @needs_openssl
+    @pytest.mark.parametrize("purpose", ["sslserver", "sslclient"])
+    def test_openssl_takes_a_servers_certificate(
+        self, identity: Run, trial: Path, purpose: str
+    ) -> None:
+        """RFC 5922: by the domain's name, and for those who call the address, by that."""
+        assert identity("issue", trial, "pbx.example.com", "--tls", "--ip", "192.0.2.5")[0] == 0
+        for name in (("-verify_hostname", "pbx.example.com"), ("-verify_ip", "192.0.2.5")):
+            words = ("-x509_strict", "-purpose", purpose, *name, "-CAfile", trial / "ca.pem")
+            said = openssl("verify", *words, trial / "pbx.example.com.pem")
+            assert said.startswith("0 "), said
 
     @needs_openssl
     def test_openssl_believes_the_chain(self, identity: Run, trial: Path) -> None:

@@ -53,6 +53,19 @@ def test_each_error_is_one_line_with_its_place(run: Run, tmp_path: Path) -> None
     assert len(err.splitlines()) == len(places)
 
 
+def test_zones_are_counted_and_their_rules_shown(run: Run, tmp_path: Path) -> None:
+    """IPS-1: both commands know them; a typo has its place as any other."""
+    policy = tmp_path / "x.policy"
+    text = "zone hq { ipsec reqid 42 }\nchain request\n  a drop if zone == hq\n"
+    policy.write_text(text)
+    code, out, _ = run("check", policy)
+    assert (code, "ok, 1 rule, 0 sets, 1 zone, mode" in out) == (0, True)
+    assert "ipsec in reqid 42" in run("rules", policy)[1]
+    policy.write_text(text.replace("== hq", "== qh"))
+    code, _, err = run("check", policy)
+    assert (code, ":3:21: error: zone is never qh" in err) == (1, True)
+
+
 def test_warnings_do_not_fail(run: Run, tmp_path: Path) -> None:
     """A rule that can never match is worth a word, not a refusal."""
     policy = tmp_path / "x.policy"

@@ -222,6 +222,17 @@ def test_nothing_waits_in_a_capture(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert {tally.verdict for tally in rerun.counts} == {"reject"}
 
 
+def test_a_capture_knows_no_zone(run: Run, capture: Path, tmp_path: Path) -> None:
+    """IPS-1: unknown is not IPsec, and the reader of the verdicts is told."""
+    policy = tmp_path / "zoned.policy"
+    rule = "a drop if zone != z and not ipsec"
+    policy.write_text(f"zone z {{ interface e ipsec }}\nchain request\n  {rule}\n")
+    code, out, err = run("replay", capture, "--policy", policy)
+    assert code == 0
+    assert "drop" in out
+    assert "zone is empty, ipsec is false" in err
+
+
 def test_twice_is_the_same(run: Run, capture: Path, policy: Path) -> None:
     """A capture replays exactly as the night went, today and next year."""
     arguments = ("replay", capture, "--policy", policy, "--json")

@@ -193,6 +193,19 @@ def test_explain_tells_media_findings_and_shadow(run: Run, state: Path) -> None:
     assert "SECRET" not in out
 
 
+@pytest.mark.parametrize(
+    ("ipsec", "words"), [(True, " (zone hq, by IPsec)"), (False, " (zone hq)")]
+)
+def test_explain_tells_the_zone(run: Run, tmp_path: Path, ipsec: bool, words: str) -> None:
+    """Where it came in, by the policy's own word for it."""
+    store = Store(tmp_path)
+    found = seen(1, A, Reason.REPLAY, "r", interface="ga", zone="hq", ipsec=ipsec)
+    store.write([record_of(found, "zzzzzzzz")], NOW)
+    store.close()
+    _, out, _ = run("explain", "--state-dir", tmp_path, "last")
+    assert f"UDP on ga{words}\n" in out
+
+
 def test_explain_tells_proofs(run: Run, state: Path) -> None:
     """Who signed, what it covers, and why it was not enough."""
     why = "From says alice@example.com, the certificate speaks for mallory@example.com"
@@ -361,9 +374,11 @@ def test_status_of_a_running_service(run: Run, tmp_path: Path) -> None:
 
 def test_status_warns_of_what_is_lost(run: Run, tmp_path: Path) -> None:
     """Losses are the first thing an admin must see."""
-    write_status(tmp_path, report(queue_drops=3, lost_records=1, store_error="disk full", errors=2))
+    lost = {"queue_drops": 3, "lost_records": 1, "counters": {"crowded_out": 4}}
+    write_status(tmp_path, report(**lost, store_error="disk full", errors=2))
     _, out, _ = run("status", "--state-dir", tmp_path)
     assert "the kernel dropped 3 packets" in out
+    assert "4 large packets found the queue full" in out
     assert "1 record could not be stored" in out
     assert "disk full" in out
     assert "2 packets met a fault" in out

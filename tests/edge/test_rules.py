@@ -11,13 +11,16 @@ from hypothesis import strategies as st
 from sipguard.edge.from_policy import plan_of
 from sipguard.edge.iptables import iptables_removal, iptables_script
 from sipguard.edge.media_rules import GATE_CHAINS, GATE_COUNTERS, GATE_SETS
-from sipguard.edge.plan import Plan, StreamTransports
+from sipguard.edge.plan import Diversion, Plan, StreamTransports
 from sipguard.edge.policy_file import load
 from sipguard.edge.programs import with_sets_of
 from sipguard.edge.rules import CHAINS, COUNTERS, nft_script, render_rules
 from sipguard.errors import EdgeError
 
 PLAN = Plan()
+DIVERTED = Plan(
+    stream_transports=StreamTransports.JUDGE, diversions=(Diversion("tcp", (5060,), 15060),)
+)
 
 
 def rules(plan: Plan, chain: str, *, queue_by_nft: bool = True) -> list[str]:
@@ -151,7 +154,7 @@ def test_what_is_shown_names_both_ways_of_queueing() -> None:
 
 def test_every_chain_and_counter_is_declared() -> None:
     """A chain missing from CHAINS would survive an upgrade; a counter, fail the transaction."""
-    plan = Plan(local=True, local_media=((1, 2),), forward_udp=(53,))
+    plan = replace(DIVERTED, local=True, local_media=((1, 2),), forward_udp=(53,))
     script = nft_script(plan, queue_by_nft=True)
     added = re.findall(r"^add rule inet sipguard (\w+)", script, re.MULTILINE)
     assert set(added) == set(CHAINS)
@@ -288,7 +291,9 @@ def test_shadow_mode_drops_no_media_either() -> None:
 
 def test_every_chain_and_counter_of_the_gate_is_declared() -> None:
     """A chain that is not purged would survive an upgrade; a counter, fail the transaction."""
-    script = nft_script(replace(GATED, forward_udp=(53,)), queue_by_nft=True)
+    script = nft_script(
+        replace(GATED, forward_udp=(53,), diversions=DIVERTED.diversions), queue_by_nft=True
+    )
     added = set(re.findall(r"^add rule inet sipguard (\w+)", script, re.MULTILINE))
     assert added == {
         name for name in (*CHAINS, *GATE_CHAINS) if not re.search("input|output", name)

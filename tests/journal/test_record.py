@@ -27,7 +27,8 @@ KEY = b"WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz"
 # fmt: off
 KEYS = [
     "id", "time", "verdict", "mode", "rule", "place", "reason", "why", "field", "src",
-    "src_port", "dst", "dst_port", "transport", "interface", "method", "status", "request_uri",
+    "src_port", "dst", "dst_port", "transport", "interface", "zone", "ipsec", "method", "status",
+    "request_uri",
     "from", "to", "contact", "call_id", "cseq", "branch", "user_agent", "identity", "media",
     "dialog", "count", "more", "more_from_others", "first_time", "last_time", "findings",
     "ladder", "also", "caller", "applied", "code", "phrase", "alarm", "packets",

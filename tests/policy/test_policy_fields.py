@@ -10,6 +10,7 @@ from sipguard.policy.field import Scope
 from sipguard.policy.fields import FIELDS
 from sipguard.reason import Finding, Reason
 from sipguard.verdict import Endpoint
+from sipguard.wire.channel import Channel
 
 SDP = (
     "v=0\r\no=- 1 1 IN IP4 10.20.0.5\r\ns=-\r\nc=IN IP4 10.20.0.5\r\nt=0 0\r\n"
@@ -35,9 +36,12 @@ MULTIPART = request(
 )
 
 
+ZONE = "zone lan { interface lan0 ipsec }"
+
+
 def _full() -> Subject:
     subject = made(FULL)
-    subject.direction = b"In"
+    subject.packet = subject.packet._replace(channel=Channel(zone="lan", ipsec=True))
     return subject
 
 
@@ -49,6 +53,7 @@ TRUE = [
     "dst.port == 5062",
     "in.interface == lan0",
     "transport == udp",
+    "zone == lan and ipsec",
     "message.size > 500",
     "headers.count == 17",
     "mime.depth == 0",
@@ -102,18 +107,19 @@ TRUE = [
     'aib.signer != "x" and stir.signer != "x" and stir.attest != A and stir.orig != "x"',
     'smime.signer != "x" and smime.sdp == unknown and not sdp.encrypted',
     "not aib.covers in {from} and not digest.replayed and replay.kind == none",
+    "not sips.claimed and not via.alias and not outbound",
+    "from.scheme == sip and to.scheme == sip and contact.scheme == sip",
     "not replay and not dialog.known and not transaction.known and not registration.foreign",
     "not challenge.foreign",
     "not ambiguous and not malformed and not oversize and not finding in {SIP-12}",
-    "direction == in",
 ]
 
 
 @pytest.mark.parametrize("condition", TRUE)
 def test_fields_read_the_message(condition: str) -> None:
     """Each field has its value from the place its name says."""
-    assert holds(condition, _full())
-    assert not holds(f"not ({condition})", _full())
+    assert holds(condition, _full(), sets=ZONE)
+    assert not holds(f"not ({condition})", _full(), sets=ZONE)
 
 
 STREAM_TRUE = [
@@ -171,9 +177,42 @@ def test_a_downgrade_can_be_asked_for() -> None:
     assert holds("media.downgraded", made(FULL, stream=Stream(downgraded=True)), "media")
 
 
+TLS_TRUE = [
+    "tls.version == 1.3",
+    "tls.peer in {EXAMPLE.com}",
+    'tls.peer in {"10.20.0.9"}',
+    "tls.client.valid",
+    'ws.origin == "https://phone.EXAMPLE.com"',
+]
+
+
+@pytest.mark.parametrize("condition", TLS_TRUE)
+def test_tls_fields(condition: str) -> None:
+    """What is known of the connection; false of what came in clear, whoever it names."""
+    channel = Channel("1.3", ("example.com", "10.20.0.9"), tls_client_valid=True)
+    channel = channel._replace(ws_origin="https://phone.example.com")
+    clear = made(FULL)
+    secured = made(FULL)
+    secured.packet = secured.packet._replace(channel=channel)
+    for chain in ("parse", "request"):
+        assert holds(condition, secured, chain)
+        assert not holds(condition, clear, chain)
+
+
+def test_what_is_secured_can_be_asked_for() -> None:
+    """SIPS in Request-URI, Route or Contact; a flow of RFC 5626; a connection of RFC 5923."""
+    assert holds("sips.claimed", made(request(uri="sips:bob@example.com")))
+    assert holds("sips.claimed", made(request(headers="Route: <sips:p.example.com;lr>\r\n")))
+    assert holds("sips.claimed", made(request().replace(b"<sip:alice@1", b"<sips:alice@1")))
+    assert holds("via.alias", made(request().replace(b";branch", b";alias;branch")))
+    flow = request().replace(b":5060>", b':5060>;reg-id=1;+sip.instance="<urn:uuid:1>"')
+    assert holds("outbound", made(flow))
+    assert not holds("outbound", made(flow.replace(b"reg-id=1;", b"")))
+
+
 def test_every_field_is_tried() -> None:
     """No field goes untested."""
-    tried = " ".join([*TRUE, *STREAM_TRUE])
+    tried = " ".join([*TRUE, *STREAM_TRUE, *TLS_TRUE])
     assert [name for name in FIELDS if name not in tried] == []
 
 
@@ -263,7 +302,7 @@ def test_fields_of_broken_messages_have_values(field: str, raw: bytes) -> None:
         "method": f"{field} in {{INVITE}}",
     }.get(kind, f"{field} matches /a/")
     subject = made(raw)
-    holds(condition, subject, chain)
+    holds(condition, subject, chain, ZONE)
 
 
 # --- comparison

@@ -103,7 +103,7 @@ def test_settings_have_their_defaults() -> None:
     assert policy.on_unknown_dialog == UnknownDialog("drop", 0)
     assert (policy.sip_ports, policy.stream_transports, policy.forward_udp) == (
         (5060,),
-        "refuse",
+        "judge",
         (),
     )
     assert (policy.keep_alives, policy.keep_alive_rate) == (Action.ACCEPT, Rate(10, 1))

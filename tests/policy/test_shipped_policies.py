@@ -160,9 +160,25 @@ def test_strict_bounds_floods(method: str, rates: Rates, ruled: str) -> None:
 def test_strict_demands_tls_for_sips() -> None:
     """sips: over UDP is a lie."""
     policy = _load("strict.policy")
+    for reason in (Reason.SIPS_IN_CLEAR, Reason.SIPS_DOWNGRADE):
+        for src, ruled in (("10.1.1.1", "downgrade reject"), (STRANGER, "garbage drop")):
+            subject = made(src=src)
+            subject.findings = [Finding(reason)]
+            assert _ruled(policy, subject, "parse") == ruled
     raw = request(uri="sips:bob@example.com")
-    assert _ruled(policy, made(raw)) == "downgrade reject"
     assert _ruled(policy, made(raw, transport="tls")) == "handsets accept"
+
+
+def test_strict_takes_no_lies_about_the_way() -> None:
+    """A Via that says TLS on a message in clear, and a client that was bid down."""
+    policy = _load("strict.policy")
+    lie = request().replace(b"/UDP", b"/TLS")
+    assert _ruled(policy, made(lie)) == "via-lie reject"
+    assert _ruled(policy, made(lie, transport="tls")) == "handsets accept"
+    assert _ruled(policy, made(request().replace(b"/UDP", b"/TCP"))) == "handsets accept"
+    subject = made()
+    subject.findings = [Finding(Reason.SECURITY_BID_DOWN)]
+    assert _ruled(policy, subject) == "bid-down reject"
 
 
 def test_strict_opens_for_sealed_media_alone() -> None:

@@ -21,7 +21,10 @@ INVITE = (
 
 
 def policy_of(rule: str, chain: str = "request") -> Policy:
-    text = f"set phones {{ 10.20.0.0/16 }}\nset own {{ example.com }}\nchain {chain}\n  {rule}\n"
+    zone = "zone z { interface e ipsec }\n"
+    text = (
+        f"{zone}set phones {{ 10.20.0.0/16 }}\nset own {{ example.com }}\nchain {chain}\n  {rule}\n"
+    )
     return load_policy("p", lambda _name: text)
 
 

@@ -1,4 +1,4 @@
-"""streams: whole SIP messages out of a byte stream, and nothing else."""
+"""streams/capture: whole SIP messages out of a byte stream, and nothing else."""
 
 import itertools
 import random
@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sipguard.streams import MAX_MESSAGE_OCTETS, Mode, SipStream
+from sipguard.streams.capture import Mode, SipStream
+from sipguard.streams.head import MAX_MESSAGE_OCTETS
 
 OPTIONS = b"OPTIONS sip:a@example.com SIP/2.0\r\nContent-Length: 0\r\n\r\n"
 MESSAGE = b"MESSAGE sip:a@example.com SIP/2.0\r\nl:5\r\n\r\nhello"

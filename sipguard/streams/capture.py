@@ -1,6 +1,7 @@
-"""SIP messages out of a byte stream: Content-Length framing and WebSocket.
+"""SIP messages out of the byte streams of a capture: Content-Length framing and WebSocket.
 
-RFC 3261 section 18.3 (framing), section 7.5 and RFC 5626 section 4.4.1 (CRLF
+Nothing can be refused any more, so that this reading is tolerant: what is out of step may
+come back into step. RFC 3261 section 18.3 (framing), section 7.5 and RFC 5626 section 4.4.1 (CRLF
 keep-alives between messages), RFC 6455 and RFC 7118 (WebSocket). Octets in,
 whole messages out; whether a message is well formed is for wire.sip to say.
 """
@@ -9,17 +10,13 @@ import re
 from enum import Enum
 from typing import Final
 
-MAX_MESSAGE_OCTETS: Final = 65_536  # as over UDP; larger ones are not framed
-MAX_START_LINE_OCTETS: Final = 8_192
+from sipguard.streams.head import MAX_MESSAGE_OCTETS, MAX_START_LINE_OCTETS, content_lengths
 
 # Lenient, because a start line that is wrong is to be judged, not skipped.
 _START_LINE: Final = re.compile(rb"SIP/|[A-Za-z0-9.!%*_+`'~-]{1,32} [^\r\n ][^\r\n]*SIP/")
 # Strict, because it must not be found in the middle of something.
 _RESTART: Final = re.compile(
     rb"SIP/2\.0 [0-9]{3} |[A-Za-z0-9.!%*_+`'~-]{1,32} [^\r\n ]+ SIP/2\.0\r\n"
-)
-_CONTENT_LENGTH: Final = re.compile(
-    rb"\n(?:content-length|l)[ \t]*:(?:[ \t]|\r\n[ \t])*([0-9]{1,9})[ \t]*\r\n", re.IGNORECASE
 )
 _UPGRADE: Final = re.compile(rb"\nupgrade[ \t]*:[ \t]*websocket[ \t]*\r\n", re.IGNORECASE)
 _CONTINUATION: Final = 0
@@ -128,8 +125,8 @@ class SipStream:
         if not _START_LINE.match(head):
             self._upgrade(head)
             return False
-        announced = _CONTENT_LENGTH.search(head)
-        self._needed = end + 4 + (int(announced[1]) if announced else 0)
+        numbers = [int(v) for v in content_lengths(head) if v.isdigit() and len(v) <= 9]
+        self._needed = end + 4 + (numbers[0] if numbers else 0)
         if self._needed > MAX_MESSAGE_OCTETS:
             self._lose(Mode.LOST)
             return False

@@ -1,0 +1,391 @@
+"""The connections that come to us: listeners where the plan has diversions, and what goes on there.
+
+Opened before the rules are installed, so that no connection is diverted to nobody; closed
+after the last conversation has had its time to end.
+"""
+
+import resource
+import socket
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Set
+from functools import partial
+from typing import Final, Protocol, final
+
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IAddress
+from twisted.internet.protocol import ClientFactory
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from sipguard.edge.clock import Clock
+from sipguard.edge.control import StatusReport
+from sipguard.edge.plan import Diversion, Plan
+from sipguard.edge.stream import arrival
+from sipguard.edge.stream.admission import Accepting, Admission
+from sipguard.edge.stream.binding import Binding
+from sipguard.edge.stream.conversation import Attempt, Conversation
+from sipguard.edge.stream.leg import Leg, Passage
+from sipguard.edge.stream.limits import Limits
+from sipguard.edge.stream.sockets import OnwardAttempt, listening_socket
+from sipguard.edge.stream.tcp import TCP
+from sipguard.edge.stream.tls import Tls
+from sipguard.edge.stream.tls_binding import over_tls
+from sipguard.edge.stream.tls_credentials import read_credentials
+from sipguard.edge.stream.ways import interface_towards
+from sipguard.edge.stream.websocket import websocket
+from sipguard.edge.turnstile import Turnstile
+from sipguard.errors import EdgeError
+from sipguard.policy.rules import Policy
+from sipguard.rates import Rates
+from sipguard.reason import Finding, Reason
+from sipguard.wire.channel import CLEAR, Channel
+from sipguard.wire.packet import Packet, network_of, parse_address
+
+CHECK_S: Final = 1.0
+GRACE_S: Final = 3.0  # for what is under way at the end
+OTHER_FILES: Final = 128  # than connections: queues, the store, certificates on their way
+RECORDS_PER_MIN: Final = 10  # of one source, about connections
+
+BINDINGS: Final[Mapping[str, Binding]] = {"tcp": TCP}
+
+
+Dial = Callable[[Packet, ClientFactory, Callable[[Failure], None]], Attempt]
+
+
+class ListeningPort(Protocol):
+    """What it asks of a port of Twisted's."""
+
+    def getHost(self) -> IPv4Address | IPv6Address:
+        """Return where it listens."""
+
+    def stopListening(self) -> object:
+        """Accept nothing more."""
+
+
+class StreamReactor(Clock, Protocol):
+    """What it asks of Twisted's reactor."""
+
+    def adoptStreamPort(
+        self, descriptor: int, family: socket.AddressFamily, factory: Admission, /
+    ) -> ListeningPort:
+        """Listen on a socket that listens already."""
+
+    def seconds(self) -> float:
+        """Return monotonic time."""
+
+
+@final
+class StreamGate:
+    """Opens and closes with the plan; closed, it does nothing.
+
+    Args:
+        turnstile: Judges messages, as it judges packets.
+        reactor: Twisted's.
+        bindings: By the kind that a diversion names.
+        dial: Connects onward; a test has its own network.
+        way_to: Returns the interface by which an address is reached.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        turnstile: Turnstile,
+        reactor: StreamReactor,
+        bindings: Mapping[str, Binding] = BINDINGS,
+        dial: Dial | None = None,
+        way_to: Callable[[bytes], str] = interface_towards,
+    ) -> None:
+        self._turnstile = turnstile
+        self._reactor = reactor
+        self._tls = Tls(reactor)
+        self._origins: tuple[str, ...] = ()
+        web = websocket(lambda: self._origins)
+        self._bindings = {
+            "tls": over_tls("tls", TCP, self._tls),
+            "ws": web,
+            "wss": over_tls("wss", web, self._tls),
+            **bindings,
+        }
+        self._dial = dial or self._dial_out
+        self._way_to = way_to
+        self._sockets: list[tuple[Diversion, socket.socket]] = []
+        self._ports: list[ListeningPort] = []
+        self._bound: set[int] = set()
+        self._diversions: tuple[Diversion, ...] = ()
+        self._mark = 0
+        self._limits = Limits(1, 1)
+        self._idle_s = 0.0
+        self._records = Rates(capacity=10_000)
+        self._conversations: dict[Conversation, None] = {}
+        self._number = 0
+        self._loop = LoopingCall(self._check)
+        self._loop.clock = reactor  # type: ignore[assignment] # an interface of zope's
+        self._is_serving = False
+        self._ended: Deferred[None] | None = None
+        self.is_shadow = False
+        self.messages = self.failures = 0
+        self.ends: Counter[str] = Counter()
+
+    # --- opening and closing
+
+    def use(self, policy: Policy) -> None:
+        """Keep to the limits of *policy* from now on."""
+        self._limits.most = min(policy.max_connections, _room_for_connections())
+        if self._diversions and self._limits.most < policy.max_connections:
+            self.log.warn(
+                "max-connections {wanted}: the limit on open files leaves room for {most}",
+                wanted=policy.max_connections,
+                most=self._limits.most,
+            )
+        self._limits.most_of_source = policy.max_connections_per_source
+        self._idle_s = float(policy.stream_idle_s)
+        self._origins = policy.ws_origins
+        self._tls.use(read_credentials(policy.tls, time.time()), policy.tls)
+
+    def open(self, plan: Plan) -> None:
+        """Bind what *plan* asks for, before its rules are installed.
+
+        Raises:
+            EdgeError: a port is in use, or there is no permission.
+        """
+        self._bind(plan)
+        self._adopt(plan)
+
+    def replace(self, plan: Plan, install: Callable[[], None]) -> None:
+        """Go over to another plan, whose rules *install* puts in force.
+
+        Raises:
+            EdgeError: nothing has changed.
+        """
+        before = {one.listener for one in self._diversions}
+        self._bind(plan)
+        try:
+            install()
+        except Exception:
+            self._keep(before)
+            raise
+        self._adopt(plan)
+        self._keep({one.listener for one in plan.diversions})
+        for conversation in tuple(self._conversations):
+            if not self.is_diverted(conversation.binding.kind, conversation.client.packet.dport):
+                conversation.abort()  # its packets do not come here any more
+
+    def _adopt(self, plan: Plan) -> None:
+        self._diversions = plan.diversions
+        self._mark = plan.mark
+        self.is_shadow = plan.shadow
+        if self._is_serving:
+            self._listen()
+
+    def _bind(self, plan: Plan) -> None:
+        """Bind the listeners that are not there yet: all of them, or none."""
+        made: list[tuple[Diversion, socket.socket]] = []
+        try:
+            for diversion in plan.diversions:
+                if diversion.listener in self._bound:
+                    continue
+                for family in (socket.AF_INET, socket.AF_INET6):
+                    listener = listening_socket(family, diversion.listener, plan.mark)
+                    if listener is not None:
+                        made.append((diversion, listener))
+        except EdgeError:
+            for _, listener in made:
+                listener.close()
+            raise
+        self._sockets += made
+        self._bound |= {diversion.listener for diversion, _ in made}
+
+    def start(self) -> None:
+        """Begin to accept connections."""
+        self._is_serving = True
+        self._listen()
+        if not self._loop.running:
+            self._loop.start(CHECK_S, now=False)
+
+    def stop(self) -> Deferred[None]:
+        """Accept nothing more; fire when what is under way has ended, or its time is up."""
+        self._is_serving = False
+        self._keep(frozenset())
+        if self._loop.running:
+            self._loop.stop()
+        if not self._conversations:
+            return succeed(None)
+        self._ended = ended = Deferred[None]()
+        alarm = self._reactor.callLater(GRACE_S, self._abort)
+        ended.addCallback(lambda _: alarm.cancel() if alarm.active() else None)
+        for conversation in tuple(self._conversations):
+            conversation.close()
+        return ended
+
+    def close(self) -> None:
+        """Give everything back at once; safe to call twice."""
+        self._keep(frozenset())
+        self._abort()
+
+    def _abort(self) -> None:
+        for conversation in tuple(self._conversations):
+            conversation.abort()
+
+    def _listen(self) -> None:
+        for diversion, listener in self._sockets:
+            binding = self._bindings[diversion.kind]
+            inner = binding.listening(Accepting(self._begin, binding))
+            port = self._reactor.adoptStreamPort(
+                listener.fileno(), listener.family, Admission(self._admit, inner)
+            )
+            listener.close()  # the port has its own
+            self._ports.append(port)
+        self._sockets.clear()
+
+    def _keep(self, listeners: Set[int]) -> None:
+        """Listen on these ports alone."""
+        self._bound &= listeners
+        for port in tuple(self._ports):
+            if port.getHost().port not in listeners:
+                self._ports.remove(port)
+                port.stopListening()
+        for diversion, listener in tuple(self._sockets):
+            if diversion.listener not in listeners:
+                self._sockets.remove((diversion, listener))
+                listener.close()
+
+    # --- connections
+
+    def _admit(self, addr: IAddress | None) -> bool:
+        if not isinstance(addr, IPv4Address | IPv6Address):
+            return False
+        address = parse_address(addr.host.encode()) or b""
+        why = self._limits.refuse(address, self.now_s())
+        if why:
+            packet = Packet(address, b"", addr.port, 0, b"", "tcp")
+            self.refused(packet, Finding(Reason.STREAM_LIMIT, why))
+        return not why
+
+    def _begin(self, binding: Binding) -> Conversation:
+        self._number += 1
+        conversation = Conversation(self, binding, self._number)
+        self._conversations[conversation] = None
+        return conversation
+
+    def finished(self, conversation: Conversation) -> None:
+        """Forget a conversation whose ends are gone."""
+        self._conversations.pop(conversation, None)
+        self._limits.release(conversation.client.packet.src)
+        ended = self._ended
+        if ended is not None and not self._conversations:
+            self._ended = None
+            ended.callback(None)
+
+    def _check(self) -> None:
+        """Look at the time; a fault of ours with one of them does not end that for all."""
+        now_s = self.now_s()
+        works = [self._tls.renew]
+        works += [partial(one.check, now_s) for one in self._conversations]
+        for work in works:
+            try:
+                work()
+            except Exception:  # noqa: BLE001 - the others go on
+                self.failures += 1
+                self.log.failure("our own code failed on a connection", Failure())
+
+    # --- what conversations ask
+
+    @property
+    def idle_s(self) -> float:
+        """How long a connection may be silent."""
+        return self._idle_s
+
+    def now_s(self) -> float:
+        """Return the time, in monotonic seconds."""
+        return self._reactor.seconds()
+
+    def later(self, work: Callable[[], None]) -> None:
+        """Call *work* in the reactor's next turn."""
+        self._reactor.callLater(0, work)
+
+    def interface_of(self, leg: Leg) -> str:
+        """Return the interface that an end's packets come in by, empty where nobody knows.
+
+        A client's packets say it; the server's are taken to come by where those to it go.
+        """
+        if not leg.is_client:
+            return self._way_to(leg.packet.src)
+        transport: object = leg.wire
+        while transport is not None:
+            get_handle = getattr(transport, "getHandle", None)
+            handle = get_handle() if get_handle is not None else None
+            if isinstance(handle, socket.socket):
+                return arrival.interface_of(handle)
+            transport = getattr(transport, "transport", None)  # below TLS
+        return ""
+
+    def channel_by(self, interface: str) -> Channel:
+        """Return the zone of what comes in by an interface; which IPsec it was nobody says here."""
+        guard = self._turnstile.guard
+        zones = guard.zones if guard is not None else None
+        return zones.channel(interface, 0) if zones is not None else CLEAR
+
+    def is_diverted(self, kind: str, port: int) -> bool:
+        """Whether connections to *port* come to us: others reached our listener by themselves."""
+        return any(one.kind == kind and port in one.ports for one in self._diversions)
+
+    def connect(
+        self, conversation: Conversation, factory: ClientFactory, client: Packet
+    ) -> Attempt:
+        """Connect to where *client* wanted to, in its name."""
+        return self._dial(client, factory, conversation.unreachable)
+
+    def _dial_out(
+        self, ends: Packet, factory: ClientFactory, failed: Callable[[Failure], None]
+    ) -> Attempt:
+        attempt = OnwardAttempt(ends, factory, failed, self._mark, self._reactor)
+        attempt.start()
+        return attempt
+
+    def judge(self, passage: Passage) -> None:
+        """Have a message judged, now or later."""
+        self.messages += 1
+        self._turnstile.take_message(passage)
+
+    def refused(self, packet: Packet, finding: Finding) -> None:
+        """Count why a connection ends, and record it: of one source, now and then."""
+        self.ends[finding.reason._value_] += 1
+        if finding.reason is Reason.IDLE_STREAM:
+            return
+        now_s, source = self.now_s(), network_of(packet.src)
+        self._records.at(now_s)
+        self._records.add(finding.reason._value_, source, b"*", 60)
+        if self._records.count(finding.reason._value_, source, b"*", 60) <= RECORDS_PER_MIN:
+            self._turnstile.refuse_stream(packet, finding)
+
+    # --- status
+
+    def count(self, report: StatusReport) -> None:
+        """Add what came and what became of it; nothing where nothing ever did."""
+        if not self._number and not self._limits.refused:
+            return
+        report.counters["streams_open"] = len(self._conversations)
+        report.counters["streams_accepted"] = self._number
+        report.counters["stream_messages"] = self.messages
+        for cause, count in self._limits.refused.items():
+            report.counters[f"streams_too_many_{cause.replace(' ', '_')}"] = count
+        if self._tls.done:
+            report.counters["tls_handshakes"] = self._tls.done
+        for reason, count in self.ends.items():
+            if reason != Reason.STREAM_LIMIT._value_:
+                report.counters[f"streams_{reason.replace('-', '_')}"] = count
+
+
+def _room_for_connections() -> int:
+    """Return how many connections the limit on open files allows, which is raised if it can be."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if hard == resource.RLIM_INFINITY:
+        return sys.maxsize
+    return max((hard - OTHER_FILES) // 2, 1)

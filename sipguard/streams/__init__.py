@@ -1,0 +1,1 @@
+"""SIP messages out of connections: strictly for live ones, tolerantly for captures."""
