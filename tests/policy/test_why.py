@@ -107,7 +107,15 @@ def test_every_field_can_be_shown(name: str) -> None:
     field = FIELDS[name]
     chain = "media" if field.scope == Scope.MEDIA else "request"
     word = [*getattr(field, "words", ()), "x"][0]
-    tests = ("", "> 1", 'in { "x" }', "in { SIP-8 }", "in { 10.0.0.0/8 }", "in { signalling }")
+    tests = (
+        "",
+        "> 1",
+        'in { "x" }',
+        "in { SIP-8 }",
+        "in { 10.0.0.0/8 }",
+        "in { signalling }",
+        "in { z }",
+    )
     for test in (*tests, f"== {word}"):
         try:
             policy = policy_of(f"a drop if {name} {test}", chain)
