@@ -18,7 +18,7 @@ from sipguard.journal.query import Bar, Count, Counts, GroupBy, Query, bars_of
 from sipguard.journal.record import Json, show_address
 from sipguard.verdict import Action
 
-MAX_HOURS: Final = 120_000  # rows of ``hours`` that are added up at once: 0.2 s
+MAX_HOURS: Final = 80_000  # rows of ``hours`` that are added up at once: 0.2 s
 _BUSY_S: Final = 5.0
 _LOCKED: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 _PAGES: Final = 4096  # copied between two words about how far it is
