@@ -3,16 +3,7 @@
 from enum import Enum
 from typing import NamedTuple
 
-
-class Weight(Enum):
-    """How much a finding matters before any policy is asked."""
-
-    NOTE = "note"  # passes; recorded
-    MALFORMED = "malformed"  # no sane sender writes this: 400 where a reply is allowed, else drop
-    AMBIGUOUS = "ambiguous"  # two sane parsers could read it differently (GEN-1)
-    OVERSIZE = "oversize"
-    UNREADABLE = "unreadable"  # not even enough to say which call it belongs to: always drop
-
+from sipguard.weight import Weight
 
 _N, _M, _A = Weight.NOTE, Weight.MALFORMED, Weight.AMBIGUOUS
 _O, _U = Weight.OVERSIZE, Weight.UNREADABLE
@@ -337,6 +328,17 @@ class Reason(Enum):
     TLS_BUSY = "tls-busy", "TLS-20", _N, 0, "Too many TLS handshakes are in progress."
     TLS_NO_CERTIFICATE = "tls-no-certificate", "TLS-20", _N, 0, "The peer showed no certificate where one is required."
     TLS_WRONG_NAME = "tls-wrong-name", "CERT-6", _N, 0, "The server's certificate names another server."
+
+    # --- streams: WebSocket
+    WS_NOT_HTTP = "ws-not-http", "TLS-31", _N, 0, "What came to a WebSocket port, or from the server there, is no good HTTP."
+    WS_NO_UPGRADE = "ws-no-upgrade", "TLS-31", _N, 0, "An HTTP request on a WebSocket port that asks for no WebSocket of version 13."
+    WS_BAD_HANDSHAKE = "ws-bad-handshake", "TLS-31", _N, 0, "The opening handshake of a WebSocket breaks a rule of RFC 6455."
+    WS_SUBPROTOCOL = "ws-subprotocol", "TLS-31", _N, 0, "A WebSocket for something else than SIP."
+    WS_ORIGIN = "ws-origin", "TLS-31", _N, 0, "A page from another origin than the policy names asks for the WebSocket."
+    WS_REFUSED = "ws-refused", "TLS-31", _N, 0, "The server refuses the WebSocket."
+    WS_FRAMING = "ws-framing", "TLS-31", _N, 0, "A WebSocket frame that breaks a rule of RFC 6455."
+    WS_NOT_UTF8 = "ws-not-utf8", "TLS-31", _N, 0, "A text message of a WebSocket that is no UTF-8."
+    WS_TOO_LARGE = "ws-too-large", "TLS-31", _N, 0, "A WebSocket message that is larger than any SIP message may be."
 
     # --- SIPS and secured transports
     SIPS_IN_CLEAR = "sips-in-clear", "TLS-1", _M, 400, "A SIPS request over a transport without TLS."

@@ -7,7 +7,8 @@ from typing import Final
 from sipguard.cli import told
 from sipguard.cli.media_advice import BY_MEDIA
 from sipguard.cli.tls_advice import BY_TLS
-from sipguard.reason import Reason, Weight
+from sipguard.reason import Reason
+from sipguard.weight import Weight
 
 _BY_REASON = {
     Reason.NOT_KEYED: (

@@ -10,6 +10,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Set
+from functools import partial
 from typing import Final, Protocol, final
 
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -35,6 +36,7 @@ from sipguard.edge.stream.tls import Tls
 from sipguard.edge.stream.tls_binding import over_tls
 from sipguard.edge.stream.tls_credentials import read_credentials
 from sipguard.edge.stream.ways import interface_towards
+from sipguard.edge.stream.websocket import websocket
 from sipguard.edge.turnstile import Turnstile
 from sipguard.errors import EdgeError
 from sipguard.policy.rules import Policy
@@ -101,7 +103,14 @@ class StreamGate:
         self._turnstile = turnstile
         self._reactor = reactor
         self._tls = Tls(reactor)
-        self._bindings = {"tls": over_tls("tls", TCP, self._tls), **bindings}
+        self._origins: tuple[str, ...] = ()
+        web = websocket(lambda: self._origins)
+        self._bindings = {
+            "tls": over_tls("tls", TCP, self._tls),
+            "ws": web,
+            "wss": over_tls("wss", web, self._tls),
+            **bindings,
+        }
         self._dial = dial or self._dial_out
         self._way_to = way_to
         self._sockets: list[tuple[Diversion, socket.socket]] = []
@@ -119,7 +128,7 @@ class StreamGate:
         self._is_serving = False
         self._ended: Deferred[None] | None = None
         self.is_shadow = False
-        self.messages = 0
+        self.messages = self.failures = 0
         self.ends: Counter[str] = Counter()
 
     # --- opening and closing
@@ -135,6 +144,7 @@ class StreamGate:
             )
         self._limits.most_of_source = policy.max_connections_per_source
         self._idle_s = float(policy.stream_idle_s)
+        self._origins = policy.ws_origins
         self._tls.use(read_credentials(policy.tls, time.time()), policy.tls)
 
     def open(self, plan: Plan) -> None:
@@ -272,10 +282,16 @@ class StreamGate:
             ended.callback(None)
 
     def _check(self) -> None:
-        self._tls.renew()
+        """Look at the time; a fault of ours with one of them does not end that for all."""
         now_s = self.now_s()
-        for conversation in tuple(self._conversations):
-            conversation.check(now_s)
+        works = [self._tls.renew]
+        works += [partial(one.check, now_s) for one in self._conversations]
+        for work in works:
+            try:
+                work()
+            except Exception:  # noqa: BLE001 - the others go on
+                self.failures += 1
+                self.log.failure("our own code failed on a connection", Failure())
 
     # --- what conversations ask
 
