@@ -11,9 +11,9 @@ from typing import Final, NamedTuple
 
 from OpenSSL import SSL, crypto
 
-from sipguard.edge.stream.tls_credentials import Credentials, Own
+from sipguard.edge.stream.tls_credentials import Credentials, Own, read_credentials
 from sipguard.edge.stream.tls_judging import Judging, Remembered, verify
-from sipguard.errors import HostileInput
+from sipguard.errors import HostileInput, PolicyError, Problem
 from sipguard.identity.peers import Expected, Peer, Peers
 from sipguard.policy.tls import TlsTerms
 from sipguard.reason import Finding
@@ -199,6 +199,23 @@ class Ends:
         context = self._by_name.get(asked_name(connection))
         if context is not None:
             connection.set_context(context)
+
+
+def try_out(terms: TlsTerms, now_s: float) -> None:
+    """Have OpenSSL take the certificates, so that what it refuses is told when they are read.
+
+    Raises:
+        PolicyError: it does not, or they cannot be used at all.
+    """
+    if not terms.certificates:
+        return
+    try:
+        Ends(read_credentials(terms, now_s), terms)
+    except (SSL.Error, crypto.Error) as error:
+        told: object = error.args[0] if error.args else None
+        causes = [str(entry[-1]) for entry in told] if isinstance(told, list) else []
+        what = f"OpenSSL does not take the certificates: {', '.join(causes)[:120] or 'no reason'}"
+        raise PolicyError((Problem(*terms.certificates[0].certificate.place, what),)) from None
 
 
 def asked_name(connection: SSL.Connection) -> bytes:
