@@ -10,6 +10,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Set
+from functools import partial
 from typing import Final, Protocol, final
 
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -127,7 +128,7 @@ class StreamGate:
         self._is_serving = False
         self._ended: Deferred[None] | None = None
         self.is_shadow = False
-        self.messages = 0
+        self.messages = self.failures = 0
         self.ends: Counter[str] = Counter()
 
     # --- opening and closing
@@ -281,10 +282,16 @@ class StreamGate:
             ended.callback(None)
 
     def _check(self) -> None:
-        self._tls.renew()
+        """Look at the time; a fault of ours with one of them does not end that for all."""
         now_s = self.now_s()
-        for conversation in tuple(self._conversations):
-            conversation.check(now_s)
+        works = [self._tls.renew]
+        works += [partial(one.check, now_s) for one in self._conversations]
+        for work in works:
+            try:
+                work()
+            except Exception:  # noqa: BLE001 - the others go on
+                self.failures += 1
+                self.log.failure("our own code failed on a connection", Failure())
 
     # --- what conversations ask
 
