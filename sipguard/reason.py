@@ -3,16 +3,7 @@
 from enum import Enum
 from typing import NamedTuple
 
-
-class Weight(Enum):
-    """How much a finding matters before any policy is asked."""
-
-    NOTE = "note"  # passes; recorded
-    MALFORMED = "malformed"  # no sane sender writes this: 400 where a reply is allowed, else drop
-    AMBIGUOUS = "ambiguous"  # two sane parsers could read it differently (GEN-1)
-    OVERSIZE = "oversize"
-    UNREADABLE = "unreadable"  # not even enough to say which call it belongs to: always drop
-
+from sipguard.weight import Weight
 
 _N, _M, _A = Weight.NOTE, Weight.MALFORMED, Weight.AMBIGUOUS
 _O, _U = Weight.OVERSIZE, Weight.UNREADABLE

@@ -8,7 +8,8 @@ from sipguard.cli import told
 from sipguard.cli.media_advice import BY_MEDIA
 from sipguard.cli.tls_advice import BY_TLS
 from sipguard.cli.web_advice import BY_WEB
-from sipguard.reason import Reason, Weight
+from sipguard.reason import Reason
+from sipguard.weight import Weight
 
 _BY_REASON = {
     Reason.NOT_KEYED: (

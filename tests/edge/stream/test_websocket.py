@@ -5,7 +5,7 @@ from stream_paper import Paper, answer, request
 from web_ends import POLICY, Browser, Call, Server, frames, header
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
-from websockets.protocol import State
+from websockets.protocol import Protocol, State
 from websockets.utils import accept_key
 
 from sipguard.edge.stream.conversation import LAST_WORD_S
@@ -237,9 +237,11 @@ def test_line_breaks_are_a_keep_alive() -> None:
 def test_goodbye_goes_through(code: int, by_client: bool) -> None:
     """The other end hears the code; each is answered, and both connections end."""
     call = Call(Browser())
-    one, other = call.browser.protocol, call.server.protocol
-    if not by_client:
-        one, other = other, one
+    ends: tuple[Protocol, ...] = (
+        call.browser.protocol,
+        call.server.protocol,
+    )
+    one, other = ends if by_client else ends[::-1]
     one.send_close(code, "whatever")
     call.move()
     assert other.close_rcvd is not None
