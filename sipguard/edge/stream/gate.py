@@ -109,7 +109,7 @@ class StreamGate:
         self._bindings = {
             "tls": over_tls("tls", TCP, self._tls),
             "ws": web,
-            "wss": over_tls("wss", web, self._tls),
+            "wss": over_tls("wss", web, self._tls, for_browsers=True),
             **bindings,
         }
         self._dial = dial or self._dial_out

@@ -77,8 +77,11 @@ class Ends:
 
     # --- towards clients
 
-    def accept(self) -> tuple[SSL.Connection, Judging]:
+    def accept(self, for_browsers: bool = False) -> tuple[SSL.Connection, Judging]:
         """Return one end of a connection that a client opened.
+
+        With *for_browsers*, a certificate is asked for only where one is required: they fail
+        a WebSocket whose server asks, unless their user has picked one before.
 
         Raises:
             ValueError: there is no certificate to show.
@@ -87,6 +90,8 @@ class Ends:
             raise ValueError("no certificate of our own")
         connection = SSL.Connection(self._default)
         judging = Judging(self._judge_client, required=self._terms.asks_clients == "required")
+        if for_browsers and self._terms.asks_clients == "optional":
+            connection.set_verify(SSL.VERIFY_NONE, verify)
         connection.set_accept_state()
         return connection, judging
 
