@@ -8,7 +8,7 @@ import signal
 import sys
 from types import FrameType
 
-from bench import flood, identity, inprocess, kernel, media
+from bench import flood, identity, inprocess, kernel, media, tls
 from bench.gateways import kamailio_there, sipguard
 from bench.generator import BUILD, build
 from bench.network import lab
@@ -89,6 +89,7 @@ def main() -> int:
         if options.part != "kernel":
             figures += inprocess.measure(BUILD, options.quick)
             figures += identity.measure(BUILD / "identity", options.quick)
+            figures += tls.measure(options.quick)
         if why:
             figures.append(inprocess.memory(options.quick))  # else the real service shows it
             left_out.append(f"all that goes through the kernel: {why}")
