@@ -353,6 +353,10 @@ class StreamGate:
         self.messages += 1
         self._turnstile.take_message(passage)
 
+    def unavailable(self, packet: Packet) -> bytes:
+        """Return our answer to a request that there is no server for; maybe nothing."""
+        return self._turnstile.unavailable(packet)
+
     def refused(self, packet: Packet, finding: Finding) -> None:
         """Count why a connection ends, and record it: of one source, now and then."""
         self.ends[finding.reason._value_] += 1

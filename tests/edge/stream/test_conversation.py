@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from stream_paper import ALICE, BOB, POLICY, PORT, Paper, answer, request
 
-from sipguard.edge.stream.conversation import FIRST_S, HALF_S, STALLED_S, WHOLE_S
+from sipguard.edge.stream.conversation import FIRST_S, HALF_S, LAST_WORD_S, STALLED_S, WHOLE_S
 from sipguard.reason import Reason
 from sipguard.verdict import OpenPinhole
 
@@ -75,13 +75,39 @@ def test_the_server_is_asked_in_the_clients_name() -> None:
     assert (ends.src, ends.dst) == (bytes([10, 20, 1, 2]), bytes([10, 20, 2, 2]))
 
 
-def test_a_server_that_refuses() -> None:
-    """The client is reset, and a record says why."""
+def test_a_server_that_is_gone() -> None:
+    """The request is answered in its place, a record says why, and the connection ends."""
+    paper = Paper()
+    line = paper.reaches()
+    line.client_sends(OPTIONS)
+    line.server_refuses()
+    line.wait_for_turns()
+    assert line.client_got().startswith(b"SIP/2.0 503 Service Unavailable\r\n")
+    assert paper.reasons() == [Reason.UNREACHABLE.value]
+    line.client_sends(SECOND)
+    assert line.client_got().startswith(b"SIP/2.0 503 ")
+    assert not line.is_over()
+    paper.wait(LAST_WORD_S + 2)
+    assert line.is_over()
+    assert not line.client.reset
+    assert paper.gate._limits.open == 0
+
+
+def test_what_the_policy_refuses_hears_so_where_the_server_is_gone() -> None:
+    """It is judged as ever."""
+    line = Paper().reaches()
+    line.server_refuses()
+    line.client_sends(REFUSED)
+    assert line.client_got().startswith(b"SIP/2.0 488 ")
+
+
+def test_a_client_that_leaves_a_server_that_is_gone() -> None:
+    """Nothing of it stays."""
     paper = Paper()
     line = paper.reaches()
     line.server_refuses()
-    assert line.client.reset
-    assert paper.reasons() == [Reason.UNREACHABLE.value]
+    line.client_ends()
+    assert line.is_over()
     assert paper.gate._limits.open == 0
 
 

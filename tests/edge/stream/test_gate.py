@@ -13,6 +13,7 @@ from sipguard.edge.control import StatusReport
 from sipguard.edge.plan import Diversion, Plan, StreamTransports
 from sipguard.edge.stream import gate as room
 from sipguard.edge.stream.binding import Binding
+from sipguard.edge.stream.conversation import LAST_WORD_S
 from sipguard.edge.stream.gate import StreamGate
 from sipguard.edge.stream.leg import Leg
 from sipguard.edge.stream.limits import ACCEPTS_PER_S, Limits
@@ -338,7 +339,7 @@ def test_a_secured_connection_stands_after_its_handshake(monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("is_client", [True, False])
 def test_a_failed_handshake_is_explained(monkeypatch: pytest.MonkeyPatch, is_client: bool) -> None:
-    """Of either end; both are closed."""
+    """Of either end; both are closed, the client's after its request had its answer."""
     paper = kind(monkeypatch, SECURED)
     line = paper.reaches()
     if not is_client:
@@ -348,6 +349,7 @@ def test_a_failed_handshake_is_explained(monkeypatch: pytest.MonkeyPatch, is_cli
     assert wire.leg is not None
     wire.leg.connectionLost(Failure(ConnectionLost()))
     assert paper.reasons() == [Reason.SLOW_STREAM.value]
+    paper.wait(LAST_WORD_S + 2)
     assert paper.gate._limits.open == 0
 
 
