@@ -1,7 +1,7 @@
 """A client's connection and the one made in its name: two legs, and one guard between them."""
 
 from collections.abc import Callable, Sequence
-from typing import Final, Protocol, final
+from typing import Final, final
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.error import ConnectionDone
@@ -11,6 +11,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from sipguard.edge.stream.binding import Binding
+from sipguard.edge.stream.keeper import Attempt, Keeper
 from sipguard.edge.stream.leg import Leg, Passage, Throttle
 from sipguard.edge.stream.registered import kept_s
 from sipguard.errors import HostileInput
@@ -23,60 +24,6 @@ WHOLE_S: Final = 10.0  # a message that was begun
 STALLED_S: Final = 60.0  # for an end that does not take what there is for it
 HALF_S: Final = 120.0  # for the rest, once one end has nothing more to say
 LAST_WORD_S: Final = 5.0  # for an end to take what we say before we close
-
-
-class Attempt(Protocol):
-    """An onward connection in the making."""
-
-    def cancel(self) -> None:
-        """Give it up, silently."""
-
-
-class Keeper(Protocol):
-    """What a conversation asks of whoever keeps it."""
-
-    @property
-    def is_shadow(self) -> bool:
-        """Whether nothing is ever dropped."""
-
-    @property
-    def idle_s(self) -> float:
-        """How long a connection may be silent."""
-
-    def now_s(self) -> float:
-        """Return the time, in monotonic seconds."""
-
-    def later(self, work: Callable[[], None]) -> None:
-        """Call *work* in the reactor's next turn."""
-
-    def interface_of(self, leg: Leg) -> str:
-        """Return the interface that an end's packets come in by, empty where nobody knows."""
-
-    def channel_by(self, interface: str) -> Channel:
-        """Return the zone, and whether it is IPsec's, of what comes in by an interface."""
-
-    def is_diverted(self, kind: str, port: int) -> bool:
-        """Whether connections to *port* come to us by our rules."""
-
-    def connect(
-        self, conversation: "Conversation", factory: ClientFactory, client: Packet
-    ) -> Attempt:
-        """Connect to where *client* wanted to, in its name.
-
-        ``conversation.unreachable`` is called where that fails.
-        """
-
-    def judge(self, passage: Passage) -> None:
-        """Have a message judged, now or later."""
-
-    def unavailable(self, packet: Packet) -> bytes:
-        """Return our answer to a request that there is no server for; maybe nothing."""
-
-    def refused(self, packet: Packet, finding: Finding) -> None:
-        """Record that a connection ends, and why."""
-
-    def finished(self, conversation: "Conversation") -> None:
-        """Both ends are gone."""
 
 
 class _Onward(ClientFactory):

@@ -28,7 +28,8 @@ from sipguard.edge.plan import Diversion, Plan
 from sipguard.edge.stream import arrival
 from sipguard.edge.stream.admission import Accepting, Admission
 from sipguard.edge.stream.binding import Binding
-from sipguard.edge.stream.conversation import Attempt, Conversation
+from sipguard.edge.stream.conversation import Conversation
+from sipguard.edge.stream.keeper import Attempt
 from sipguard.edge.stream.leg import Leg, Passage
 from sipguard.edge.stream.limits import Limits
 from sipguard.edge.stream.sockets import OnwardAttempt, listening_socket
