@@ -327,6 +327,17 @@ class Reason(Enum):
     NOT_SET_UP = "not-set-up", "GEN-2", _N, 503, "The policy names nobody to trust for it, so nobody can say."
     SIGNATURE_BUDGET = "signature-budget", "GEN-3", _N, 503, "Too many bad signatures from this source; no more are verified for now."
 
+    # --- streams: TLS
+    TLS_OLD_VERSION = "tls-old-version", "TLS-22", _N, 0, "The peer offers no version of TLS that is still allowed."
+    TLS_NO_CIPHER = "tls-no-cipher", "TLS-22", _N, 0, "The peer and the gateway have no cipher suite, curve or signature in common."
+    TLS_ALERT = "tls-alert", "TLS-20", _N, 0, "The peer ended the TLS handshake and says why."
+    TLS_GARBAGE = "tls-garbage", "TLS-20", _N, 0, "What came is not TLS, or breaks its rules."
+    TLS_TIMEOUT = "tls-timeout", "TLS-20", _N, 0, "The peer did not finish the TLS handshake in time."
+    TLS_HUNG_UP = "tls-hung-up", "TLS-20", _N, 0, "The peer closed the connection in the middle of the TLS handshake."
+    TLS_BUSY = "tls-busy", "TLS-20", _N, 0, "Too many TLS handshakes are in progress."
+    TLS_NO_CERTIFICATE = "tls-no-certificate", "TLS-20", _N, 0, "The peer showed no certificate where one is required."
+    TLS_WRONG_NAME = "tls-wrong-name", "CERT-6", _N, 0, "The server's certificate names another server."
+
     # --- SIPS and secured transports
     SIPS_IN_CLEAR = "sips-in-clear", "TLS-1", _M, 400, "A SIPS request over a transport without TLS."
     TLS_PARAMETER = "tls-parameter", "TLS-2", _N, 400, "A URI says transport=tls, which RFC 5630 deprecates; it does not mean SIPS."

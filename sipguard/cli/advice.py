@@ -60,6 +60,15 @@ _BY_REASON = {
     ),
     Reason.TOO_LARGE: "Raise message.size in chain parse if this sender is yours.",
     Reason.OVERLOAD: "The queue was full; see `sipguard status` and the setting on-overload.",
+    Reason.STREAM_LIMIT: (
+        "If this source is a proxy of yours or stands for many telephones, raise "
+        "max-connections-per-source; see `sipguard status`, too."
+    ),
+    Reason.SLOW_STREAM: (
+        "A telephone sends a message at once. If this one is yours, look for a broken network "
+        "between it and this gateway."
+    ),
+    Reason.UNREACHABLE: "Look whether the server that was asked listens on this port over TCP.",
     Reason.NOT_SIP: "Something else uses the SIP port, or a tunnel tries to.",
     Reason.STREAM_NOT_SIP: (
         "Something else uses the SIP port, or a web page was made to (NAT slipstreaming)."

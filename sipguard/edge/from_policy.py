@@ -1,6 +1,14 @@
 """What a policy asks of the kernel; the service and ``sipguard rules`` must agree on it."""
 
-from sipguard.edge.plan import LISTENER_PORT, SAMPLE_GROUP, Diversion, Plan, StreamTransports
+from sipguard.edge.plan import (
+    LISTENER_PORT,
+    SAMPLE_GROUP,
+    STREAM_PORTS,
+    TLS_LISTENER_PORT,
+    Diversion,
+    Plan,
+    StreamTransports,
+)
 from sipguard.policy.rules import Policy
 
 
@@ -34,6 +42,7 @@ def plan_of(
     return Plan(
         sip_ports=policy.sip_ports,
         stream_transports=StreamTransports(policy.stream_transports),
+        stream_ports=tuple(sorted({*STREAM_PORTS, *policy.tls_ports})),
         forward_udp=policy.forward_udp,
         media_idle_s=policy.media_idle_s,
         other_idle_s=tuple(sorted(opening - {0, policy.media_idle_s})),
@@ -54,4 +63,6 @@ def diversions_of(policy: Policy) -> tuple[Diversion, ...]:
     """Return which connections come to us: none unless ``stream-transports judge``."""
     if policy.stream_transports != "judge":
         return ()
-    return (Diversion("tcp", policy.sip_ports, LISTENER_PORT),)
+    tls = Diversion("tls", policy.tls_ports, TLS_LISTENER_PORT)
+    has_tls = bool(policy.tls.certificates)  # without any they are refused
+    return (Diversion("tcp", policy.sip_ports, LISTENER_PORT), *(tls,) * has_tls)

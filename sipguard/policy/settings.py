@@ -6,11 +6,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final, NamedTuple
 
+from sipguard.errors import HostileInput
 from sipguard.policy.literals import Rate, parse_duration, parse_number, parse_rate
 from sipguard.policy.problems import Wrong, one_of, suggest
 from sipguard.policy.rules import Policy, UnknownDialog
 from sipguard.policy.syntax import Braced, Place, Setting, Word
+from sipguard.policy.tls import MAX_CERTIFICATES, MAX_SERVERS, Named
 from sipguard.verdict import Action
+from sipguard.wire.packet import parse_address
+from sipguard.wire.uri import parse_host
 
 STATUSES: Final = range(300, 700)
 PORTS: Final = range(1, 65536)
@@ -52,6 +56,18 @@ class Values:
             hint = suggest(word.text, words) or self._usage
             raise Wrong(word.at, f"expected {one_of(words)}, found {word.text}", hint)
         return word.text
+
+    def quoted(self, what: str) -> Word:
+        """Return the next word, which stands in quotes."""
+        word = self.take(what)
+        if not word.quoted:
+            raise Wrong(word.at, f"expected {what} in quotes, found {word.text}", self._usage)
+        return word
+
+    @property
+    def more(self) -> bool:
+        """Whether anything is left."""
+        return bool(self._left)
 
     def number(self, allowed: range) -> int:
         """Return the next word as a number within *allowed*."""
@@ -127,6 +143,9 @@ def _checked(word: Word, allowed: range, usage: str) -> int:
     return number
 
 
+REPEATED: Final = frozenset(("tls-certificate", "tls-server"))  # each line adds one
+
+
 class Known(NamedTuple):
     """One setting: how its values are written, its default, its meaning, what it changes."""
 
@@ -184,6 +203,56 @@ def _sip_ports(policy: Policy, values: Values) -> Policy:
     if not ports:
         values.take("a port")
     return replace(policy, sip_ports=ports)
+
+
+def _tls_ports(policy: Policy, values: Values) -> Policy:
+    ports = values.numbers(PORTS)
+    if not ports:
+        values.take("a port")
+    return replace(policy, tls_ports=ports)
+
+
+def _tls_certificate(policy: Policy, values: Values) -> Policy:
+    certificate = values.quoted("a file")
+    key = certificate  # one file may hold both
+    if values.more:
+        values.choice("key")
+        key = values.quoted("a file")
+    named = (*policy.tls.named, Named(certificate, key))
+    if len(named) > MAX_CERTIFICATES:
+        raise Wrong(certificate.at, f"more than {MAX_CERTIFICATES} certificates")
+    return replace(policy, tls=policy.tls._replace(named=named))
+
+
+def _tls_server(policy: Policy, values: Values) -> Policy:
+    word = values.take("an address")
+    address = parse_address(word.text.encode())
+    if address is None:
+        raise Wrong(word.at, f"{word.text} is no address", 'write 192.0.2.1 name "pbx.example.com"')
+    values.choice("name")
+    name = values.quoted("a name")
+    if address in policy.tls.names:
+        raise Wrong(word.at, f"tls-server {word.text} stands twice")
+    if len(policy.tls.names) >= MAX_SERVERS:
+        raise Wrong(word.at, f"more than {MAX_SERVERS} servers")
+    names = {**policy.tls.names, address: _host_name(name)}
+    return replace(policy, tls=policy.tls._replace(names=names))
+
+
+def _host_name(word: Word) -> str:
+    """Return the name in lower case; a wildcard is none (RFC 5922 section 7.2)."""
+    try:
+        host = parse_host(word.text.encode())
+    except HostileInput:
+        host = b""
+    if not host or parse_address(host) is not None:
+        raise Wrong(word.at, f'"{word.text}" is no host name', 'write it as in "pbx.example.com"')
+    return host.decode("ascii")
+
+
+def _tls_servers(policy: Policy, values: Values) -> Policy:
+    verify = values.choice("verify", "unverified") == "verify"
+    return replace(policy, tls=policy.tls._replace(verify_servers=verify))
 
 
 # A table reads better than wrapped calls.
@@ -270,6 +339,24 @@ SETTINGS: Final[dict[str, Known]] = {
     "zrtp-grace": Known("DURATION|none", "none",
         "How long a stream that announces ZRTP may run in clear before its keys are agreed.",
         lambda p, v: replace(p, zrtp_grace_s=v.duration_or("none", HOUR_S))),
+    "tls-certificate": Known('"FILE" key "FILE"', "none",
+        "A certificate of the gateway, with what its issuer sends along, and its key, in PEM; may stand several times: the name that a client asks for picks one, the first serves all others. Without any, TLS does not end here.",
+        _tls_certificate),
+    "tls-clients": Known("none|optional|required", "optional",
+        "Whether clients are asked for a certificate: optional lets those without one, or with one that is not valid, go on unauthenticated, required refuses them. Without trust tls nobody is asked.",
+        lambda p, v: replace(p, tls=p.tls._replace(clients=v.choice("none", "optional", "required")))),
+    "tls-minimum": Known("1.2|1.3", "1.2",
+        "The oldest version of TLS that is spoken; 1.0 and 1.1 are out of date and never are.",
+        lambda p, v: replace(p, tls=p.tls._replace(minimum=v.choice("1.2", "1.3")))),
+    "tls-ports": Known("PORT ...", "5061",
+        "TCP ports of SIP over TLS.",
+        _tls_ports),
+    "tls-server": Known('ADDRESS name "NAME"', "none",
+        "The name that the certificate of the server at this address must carry; may stand several times. Otherwise it is the name that the client asked for, or else the address itself.",
+        _tls_server),
+    "tls-servers": Known("verify|unverified", "verify",
+        "Whether servers' certificates are verified; unverified lets anybody in between pose as the server.",
+        _tls_servers),
 }
 # fmt: on
 

@@ -13,6 +13,8 @@ class Channel(NamedTuple):
     valid. ``zone`` is the policy's name for where the message came from, and
     ``ipsec`` whether it came through IPsec, which proves a site and never a
     caller (IPS-1). ``connection`` tells connections apart; 0 over UDP.
+    ``tls_client_valid`` is true of both directions where the client that opened the
+    connection showed a certificate that was verified, whomever it names.
     """
 
     tls_version: str = ""
@@ -21,6 +23,7 @@ class Channel(NamedTuple):
     zone: str = ""
     ipsec: bool = False
     connection: int = 0
+    tls_client_valid: bool = False
 
 
 CLEAR: Final = Channel()

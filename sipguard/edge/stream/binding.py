@@ -8,7 +8,8 @@ A new kind is a :class:`Binding`, a diversion in ``edge/from_policy.py`` with th
    :class:`~sipguard.edge.stream.leg.Leg`\\ s. **TLS**: return ``TLSMemoryBIOFactory(options,
    False, factory)``. The leg implements ``IHandshakeListener``.
 2. With ``is_secured``, the leg stands at ``handshakeCompleted``, else at once. Then
-   ``channel`` is asked (**TLS**: version, verified names of the peer's certificate), and
+   ``channel`` is asked (**TLS**: version, verified names of the peer's certificate); where it
+   raises ``HostileInput``, that is recorded and the connection ends. Then
    what the codec says at ``begin`` is sent.
 3. The client's octets go into its codec, until ``is_open`` says that the onward connection
    may be made (**WebSocket**: once the opening handshake was read and is a good one; what it
@@ -21,9 +22,9 @@ A new kind is a :class:`Binding`, a diversion in ``edge/from_policy.py`` with th
    A codec whose handshake is not over keeps what it has to encode, and gives it from
    ``answers`` later.
 5. Messages are judged, both ways, as ``kind``, with the channel of the leg that they came by.
-6. A leg that is lost before it stands is asked about by ``explain`` (**TLS**: a failed
-   handshake, a certificate that does not verify); its finding is recorded, with the client's
-   addresses, and the connection ends.
+6. A leg that is lost before it stands, or by an error, is asked about by ``explain`` (**TLS**:
+   a failed handshake, a certificate that does not verify); its finding is recorded, with the
+   client's addresses, and the connection ends.
 """
 
 from collections.abc import Callable

@@ -15,6 +15,7 @@ from sipguard.edge.stream.binding import Binding
 from sipguard.edge.stream.leg import Leg, Passage, Throttle
 from sipguard.errors import HostileInput
 from sipguard.reason import Finding, Reason
+from sipguard.wire.channel import Channel
 from sipguard.wire.packet import Packet, parse_address
 
 FIRST_S: Final = 30.0  # a connection whose first message was not accepted by then is nobody's
@@ -57,7 +58,10 @@ class Keeper(Protocol):
         """Call *work* in the reactor's next turn."""
 
     def interface_of(self, leg: Leg) -> str:
-        """Return the interface that a client's connection came in by, empty where nobody knows."""
+        """Return the interface that an end's packets come in by, empty where nobody knows."""
+
+    def channel_by(self, interface: str) -> Channel:
+        """Return the zone, and whether it is IPsec's, of what comes in by an interface."""
 
     def is_diverted(self, kind: str, port: int) -> bool:
         """Whether connections to *port* come to us by our rules."""
@@ -133,6 +137,7 @@ class Conversation:
         there = self.client.packet
         kind = self.binding.kind
         leg.packet = Packet(there.dst, there.src, there.dport, there.sport, b"", kind)
+        leg.packet = leg.packet._replace(interface=self._keeper.interface_of(leg))
 
     def make_server(self) -> Leg:
         """Return the protocol of the onward connection."""
@@ -168,6 +173,12 @@ class Conversation:
         self._attempt = None
         if not self.is_over:
             self._end(Finding(Reason.UNREACHABLE, reason.getErrorMessage()[:128]))
+
+    def channel_of(self, leg: Leg) -> Channel:
+        """Return what one end's messages come through."""
+        zone = self._keeper.channel_by(leg.packet.interface)
+        channel = self.binding.channel(leg)
+        return channel._replace(zone=zone.zone, ipsec=zone.ipsec, connection=self.number)
 
     # --- messages
 
@@ -272,10 +283,16 @@ class Conversation:
                 if not self.is_through:
                     self._end(None)
             else:
-                self._end(None)
+                self._end(self.binding.explain(leg, reason))
         if all(end.gone for end in self.legs()) and not self._is_finished:
             self._is_finished = True
             self._keeper.finished(self)
+            for end in self.legs():
+                end.forget()
+
+    def unproven(self, error: HostileInput) -> None:
+        """One end is not whom it must be."""
+        self._end(error.finding())
 
     def close(self) -> None:
         """Close both ends, when what was accepted has left."""
@@ -336,8 +353,8 @@ class Conversation:
         return self._keeper.now_s()
 
     def later(self, work: Callable[[], None]) -> None:
-        """Call *work* in the reactor's next turn."""
-        self._keeper.later(work)
+        """Call *work* in the reactor's next turn, if this is not over by then."""
+        self._keeper.later(lambda: None if self.is_over else work())
 
 
 def _packet_between(

@@ -4,7 +4,10 @@ Opened before the rules are installed, so that no connection is diverted to nobo
 after the last conversation has had its time to end.
 """
 
+import resource
 import socket
+import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Final, Protocol, final
@@ -27,14 +30,20 @@ from sipguard.edge.stream.leg import Leg, Passage
 from sipguard.edge.stream.limits import Limits
 from sipguard.edge.stream.sockets import OnwardAttempt, ingress_of, listening_socket
 from sipguard.edge.stream.tcp import TCP
+from sipguard.edge.stream.tls import Tls
+from sipguard.edge.stream.tls_binding import over_tls
+from sipguard.edge.stream.tls_credentials import read_credentials
+from sipguard.edge.stream.ways import interface_towards
 from sipguard.edge.turnstile import Turnstile
 from sipguard.policy.rules import Policy
 from sipguard.rates import Rates
 from sipguard.reason import Finding, Reason
+from sipguard.wire.channel import CLEAR, Channel
 from sipguard.wire.packet import Packet, network_of, parse_address
 
 CHECK_S: Final = 1.0
 GRACE_S: Final = 3.0  # for what is under way at the end
+OTHER_FILES: Final = 128  # than connections: queues, the store, certificates on their way
 RECORDS_PER_MIN: Final = 10  # of one source, about connections
 
 BINDINGS: Final[Mapping[str, Binding]] = {"tcp": TCP}
@@ -74,6 +83,7 @@ class StreamGate:
         reactor: Twisted's.
         bindings: By the kind that a diversion names.
         dial: Connects onward; a test has its own network.
+        way_to: Returns the interface by which an address is reached.
     """
 
     log = Logger()
@@ -84,11 +94,14 @@ class StreamGate:
         reactor: StreamReactor,
         bindings: Mapping[str, Binding] = BINDINGS,
         dial: Dial | None = None,
+        way_to: Callable[[bytes], str] = interface_towards,
     ) -> None:
         self._turnstile = turnstile
         self._reactor = reactor
-        self._bindings = bindings
+        self._tls = Tls(reactor)
+        self._bindings = {"tls": over_tls("tls", TCP, self._tls), **bindings}
         self._dial = dial or self._dial_out
+        self._way_to = way_to
         self._sockets: list[tuple[Diversion, socket.socket]] = []
         self._ports: list[ListeningPort] = []
         self._diversions: tuple[Diversion, ...] = ()
@@ -110,9 +123,16 @@ class StreamGate:
 
     def use(self, policy: Policy) -> None:
         """Keep to the limits of *policy* from now on."""
-        self._limits.most = policy.max_connections
+        self._limits.most = min(policy.max_connections, _room_for_connections())
+        if self._diversions and self._limits.most < policy.max_connections:
+            self.log.warn(
+                "max-connections {wanted}: the limit on open files leaves room for {most}",
+                wanted=policy.max_connections,
+                most=self._limits.most,
+            )
         self._limits.most_of_source = policy.max_connections_per_source
         self._idle_s = float(policy.stream_idle_s)
+        self._tls.use(read_credentials(policy.tls, time.time()), policy.tls)
 
     def open(self, plan: Plan) -> None:
         """Bind what *plan* asks for, before its rules are installed.
@@ -238,6 +258,7 @@ class StreamGate:
             ended.callback(None)
 
     def _check(self) -> None:
+        self._tls.renew()
         now_s = self.now_s()
         for conversation in tuple(self._conversations):
             conversation.check(now_s)
@@ -258,7 +279,12 @@ class StreamGate:
         self._reactor.callLater(0, work)
 
     def interface_of(self, leg: Leg) -> str:
-        """Return the interface that a client's connection came in by, empty where nobody knows."""
+        """Return the interface that an end's packets come in by, empty where nobody knows.
+
+        A client's packets say it; the server's are taken to come by where those to it go.
+        """
+        if not leg.is_client:
+            return self._way_to(leg.packet.src)
         transport: object = leg.wire
         while transport is not None:
             get_handle = getattr(transport, "getHandle", None)
@@ -267,6 +293,12 @@ class StreamGate:
                 return ingress_of(handle)
             transport = getattr(transport, "transport", None)  # below TLS
         return ""
+
+    def channel_by(self, interface: str) -> Channel:
+        """Return the zone of what comes in by an interface; which IPsec it was nobody says here."""
+        guard = self._turnstile.guard
+        zones = guard.zones if guard is not None else None
+        return zones.channel(interface, 0) if zones is not None else CLEAR
 
     def is_diverted(self, kind: str, port: int) -> bool:
         """Whether connections to *port* come to us: others reached our listener by themselves."""
@@ -312,6 +344,18 @@ class StreamGate:
         report.counters["stream_messages"] = self.messages
         for cause, count in self._limits.refused.items():
             report.counters[f"streams_too_many_{cause.replace(' ', '_')}"] = count
+        if self._tls.done:
+            report.counters["tls_handshakes"] = self._tls.done
         for reason, count in self.ends.items():
             if reason != Reason.STREAM_LIMIT._value_:
                 report.counters[f"streams_{reason.replace('-', '_')}"] = count
+
+
+def _room_for_connections() -> int:
+    """Return how many connections the limit on open files allows, which is raised if it can be."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if hard == resource.RLIM_INFINITY:
+        return sys.maxsize
+    return max((hard - OTHER_FILES) // 2, 1)

@@ -21,6 +21,7 @@ from sipguard.wire.packet import Packet, show_address
 
 BACKLOG: Final = 1024
 CONNECT_S: Final = 5.0
+KEEP_IDLE_S: Final = 600
 
 _SO_MARK: Final = 36
 _IP_TRANSPARENT: Final = 19
@@ -43,8 +44,7 @@ def listening_socket(family: int, port: int, mark: int) -> socket.socket | None:
     except OSError:
         return None
     try:
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        _make_transparent(made, mark)
+        _prepare(made, mark)
         if family == socket.AF_INET6:
             made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             made.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVPKTINFO, 1)
@@ -69,7 +69,13 @@ def _why_no_listener(port: int, refusal: OSError) -> str:
     return f"cannot listen for diverted connections on port {port}: {refusal.strerror}"
 
 
-def _make_transparent(made: socket.socket, mark: int) -> None:
+def _prepare(made: socket.socket, mark: int) -> None:
+    """Let it have any address, and let no message wait for the next one; the dead are found."""
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEP_IDLE_S)
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEP_IDLE_S // 10)
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if made.family == socket.AF_INET6:
         made.setsockopt(socket.IPPROTO_IPV6, _IPV6_TRANSPARENT, 1)
     else:
@@ -114,8 +120,7 @@ class _OnwardClient(Client):
         made: socket.socket = super().createInternetSocket()  # type: ignore[no-untyped-call]
         connector = self.connector
         if isinstance(connector, _OnwardConnector):
-            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            _make_transparent(made, connector.mark)
+            _prepare(made, connector.mark)
         return made
 
 
@@ -131,6 +136,11 @@ class _OnwardConnector(Connector):
         self.mark = mark
         source = (show_address(ends.src), source_port)
         super().__init__(show_address(ends.dst), ends.dport, factory, CONNECT_S, source, reactor)
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Let go of the transport: it holds us, and the collector seldom comes."""
+        super().connectionLost(reason)
+        self.transport = None
 
     def _makeTransport(self) -> Client:
         return _OnwardClient(  # type: ignore[no-untyped-call]
@@ -179,10 +189,12 @@ class OnwardAttempt(ClientFactory):
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
         """Return the protocol of what stands now."""
+        self._connector = None
         return self._factory.buildProtocol(addr)  # type: ignore[return-value] # an interface of zope's
 
     def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
         """Try once more from another port, if that is what failed."""
+        self._connector = None
         if self._is_cancelled:
             return
         error = reason.value
