@@ -173,7 +173,7 @@ class Paper:
         self.plan = Plan(
             stream_transports=StreamTransports.JUDGE, diversions=(diversion,), shadow=shadow
         )
-        binding = BINDINGS[kind]
+        binding = self.gate._bindings[kind]
         inner = binding.listening(Accepting(self.gate._begin, binding))
         self.factory = Admission(self.gate._admit, inner)
         self.gate._diversions = (diversion,)

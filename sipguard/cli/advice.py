@@ -6,6 +6,7 @@ from typing import Final
 
 from sipguard.cli import told
 from sipguard.cli.media_advice import BY_MEDIA
+from sipguard.cli.tls_advice import BY_TLS
 from sipguard.reason import Reason, Weight
 
 _BY_REASON = {
@@ -187,6 +188,7 @@ def _of_the_call(call_id: str) -> Iterator[str]:
 
 def _by_reason(reason: Reason, src: str) -> Iterator[str]:
     advice = _BY_REASON.get(reason) or _BY_PROOF.get(reason) or BY_MEDIA.get(reason)
+    advice = advice or BY_TLS.get(reason)
     if advice:
         yield advice.format(src=src)
     elif reason in _REPLAYS:

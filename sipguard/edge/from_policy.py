@@ -5,6 +5,8 @@ from sipguard.edge.plan import (
     SAMPLE_GROUP,
     STREAM_PORTS,
     TLS_LISTENER_PORT,
+    WS_LISTENER_PORT,
+    WSS_LISTENER_PORT,
     Diversion,
     Plan,
     StreamTransports,
@@ -42,7 +44,9 @@ def plan_of(
     return Plan(
         sip_ports=policy.sip_ports,
         stream_transports=StreamTransports(policy.stream_transports),
-        stream_ports=tuple(sorted({*STREAM_PORTS, *policy.tls_ports})),
+        stream_ports=tuple(
+            sorted({*STREAM_PORTS, *policy.tls_ports, *policy.ws_ports, *policy.wss_ports})
+        ),
         forward_udp=policy.forward_udp,
         media_idle_s=policy.media_idle_s,
         other_idle_s=tuple(sorted(opening - {0, policy.media_idle_s})),
@@ -65,4 +69,11 @@ def diversions_of(policy: Policy) -> tuple[Diversion, ...]:
         return ()
     tls = Diversion("tls", policy.tls_ports, TLS_LISTENER_PORT)
     has_tls = bool(policy.tls.certificates)  # without any they are refused
-    return (Diversion("tcp", policy.sip_ports, LISTENER_PORT), *(tls,) * has_tls)
+    found = [Diversion("tcp", policy.sip_ports, LISTENER_PORT)]
+    if has_tls:
+        found.append(tls)
+    if policy.ws_ports:
+        found.append(Diversion("ws", policy.ws_ports, WS_LISTENER_PORT))
+    if policy.wss_ports and has_tls:
+        found.append(Diversion("wss", policy.wss_ports, WSS_LISTENER_PORT))
+    return tuple(found)

@@ -377,7 +377,7 @@ class GuardService(Service):
         report.lost_records = self._store.all_lost + self._journal.lost
         report.store_error = self._store.last_error
         failures = sum(queue.counts().failures for queue in self._queues)
-        report.errors = self._errors + failures + self._media.failures()
+        report.errors = self._errors + failures + self._media.failures() + self._streams.failures
         report.rules = rule_hits(policy, now_s - time.monotonic())
         count_tables(report, self._guard)
         self._fetching.count(report)

@@ -146,6 +146,9 @@ _TLS: Final[tuple[Field, ...]] = (
     TextsField("tls.peer", "Whom the verified certificate of the message's sender names: SIP domains, or else hosts, and addresses.", lambda s: tuple(name.encode() for name in s.packet.channel.tls_peer), _ALL),
     FlagField("tls.client.valid", "The client that opened the connection showed a certificate, and it was verified.", lambda s: s.packet.channel.tls_client_valid, _ALL),
 )
+_WS: Final[tuple[Field, ...]] = (
+    TextField("ws.origin", "Origin of the page that opened the WebSocket, as its browser says; equal to nothing where none does.", lambda s: s.packet.channel.ws_origin.encode(), _ALL, _FOLDED),
+)
 _SECURED: Final[tuple[Field, ...]] = (
     FlagField("sips.claimed", "The Request-URI, the top Route or a Contact is a SIPS URI.", readings.is_sips, _HEADERS),
     TextField("from.scheme", "Scheme of From.", lambda s: s.from_uri.scheme, _HEADERS, _FOLDED),
@@ -239,7 +242,7 @@ _IDENTITY: Final[tuple[Field, ...]] = (
 
 FIELDS: Final[dict[str, Field]] = {
     field.name: field
-    for field in (*_PACKET, *_TLS, *_MESSAGE, *_SECURED, *_STATE, *_SDP, *_IDENTITY)
+    for field in (*_PACKET, *_TLS, *_WS, *_MESSAGE, *_SECURED, *_STATE, *_SDP, *_IDENTITY)
 }
 HEADER_DOC: Final = "Value of any header; several rows are joined by a comma, absent is empty."
 

@@ -19,6 +19,7 @@ from sipguard.policy.trust import NothingToRead, TrustReader
 from sipguard.policy.trust_files import TrustFiles, why
 from sipguard.policy.trust_lines import TrustLines
 from sipguard.policy.verdicts import build_rule
+from sipguard.policy.web import check_web
 from sipguard.policy.zones import ZoneReader, Zones
 
 MAX_INCLUDES_DEEP: Final = 8
@@ -54,6 +55,8 @@ def load_policy(name: str, read: Read, trusted: TrustReader | None = None) -> Po
     tls = read_tls(policy.tls, trusts.tls, TrustFiles(reader, problems))
     ports = {"sip-ports": policy.sip_ports, "tls-ports": policy.tls_ports}
     check_tls(tls, ports, gathered.settings, problems)
+    web = {**ports, "ws-ports": policy.ws_ports, "wss-ports": policy.wss_ports}
+    check_web(web, bool(policy.tls.named), gathered.settings, problems)
     problems.check()
     advise(chains, names, problems)
     advise_zones(zones, problems)

@@ -282,6 +282,9 @@ class Policy:
     mikey: MikeyTrust | None = None
     tls: TlsTerms = NO_TLS
     tls_ports: tuple[int, ...] = (5061,)
+    ws_ports: tuple[int, ...] = ()
+    wss_ports: tuple[int, ...] = ()
+    ws_origins: tuple[str, ...] = ()  # none for any
     sets: tuple[NamedSet, ...] = ()
     zones: Zones | None = None  # None where none is named
     chains: dict[str, Chain] = field(default_factory=lambda: {name: Chain(name) for name in CHAINS})

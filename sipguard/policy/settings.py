@@ -7,11 +7,12 @@ from dataclasses import replace
 from typing import Final, NamedTuple
 
 from sipguard.errors import HostileInput
-from sipguard.policy.literals import Rate, parse_duration, parse_number, parse_rate
-from sipguard.policy.problems import Wrong, one_of, suggest
+from sipguard.policy.problems import Wrong, suggest
 from sipguard.policy.rules import Policy, UnknownDialog
-from sipguard.policy.syntax import Braced, Place, Setting, Word
+from sipguard.policy.syntax import Place, Setting, Word
 from sipguard.policy.tls import MAX_CERTIFICATES, MAX_SERVERS, Named
+from sipguard.policy.values import Values, checked
+from sipguard.policy.web import read_origins
 from sipguard.verdict import Action
 from sipguard.wire.packet import parse_address
 from sipguard.wire.uri import parse_host
@@ -19,128 +20,11 @@ from sipguard.wire.uri import parse_host
 STATUSES: Final = range(300, 700)
 PORTS: Final = range(1, 65536)
 ESP_PORT: Final = 4500
-MAX_PORTS: Final = 64
 MAX_CALL: Final = 1024  # pinholes of one call
 MAX_TABLE: Final = 10_000_000  # entries; a dialog costs some kilobytes
 MAX_CONNECTIONS: Final = 500_000
 DAY_S: Final = 86400
 HOUR_S: Final = 3600
-
-
-class Values:
-    """The words after a setting's name, taken one by one."""
-
-    def __init__(self, setting: Setting, usage: str) -> None:
-        self._usage = f"write {setting.name.text} {usage}"
-        self._left: list[Word | Braced] = list(setting.values)
-        self._at = setting.name.at
-
-    def take(self, what: str) -> Word:
-        """Return the next word.
-
-        Raises:
-            Wrong: there is none, or braces stand there.
-        """
-        if not self._left:
-            raise Wrong(self._at, f"expected {what}", self._usage)
-        value = self._left.pop(0)
-        if isinstance(value, Braced):
-            raise Wrong(value.at, f"expected {what}, found braces", self._usage)
-        self._at = value.at
-        return value
-
-    def choice(self, *words: str) -> str:
-        """Return the next word, which is one of *words*."""
-        word = self.take(one_of(words))
-        if word.text not in words:
-            hint = suggest(word.text, words) or self._usage
-            raise Wrong(word.at, f"expected {one_of(words)}, found {word.text}", hint)
-        return word.text
-
-    def quoted(self, what: str) -> Word:
-        """Return the next word, which stands in quotes."""
-        word = self.take(what)
-        if not word.quoted:
-            raise Wrong(word.at, f"expected {what} in quotes, found {word.text}", self._usage)
-        return word
-
-    @property
-    def more(self) -> bool:
-        """Whether anything is left."""
-        return bool(self._left)
-
-    def number(self, allowed: range) -> int:
-        """Return the next word as a number within *allowed*."""
-        return _checked(self.take("a number"), allowed, self._usage)
-
-    def numbers(self, allowed: range) -> tuple[int, ...]:
-        """Return all numbers that are left, in braces or not."""
-        words: list[Word] = []
-        for value in self._left:
-            members = value.members if isinstance(value, Braced) else (value,)
-            for member in members:
-                if isinstance(member, Braced):
-                    raise Wrong(member.at, "braces inside braces", self._usage)
-                words.append(member)
-        self._left.clear()
-        if len(words) > MAX_PORTS:
-            raise Wrong(words[MAX_PORTS].at, f"more than {MAX_PORTS} numbers")
-        return tuple(dict.fromkeys(_checked(word, allowed, self._usage) for word in words))
-
-    def refuse(self, number: int, what: str, hint: str) -> None:
-        """Check that *number* is not among the values that are left.
-
-        Raises:
-            Wrong: it is.
-        """
-        for value in self._left:
-            for word in value.members if isinstance(value, Braced) else (value,):
-                if isinstance(word, Word) and parse_number(word.text) == number:
-                    raise Wrong(word.at, what, hint)
-
-    def duration(self, longest_s: int) -> int:
-        """Return the next word as seconds, 1 to *longest_s*."""
-        word = self.take("a duration")
-        seconds = parse_duration(word.text)
-        if seconds is None:
-            raise Wrong(word.at, f"{word.text} is no duration", "write 90s, 5m, 2h or 1d")
-        if not 1 <= seconds <= longest_s:
-            raise Wrong(word.at, f"{word.text} is not between 1s and {longest_s}s")
-        return seconds
-
-    def duration_or(self, word: str, longest_s: int) -> int:
-        """Return the next word as seconds, 0 where it is *word*."""
-        if self._left and isinstance(self._left[0], Word) and self._left[0].text == word:
-            self.take(word)
-            return 0
-        return self.duration(longest_s)
-
-    def rate(self) -> Rate:
-        """Return the next word as a rate."""
-        word = self.take("a rate")
-        rate = parse_rate(word.text)
-        if rate is None:
-            raise Wrong(word.at, f"{word.text} is no rate", "write 10/s, 20/min or 5/h")
-        return rate
-
-    def done(self) -> None:
-        """Check that nothing is left.
-
-        Raises:
-            Wrong: something is.
-        """
-        if self._left:
-            at = self._left[0].at
-            raise Wrong(at, "this is too much here", self._usage)
-
-
-def _checked(word: Word, allowed: range, usage: str) -> int:
-    number = parse_number(word.text)
-    if number is None:
-        raise Wrong(word.at, f"{word.text} is no number", usage)
-    if number not in allowed:
-        raise Wrong(word.at, f"{number} is not between {allowed[0]} and {allowed[-1]}")
-    return number
 
 
 REPEATED: Final = frozenset(("tls-certificate", "tls-server"))  # each line adds one
@@ -186,7 +70,7 @@ def _recheck(policy: Policy, values: Values) -> Policy:
 
 def _pinholes_per_peer(policy: Policy, values: Values) -> Policy:
     word = values.take("a number or unlimited")
-    most = 0 if word.text == "unlimited" else _checked(word, range(1, MAX_TABLE + 1), "")
+    most = 0 if word.text == "unlimited" else checked(word, range(1, MAX_TABLE + 1), "")
     return replace(policy, max_pinholes_per_peer=most)
 
 
@@ -199,17 +83,11 @@ def _signature_budget(policy: Policy, values: Values) -> Policy:
 def _sip_ports(policy: Policy, values: Values) -> Policy:
     what = f"port {ESP_PORT} carries IKE and ESP (RFC 3948), never SIP"
     values.refuse(ESP_PORT, what, "name what comes out of the tunnel: zone NAME { ipsec reqid 42 }")
-    ports = values.numbers(PORTS)
-    if not ports:
-        values.take("a port")
-    return replace(policy, sip_ports=ports)
+    return replace(policy, sip_ports=_ports(values))
 
 
 def _tls_ports(policy: Policy, values: Values) -> Policy:
-    ports = values.numbers(PORTS)
-    if not ports:
-        values.take("a port")
-    return replace(policy, tls_ports=ports)
+    return replace(policy, tls_ports=_ports(values))
 
 
 def _tls_certificate(policy: Policy, values: Values) -> Policy:
@@ -253,6 +131,17 @@ def _host_name(word: Word) -> str:
 def _tls_servers(policy: Policy, values: Values) -> Policy:
     verify = values.choice("verify", "unverified") == "verify"
     return replace(policy, tls=policy.tls._replace(verify_servers=verify))
+
+
+def _ports(values: Values) -> tuple[int, ...]:
+    ports = values.numbers(PORTS)
+    if not ports:
+        values.take("a port")
+    return ports
+
+
+def _ws_origins(policy: Policy, values: Values) -> Policy:
+    return replace(policy, ws_origins=read_origins(values.words("any, or origins in braces")))
 
 
 # A table reads better than wrapped calls.
@@ -357,6 +246,15 @@ SETTINGS: Final[dict[str, Known]] = {
     "tls-servers": Known("verify|unverified", "verify",
         "Whether servers' certificates are verified; unverified lets anybody in between pose as the server.",
         _tls_servers),
+    "ws-origins": Known('any | { "https://phone.example.com" ... }', "any",
+        "Pages that may open a WebSocket: their origins as browsers name them. Who sends no origin is no browser, and passes: any program can send any.",
+        _ws_origins),
+    "ws-ports": Known("PORT ...", "none",
+        "TCP ports of SIP over WebSocket (RFC 7118) in clear; what else comes there is refused.",
+        lambda p, v: replace(p, ws_ports=_ports(v))),
+    "wss-ports": Known("PORT ...", "none",
+        "The same over TLS, for which the gateway needs a certificate.",
+        lambda p, v: replace(p, wss_ports=_ports(v))),
 }
 # fmt: on
 

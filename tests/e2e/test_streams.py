@@ -214,6 +214,21 @@ def test_a_refusal_beside_an_innocent_request(stage: Stage) -> None:
         assert client.hears_all(answer)
 
 
+def test_the_interfaces_are_known(stage: Stage) -> None:
+    """A record says by which one the refused request came in."""
+    gateway = stage.gateway
+    assert gateway is not None
+    with line(stage) as (client, _):
+        client.says(clear_invite(stage))
+        assert client.hears().startswith(b"SIP/2.0 488 ")
+    assert until(
+        lambda: any(
+            record.get("interface") == stage.network.outside for record in gateway.blocked_records()
+        ),
+        3,
+    )
+
+
 def test_sip_inside_a_browsers_post(stage: Stage) -> None:
     """Slipstreaming: both sides are closed, and the server sees nothing."""
     with line(stage) as (client, server):

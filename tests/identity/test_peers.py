@@ -1,6 +1,6 @@
 """Who is at the other end of TLS: names out of certificates, however odd (RFC 5922)."""
 
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 
 import pytest
 from authority import NOW_S, issue, make_authority, usage
@@ -68,6 +68,14 @@ def test_no_certificate_and_no_der_prove_nobody() -> None:
         found = PEERS.client(chain, NOW_S)
         assert isinstance(found, Finding)
         assert found.reason is reason
+
+
+def test_an_address_is_no_answer_to_a_name() -> None:
+    """Whoever asks for a name must get it; that the address is right proves another thing."""
+    names = (x509.SubjectAlternativeName([x509.IPAddress(ip_address("192.0.2.1"))]), False)
+    one = issue("by address alone", ROOT, extensions=(*SIGNS, names))
+    assert isinstance(PEERS.server([one.der], NAME, NOW_S), Finding)
+    assert PEERS.server([one.der], NAME._replace(name=b""), NOW_S) == Peer(("192.0.2.1",))
 
 
 def test_the_sentence_names_both() -> None:

@@ -182,6 +182,7 @@ TLS_TRUE = [
     "tls.peer in {EXAMPLE.com}",
     'tls.peer in {"10.20.0.9"}',
     "tls.client.valid",
+    'ws.origin == "https://phone.EXAMPLE.com"',
 ]
 
 
@@ -189,6 +190,7 @@ TLS_TRUE = [
 def test_tls_fields(condition: str) -> None:
     """What is known of the connection; false of what came in clear, whoever it names."""
     channel = Channel("1.3", ("example.com", "10.20.0.9"), tls_client_valid=True)
+    channel = channel._replace(ws_origin="https://phone.example.com")
     clear = made(FULL)
     secured = made(FULL)
     secured.packet = secured.packet._replace(channel=channel)

@@ -22,6 +22,7 @@ FIRST_S: Final = 30.0  # a connection whose first message was not accepted by th
 WHOLE_S: Final = 10.0  # a message that was begun
 STALLED_S: Final = 60.0  # for an end that does not take what there is for it
 HALF_S: Final = 120.0  # for the rest, once one end has nothing more to say
+LAST_WORD_S: Final = 5.0  # for an end to take what we say before we close
 DAY_S: Final = 86_400.0
 
 # A header's value by one of its names, in a message that was accepted.
@@ -121,6 +122,7 @@ class Conversation:
         self._idle_s = 0.0  # of its own, longer than the usual
         self._since_s = self._active_s = keeper.now_s()
         self._half_s: float | None = None
+        self._reset_at_s = 0.0  # once it is over
         self._is_finished = False
 
     # --- setting up
@@ -164,6 +166,13 @@ class Conversation:
         if self.server is not None or self._attempt is not None or self.is_over:
             return
         if client.stands and self.binding.is_open(client.codec):
+            finding = self.binding.objection(client.codec)
+            if finding is not None and not self._keeper.is_shadow:
+                self._end(finding)
+                return
+            if finding is not None:
+                self._keeper.refused(client.packet, finding)
+            client.know(self.binding.origin(client.codec))
             client.pause("onward")
             factory = self.binding.onward(_Onward(self), client)
             self._attempt = self._keeper.connect(self, factory, client.packet)
@@ -185,6 +194,8 @@ class Conversation:
     def progress(self, leg: Leg) -> None:
         """Something came from one end."""
         self._active_s = self._keeper.now_s()
+        for end in self.legs():
+            end.write(end.codec.answers())
         if not self.is_through:
             self._go_on()
             if leg.lost is not None and self._attempt is None:
@@ -296,7 +307,7 @@ class Conversation:
 
     def close(self) -> None:
         """Close both ends, when what was accepted has left."""
-        self.is_over = True
+        self._over(STALLED_S)
         self._give_up()
         for end in self.legs():
             end.finish()
@@ -307,12 +318,20 @@ class Conversation:
 
     def _end(self, finding: Finding | None, leg: Leg | None = None) -> None:
         """Reset both ends; *finding* says why, unless an end itself did it."""
-        self.is_over = True
+        self._over(LAST_WORD_S)
         if finding is not None:
             self._keeper.refused((leg or self.client).packet, finding)
         self._give_up()
         for end in self.legs():
-            end.abort()
+            if finding is not None and end.stands and self.binding.says_why:
+                end.finish()
+            else:
+                end.abort()
+
+    def _over(self, within_s: float) -> None:
+        """Go no further; what is not closed *within_s* is reset."""
+        self.is_over = True
+        self._reset_at_s = self._keeper.now_s() + within_s
 
     def _give_up(self) -> None:
         if self._attempt is not None:
@@ -324,6 +343,8 @@ class Conversation:
     def check(self, now_s: float) -> None:
         """End it, if it is too slow or too silent."""
         if self.is_over:
+            if now_s > self._reset_at_s:
+                self._end(None)
             return
         for leg in self.legs():
             if leg.began_s is not None and leg.is_paused:

@@ -108,6 +108,12 @@ class Leg(Protocol):
         self.write(self.codec.begin())
         self.conversation.stands(self)
 
+    def know(self, origin: str) -> None:
+        """Keep what the handshake says of who is there."""
+        if origin:
+            channel = self.packet.channel._replace(ws_origin=origin)
+            self.packet = self.packet._replace(channel=channel)
+
     def dataReceived(self, data: bytes) -> None:
         """Have judged what is whole by now."""
         if self.conversation.passes(self, data) or self.lost is not None:
@@ -122,7 +128,7 @@ class Leg(Protocol):
             self.began_s = None
         elif messages or self.began_s is None:
             self.began_s = self.conversation.now_s()
-        self.write(self.codec.answers())
+        self.ended = self.ended or self.conversation.binding.has_ended(self.codec)
         self.conversation.progress(self)
 
     def readConnectionLost(self) -> None:
@@ -171,11 +177,9 @@ class Leg(Protocol):
 
     @property
     def _waits(self) -> bool:
-        return (
-            self._passage is not None
-            or not self._pauses.isdisjoint(_FULL.values())
-            or self.conversation.is_over
-        )
+        if self.is_forgotten or self._passage is not None:
+            return True
+        return self.conversation.is_over or not self._pauses.isdisjoint(_FULL.values())
 
     def _next_turn(self) -> None:
         self.resume("turn")

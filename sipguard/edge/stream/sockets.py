@@ -3,10 +3,8 @@
 Needs CAP_NET_ADMIN (for IP_TRANSPARENT and the mark).
 """
 
-import contextlib
 import errno
 import socket
-import struct
 from collections.abc import Callable
 from typing import Final, final
 
@@ -26,9 +24,6 @@ KEEP_IDLE_S: Final = 600
 _SO_MARK: Final = 36
 _IP_TRANSPARENT: Final = 19
 _IPV6_TRANSPARENT: Final = 75
-_IP_PKTINFO, _IP_PKTOPTIONS = 8, 9
-_IPV6_RECVPKTINFO, _IPV6_PKTINFO, _IPV6_2292PKTOPTIONS = 49, 50, 6
-_OPTIONS_OCTETS: Final = 256
 _IN_USE: Final = frozenset({errno.EADDRINUSE, errno.EADDRNOTAVAIL})
 _LOOPBACK: Final = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
 
@@ -47,9 +42,6 @@ def listening_socket(family: int, port: int, mark: int) -> socket.socket | None:
         _prepare(made, mark)
         if family == socket.AF_INET6:
             made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            made.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVPKTINFO, 1)
-        else:
-            made.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
         made.bind((_LOOPBACK[socket.AddressFamily(family)], port))
         made.setblocking(False)
         made.listen(BACKLOG)
@@ -81,36 +73,6 @@ def _prepare(made: socket.socket, mark: int) -> None:
     else:
         made.setsockopt(socket.IPPROTO_IP, _IP_TRANSPARENT, 1)
     made.setsockopt(socket.SOL_SOCKET, _SO_MARK, mark)
-
-
-def ingress_of(accepted: socket.socket) -> str:
-    """Return the interface that the first packet of an accepted connection came in by, or ""."""
-    with contextlib.suppress(OSError, struct.error, ValueError):
-        if accepted.family == socket.AF_INET6:
-            options = accepted.getsockopt(
-                socket.IPPROTO_IPV6, _IPV6_2292PKTOPTIONS, _OPTIONS_OCTETS
-            )
-            kinds = (socket.IPPROTO_IPV6, _IPV6_PKTINFO)
-        else:
-            options = accepted.getsockopt(socket.IPPROTO_IP, _IP_PKTOPTIONS, _OPTIONS_OCTETS)
-            kinds = (socket.IPPROTO_IP, _IP_PKTINFO)
-        return socket.if_indextoname(_index_in(options, kinds))
-    return ""
-
-
-def _index_in(options: bytes, kinds: tuple[int, int]) -> int:
-    """Return the interface's number out of a list of control messages (RFC 3542 section 20.1)."""
-    size = struct.calcsize("@Nii")
-    at = 0
-    while at + size <= len(options):
-        length, level, kind = struct.unpack_from("@Nii", options, at)
-        if (level, kind) == kinds:
-            start = at + size + (16 if level == socket.IPPROTO_IPV6 else 0)
-            return int(struct.unpack_from("@I", options, start)[0])
-        if length < size:
-            break
-        at += (length + 7) & ~7
-    raise ValueError("no such control message")
 
 
 class _OnwardClient(Client):

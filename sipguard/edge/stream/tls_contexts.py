@@ -94,7 +94,7 @@ class Ends:
         """Report whether a client whose handshake is done may go on; it may have resumed one."""
         if judging.is_fresh:
             if judging.peer is not None:
-                self._remembered.keep(judging.chain)
+                judging.stand(self._remembered.keep(judging.chain))
         elif self._terms.asks_clients != "none":
             leaf = _shown_by(connection)
             if leaf:
@@ -138,20 +138,21 @@ class Ends:
         One that resumed a session showed no certificate now: what it showed is judged anew,
         since it may have expired meanwhile.
         """
-        if not judging.is_fresh and judging.before:
+        if judging.is_fresh and judging.peer is not None:
+            judging.stand(self._remembered.keep(judging.chain))
+        elif judging.before:
             judging.settle(judging.before)
         return judging.peer is not None or not self._terms.verify_servers
 
     def keep_session(self, wanted: Wanted, connection: SSL.Connection, judging: Judging) -> None:
         """Keep the session of a connection that ends, for the next one to this server."""
         session = connection.get_session()
-        chain = judging.chain or judging.before
-        if session is None or judging.peer is None or not chain:
+        if session is None or judging.peer is None or not judging.before:
             return
         # OpenSSL spoils the session of a connection that ends without goodbye (truncation); each
         # of our messages has its own end, so nothing can be cut off unseen.
         connection.set_shutdown(connection.get_shutdown() | SSL.SENT_SHUTDOWN)
-        self._sessions[wanted, self.expected(wanted)] = _Kept(session, chain)
+        self._sessions[wanted, self.expected(wanted)] = _Kept(session, judging.before)
         if len(self._sessions) > MAX_SESSIONS:
             self._sessions.popitem(last=False)
 

@@ -16,7 +16,7 @@ from sipguard.identity.peers import Peer
 from sipguard.reason import Finding
 
 MAX_CHAIN: Final = 16
-MAX_REMEMBERED: Final = 4096  # chains of clients that may resume their sessions
+MAX_REMEMBERED: Final = 4096  # chains of peers that may resume their sessions
 
 Judge = Callable[[Sequence[bytes]], Peer | Finding]
 
@@ -43,6 +43,11 @@ class Judging:
     def chain(self) -> tuple[bytes, ...]:
         """The peer's certificates, its own first, as far as they were gathered."""
         return tuple(self._chain[depth] for depth in sorted(self._chain))
+
+    def stand(self, chain: tuple[bytes, ...]) -> None:
+        """Keep *chain* in place of what was gathered: the same octets, held once for all."""
+        self.before = chain
+        self._chain.clear()
 
     @property
     def is_fresh(self) -> bool:
@@ -83,17 +88,26 @@ def verify(
 
 @final
 class Remembered:
-    """The chains that clients showed, by their own certificate: a resumed session has only that."""
+    """The chains that peers showed, by their own certificate.
+
+    A resumed session of a client has its own certificate alone.
+    """
 
     def __init__(self) -> None:
         self._chains: OrderedDict[bytes, tuple[bytes, ...]] = OrderedDict()
 
-    def keep(self, chain: tuple[bytes, ...]) -> None:
-        """Remember a chain that was good; the one unused for longest goes."""
-        self._chains[chain[0]] = chain
+    def keep(self, chain: tuple[bytes, ...]) -> tuple[bytes, ...]:
+        """Remember a chain that was good, and return the one there is of it for all connections.
+
+        The one unused for longest goes.
+        """
+        kept = self._chains.get(chain[0])
+        if kept != chain:
+            self._chains[chain[0]] = kept = chain
         self._chains.move_to_end(chain[0])
         if len(self._chains) > MAX_REMEMBERED:
             self._chains.popitem(last=False)
+        return kept
 
     def of(self, leaf: bytes) -> tuple[bytes, ...]:
         """Return the chain of a certificate, itself alone where it is not known."""

@@ -1,6 +1,5 @@
 """By which interface an address is reached, as the kernel's routes say (rtnetlink)."""
 
-import contextlib
 import socket
 import struct
 from typing import Final
@@ -16,12 +15,13 @@ _ATTRIBUTE: Final = struct.Struct("=HH")
 
 def interface_towards(address: bytes) -> str:
     """Return the interface's name; empty where there is no route, or no answer."""
-    with contextlib.suppress(OSError, struct.error):
+    try:
         with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_ROUTE) as link:
             link.setblocking(False)  # the kernel answers before `send` returns
             link.send(_question(address))
             return socket.if_indextoname(_index_in(link.recv(4096)))
-    return ""
+    except (OSError, struct.error):
+        return ""
 
 
 def _question(address: bytes) -> bytes:
