@@ -60,6 +60,7 @@ _SETTLE_S: Final = 2.0
 HERE: Final = Path(__file__).parent
 # What the thirty rules need to take connections from few addresses, and to end TLS.
 _LINES: Final = """max-connections 12000
+keep-alive-rate 100000/s
 max-connections-per-source 2000
 trust tls ca "tls-ca.pem"
 tls-certificate "tls-gateway.pem" key "tls-gateway.key"

@@ -11,13 +11,14 @@ from typing import Final, final
 from twisted.internet.error import ConnectBindError, ConnectError
 from twisted.internet.interfaces import IAddress, IConnector
 from twisted.internet.protocol import ClientFactory, Protocol
-from twisted.internet.tcp import Client, Connector
+from twisted.internet.tcp import Client, Connector, Port
 from twisted.python.failure import Failure
 
 from sipguard.errors import EdgeError
 from sipguard.wire.packet import Packet, show_address
 
 BACKLOG: Final = 1024
+ACCEPTS: Final = 4  # in one turn of the reactor: each costs more than a message
 CONNECT_S: Final = 5.0
 KEEP_IDLE_S: Final = 600
 
@@ -51,6 +52,23 @@ def listening_socket(family: int, port: int, mark: int) -> socket.socket | None:
             return None
         raise EdgeError(_why_no_listener(port, refusal)) from refusal
     return made
+
+
+def accept_few(port: object) -> None:
+    """Let a port of Twisted's accept few connections at a time.
+
+    By itself it takes the more in one turn, the more there are, and messages that came by
+    other connections wait for all of them.
+    """
+    if not isinstance(port, Port):
+        return
+    as_many_as_there_are = port.doRead
+
+    def accept() -> None:
+        port.numberAccepts = ACCEPTS  # Twisted changes it each time
+        as_many_as_there_are()  # type: ignore[no-untyped-call] # Twisted does not type it
+
+    port.doRead = accept
 
 
 def _why_no_listener(port: int, refusal: OSError) -> str:
