@@ -8,7 +8,7 @@ import signal
 import sys
 from types import FrameType
 
-from bench import flood, identity, inprocess, kernel, media
+from bench import flood, identity, inprocess, kernel, media, stream_tls, streams
 from bench.gateways import kamailio_there, sipguard
 from bench.generator import BUILD, build
 from bench.network import lab
@@ -63,7 +63,32 @@ def _kernel_part(quick: bool, left_out: list[str]) -> list[Figure]:
         else:
             progress(f"media through {media.HOLES:,} pinholes")
             figures += media.measure(rounds, seconds)
+        figures += _stream_part(rival, 1 if quick else 3, seconds, quick, left_out)
     return figures + pinholes
+
+
+def _stream_part(
+    rival: bool, rounds: int, seconds: float, quick: bool, left_out: list[str]
+) -> list[Figure]:
+    folder = BUILD / "streams"
+    folder.mkdir(parents=True, exist_ok=True)
+    policy = stream_tls.write_policy(folder)
+    variant = sipguard(kernel.state_folder(BUILD), policy)
+    progress("calls over TCP")
+    figures = streams.measure(variant, rival, rounds, seconds)
+    progress(f"{streams.FLOOD_CONNECTS:,} connects at once beside calls")
+    narrow = sipguard(kernel.state_folder(BUILD), stream_tls.write_policy(folder, few=True))
+    figures += streams.flood(narrow, 2 * seconds)
+    progress("TLS handshakes")
+    figures += stream_tls.handshakes(variant, policy, rounds, 2 * seconds)
+    wanted = stream_tls.IDLE // 10 if quick else stream_tls.IDLE
+    possible = stream_tls.connections_possible(wanted)
+    if possible < wanted:
+        left_out.append(
+            f"{wanted - possible:,} of {wanted:,} idle TLS connections: the limit on open files"
+        )
+    figures += stream_tls.idle(variant, policy, possible)
+    return figures
 
 
 def _interrupted(number: int, frame: FrameType | None) -> None:

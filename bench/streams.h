@@ -171,4 +171,22 @@ static void stream_open(const char *caller, const char *callee, struct in_addr v
     }
 }
 
+static void play(double start_s);
+static void report(double start_s);
+
+/* Over the connections that stand: one play for each line of input, one object for each play. */
+static void play_by_line(void) {
+    printf("ready\n");
+    fflush(stdout);
+    while (scanf("%lf %lf %d %d", &set.seconds, &set.rate, &set.in_flight, &set.stamp) == 4) {
+        begun = completed = lost = refused = refused_status = 0;
+        sent_messages = received_messages = 0, last_end_s = 0;
+        memset(sample_count, 0, sizeof sample_count);
+        double start_s = now_s();
+        play(start_s);
+        report(start_s);
+        fflush(stdout);
+    }
+}
+
 #endif

@@ -152,7 +152,11 @@ def _flood(connects: int) -> Iterator[IO[str]]:
     command += ["bench.stream_peers", "flood", FIRST_CALLEE, "5060", str(connects)]
     command += [FIRST_ATTACKER, str(ATTACKERS)]
     process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent.parent
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parent.parent,
     )
     try:
         if process.stdin is None or process.stdout is None:
@@ -169,15 +173,14 @@ def _flood(connects: int) -> Iterator[IO[str]]:
 def flood(variant: Variant, seconds: float) -> list[Figure]:
     """Open ten thousand connections at once while calls go on over another one."""
     load = Load(seconds, rate=FLOOD_CALLS_PER_S, timed=True)
-    with gateway(variant, GATEWAY_CORE) as running:
-        with line_player(1, GENERATOR_CORE, "") as lines:
-            lines.play(Load(0.4, rate=300))
-            quiet = lines.play(load)
-            before_mb = running.resident_mb()
-            with _flood(FLOOD_CONNECTS) as said:
-                beside = lines.play(load)
-                opened = json.loads(said.readline())
-                grown_mb = running.resident_mb() - before_mb
+    with gateway(variant, GATEWAY_CORE) as running, line_player(1, GENERATOR_CORE, "") as lines:
+        lines.play(Load(0.4, rate=300))
+        quiet = lines.play(load)
+        before_mb = running.resident_mb()
+        with _flood(FLOOD_CONNECTS) as said:
+            beside = lines.play(load)
+            opened = json.loads(said.readline())
+            grown_mb = running.resident_mb() - before_mb
     detail = f"{_latency(beside)}; in quiet {_latency(quiet)}; at {FLOOD_CALLS_PER_S} calls/s"
     what = f"beside {FLOOD_CONNECTS:,} connects at once"
     grown = f"{opened['connected']:,} were accepted, {opened['open']:,} stayed open"

@@ -15,7 +15,11 @@ from typing import Final
 
 from OpenSSL import SSL
 from twisted.internet import epollreactor
-from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
+from twisted.internet.interfaces import (
+    IOpenSSLServerConnectionCreator,
+    IProtocolFactory,
+    IReactorTime,
+)
 from twisted.internet.protocol import Factory, Protocol
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from zope.interface import implementer  # type: ignore[import-untyped] # it ships no types
@@ -35,10 +39,10 @@ def _ends(name: str) -> Ends:
 
 
 class _Echo(Protocol):
-    def dataReceived(self, data: bytes) -> None:
+    def dataReceived(self, data: bytes) -> None:  # noqa: N802 - Twisted's name
         """Give it back."""
         if self.transport is not None:
-            self.transport.write(data)
+            self.transport.write(data)  # type: ignore[call-arg] # an interface of zope's
 
 
 @implementer(IOpenSSLServerConnectionCreator)
@@ -46,7 +50,7 @@ class _Creator:
     def __init__(self, ends: Ends) -> None:
         self._ends = ends
 
-    def serverConnectionForTLS(self, _protocol: object) -> SSL.Connection:
+    def serverConnectionForTLS(self, _line: object) -> SSL.Connection:  # noqa: N802
         """Return our end of a client's connection."""
         return self._ends.accept()[0]
 
@@ -54,9 +58,11 @@ class _Creator:
 def serve(policy: str, port: int) -> None:
     """Serve until the end."""
     reactor = epollreactor.EPollReactor()
-    factory = Factory.forProtocol(_Echo)
-    creator = _Creator(_ends(policy))
-    reactor.listenTCP(port, TLSMemoryBIOFactory(creator, False, factory, reactor), backlog=4096)
+    # zope's interfaces are nothing that types could be checked against.
+    factory: IProtocolFactory = Factory.forProtocol(_Echo)  # type: ignore[assignment]
+    clock: IReactorTime = reactor  # type: ignore[assignment]
+    creator: IOpenSSLServerConnectionCreator = _Creator(_ends(policy))  # type: ignore[assignment]
+    reactor.listenTCP(port, TLSMemoryBIOFactory(creator, False, factory, clock), backlog=4096)
     reactor.run()
 
 

@@ -68,7 +68,7 @@ def accept_few(port: object) -> None:
         port.numberAccepts = ACCEPTS  # Twisted changes it each time
         as_many_as_there_are()  # type: ignore[no-untyped-call] # Twisted does not type it
 
-    port.doRead = accept
+    port.doRead = accept  # type: ignore[method-assign] # what the reactor calls
 
 
 def _why_no_listener(port: int, refusal: OSError) -> str:
