@@ -3,16 +3,7 @@
 from enum import Enum
 from typing import NamedTuple
 
-
-class Weight(Enum):
-    """How much a finding matters before any policy is asked."""
-
-    NOTE = "note"  # passes; recorded
-    MALFORMED = "malformed"  # no sane sender writes this: 400 where a reply is allowed, else drop
-    AMBIGUOUS = "ambiguous"  # two sane parsers could read it differently (GEN-1)
-    OVERSIZE = "oversize"
-    UNREADABLE = "unreadable"  # not even enough to say which call it belongs to: always drop
-
+from sipguard.weight import Weight
 
 _N, _M, _A = Weight.NOTE, Weight.MALFORMED, Weight.AMBIGUOUS
 _O, _U = Weight.OVERSIZE, Weight.UNREADABLE
@@ -336,6 +327,7 @@ class Reason(Enum):
     TLS_HUNG_UP = "tls-hung-up", "TLS-20", _N, 0, "The peer closed the connection in the middle of the TLS handshake."
     TLS_BUSY = "tls-busy", "TLS-20", _N, 0, "Too many TLS handshakes are in progress."
     TLS_NO_CERTIFICATE = "tls-no-certificate", "TLS-20", _N, 0, "The peer showed no certificate where one is required."
+    TLS_UNPROVEN = "tls-unproven", "TLS-20", _N, 403, "The certificate of the connection is not valid, or nobody verified it."
     TLS_WRONG_NAME = "tls-wrong-name", "CERT-6", _N, 0, "The server's certificate names another server."
 
     # --- streams: WebSocket

@@ -162,10 +162,14 @@ class Inner(Protocol):
 class Side:
     """One line of ours on a wire in memory."""
 
-    def __init__(self, tls: Tls, wanted: Wanted | None = None) -> None:
+    def __init__(
+        self, tls: Tls, wanted: Wanted | None = None, *, for_browsers: bool = False
+    ) -> None:
         self.inner = Inner()
         factory: Factory[Protocol] = Factory.forProtocol(lambda: self.inner)
-        made = tls.listening(factory) if wanted is None else tls.onward(factory, wanted)
+        made = (
+            tls.listening(factory, for_browsers) if wanted is None else tls.onward(factory, wanted)
+        )
         line = made.buildProtocol(None)
         assert isinstance(line, TlsLine)
         self.line = line

@@ -7,7 +7,9 @@ from typing import Final
 from sipguard.cli import told
 from sipguard.cli.media_advice import BY_MEDIA
 from sipguard.cli.tls_advice import BY_TLS
-from sipguard.reason import Reason, Weight
+from sipguard.cli.web_advice import BY_WEB
+from sipguard.reason import Reason
+from sipguard.weight import Weight
 
 _BY_REASON = {
     Reason.NOT_KEYED: (
@@ -176,6 +178,7 @@ def advise(record: told.Told) -> Iterator[str]:
             f"The rule stands at {place}; the first match wins, so an exception goes above it. "
             "Try it first: sipguard replay CAPTURE --policy FILE"
         )
+        yield f"The narrowest such rule: sipguard policy suggest {told.text(record, 'id')}"
     if src:
         yield f"More of this source: sipguard blocked --src {src} --since 1d"
 
@@ -188,7 +191,7 @@ def _of_the_call(call_id: str) -> Iterator[str]:
 
 def _by_reason(reason: Reason, src: str) -> Iterator[str]:
     advice = _BY_REASON.get(reason) or _BY_PROOF.get(reason) or BY_MEDIA.get(reason)
-    advice = advice or BY_TLS.get(reason)
+    advice = advice or BY_TLS.get(reason) or BY_WEB.get(reason)
     if advice:
         yield advice.format(src=src)
     elif reason in _REPLAYS:

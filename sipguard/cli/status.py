@@ -117,6 +117,8 @@ def _streams(counters: dict[str, int]) -> str:
 def _warnings(report: StatusReport) -> Iterator[str]:
     if report.queue_drops:
         yield f"the kernel dropped {many(report.queue_drops, 'packet')}: the queue was full"
+    if crowded_out := report.counters.get("crowded_out", 0):
+        yield f"{many(crowded_out, 'large packet')} found the queue full: a flood of signatures?"
     if report.lost_records:
         yield f"{many(report.lost_records, 'record')} could not be stored"
     if report.store_error:

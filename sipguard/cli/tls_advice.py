@@ -32,6 +32,9 @@ BY_TLS: Final[Mapping[Reason, str]] = {
         "The policy says tls-clients required: give this client a certificate of an authority in "
         "trust tls, or say tls-clients optional."
     ),
+    Reason.TLS_UNPROVEN: (
+        "Give this telephone a certificate of an authority in trust tls, or have it show none."
+    ),
     Reason.TLS_WRONG_NAME: (
         "If the server's certificate is right, say which name it carries: tls-server ADDRESS name "
         '"NAME". Otherwise have it made out to the name that clients ask for; wildcards do not '

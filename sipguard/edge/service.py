@@ -103,10 +103,9 @@ class GuardService(Service):
         try:
             self._journal = Journal(self._store, self._store.open())
             plan = self._netfilter.plan
+            mark, fail_open, take = plan.mark, plan.lets_pass, self._turnstile.take
             for number in range(plan.queues[0], plan.queues[1] + 1):
-                queue = Queue(
-                    number, self._turnstile.take, mark=plan.mark, fail_open=plan.lets_pass
-                )
+                queue = Queue(number, take, mark=mark, fail_open=fail_open, reactor=self._reactor)
                 self._queues.append(queue)
             self._media.open(plan)
             self._streams.open(plan)

@@ -232,7 +232,7 @@ SETTINGS: Final[dict[str, Known]] = {
         "A certificate of the gateway, with what its issuer sends along, and its key, in PEM; may stand several times: the name that a client asks for picks one, the first serves all others. Without any, TLS does not end here.",
         _tls_certificate),
     "tls-clients": Known("none|optional|required", "optional",
-        "Whether clients are asked for a certificate: optional lets those without one, or with one that is not valid, go on unauthenticated, required refuses them. Without trust tls nobody is asked.",
+        "Whether clients are asked for a certificate: optional lets those without one, or with one that is not valid, go on unauthenticated, required refuses them. Without trust tls nobody is asked, and over wss only where it is required: browsers give up where a WebSocket asks.",
         lambda p, v: replace(p, tls=p.tls._replace(clients=v.choice("none", "optional", "required")))),
     "tls-minimum": Known("1.2|1.3", "1.2",
         "The oldest version of TLS that is spoken; 1.0 and 1.1 are out of date and never are.",

@@ -4,7 +4,7 @@ import socket
 import struct
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 from sealed import CALLEE_KEY, CALLER_KEY, sealed
@@ -254,8 +254,8 @@ def test_half_closed(stage: Stage) -> None:
 
 
 def test_a_server_that_does_not_listen(stage: Stage) -> None:
-    """The client is reset at once."""
-    with connect(stage) as wire:
+    """The client is reset at once; its kernel may learn of it before it knows of the rest."""
+    with suppress(ConnectionResetError), connect(stage) as wire:
         assert End(wire).is_over()
 
 

@@ -31,6 +31,7 @@ def main() -> None:
 def _serve(context: ssl.SSLContext, made: socket.socket, peer: object) -> None:
     names: list[str] = []
     try:
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         context.sni_callback = lambda _tls, name, _context: names.append(str(name))
         with context.wrap_socket(made, server_side=True) as tls:
             shown = (tls.getpeercert() or {}).get("subject", "")

@@ -106,6 +106,19 @@ def test_a_client_with_a_valid_certificate_is_known() -> None:
         assert channel.tls_failure == ""
 
 
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize(("text", "known"), [(BASE, False), (REQUIRED, True)])
+def test_browsers_are_asked_only_where_they_must(
+    text: str, known: bool, version: ssl.TLSVersion
+) -> None:
+    """They give up a WebSocket whose server asks for a certificate that is optional."""
+    side = Side(made(text), for_browsers=True)
+    peer = Peer(ALICE, version=version, name="gw.example.com")
+    shake(side, peer)
+    assert side.inner.channel is not None
+    assert side.inner.channel.tls_client_valid == known
+
+
 def test_a_client_that_is_not_asked_stays_unknown() -> None:
     """``tls-clients none``: it has a certificate, and nobody wants to see it."""
     channel = accepted(made(BASE + "tls-clients none\n"), Peer(ALICE)).inner.channel

@@ -10,6 +10,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from tls_ends import BASE, GATEWAY, ROOT, SECOND, policy_of, terms_of, tls_certificate
 
 from sipguard.edge import policy_file
+from sipguard.edge.stream import tls_contexts
 from sipguard.edge.stream.tls_credentials import read_credentials, tls_warnings
 from sipguard.errors import PolicyError
 
@@ -111,6 +112,15 @@ def test_a_self_signed_certificate_of_our_own_may_be_shown() -> None:
     """Clients that pin it, or do not verify, are the admin's affair."""
     own = tls_certificate("own gw", None, dns=("gw.example.com",))
     assert len(read_credentials(terms_of(gw_pem=own.pem, gw_key=own.key_pem), NOW_S).own) == 1
+
+
+def test_what_openssl_refuses_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own limits, whatever they are: at the policy, and not when the first client comes."""
+    monkeypatch.setattr(tls_contexts, "CIPHERS", b"ECDHE+AESGCM:@SECLEVEL=5")  # keys of 512 bits
+    with pytest.raises(PolicyError) as caught:
+        tls_contexts.try_out(terms_of(), NOW_S)
+    (problem,) = caught.value.problems
+    assert str(problem).startswith("p:2:17: OpenSSL does not take the certificates: ee key too")
 
 
 def test_files_are_watched_and_an_open_key_is_told(tmp_path: Path) -> None:

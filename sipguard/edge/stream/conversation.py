@@ -258,7 +258,8 @@ class Conversation:
             return
         tail = self._tail[leg.is_client]
         if not (self._keeper.is_shadow and self.binding.passes_raw and self.is_through):
-            self._end(error.finding(), leg)
+            # No reset: it would take away what the other end was told just before.
+            self._end(error.finding(), leg, kindly=True)
             return
         self._keeper.refused(leg.packet._replace(payload=tail[:256]), error.finding())
         self._passes_raw = True
@@ -316,14 +317,16 @@ class Conversation:
         """Reset both ends."""
         self._end(None)
 
-    def _end(self, finding: Finding | None, leg: Leg | None = None) -> None:
-        """Reset both ends; *finding* says why, unless an end itself did it."""
+    def _end(
+        self, finding: Finding | None, leg: Leg | None = None, *, kindly: bool = False
+    ) -> None:
+        """Reset both ends, or close them *kindly*; *finding* says why, unless an end did it."""
         self._over(LAST_WORD_S)
         if finding is not None:
             self._keeper.refused((leg or self.client).packet, finding)
         self._give_up()
         for end in self.legs():
-            if finding is not None and end.stands and self.binding.says_why:
+            if finding is not None and end.stands and (kindly or self.binding.says_why):
                 end.finish()
             else:
                 end.abort()

@@ -10,6 +10,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Set
+from contextlib import suppress
 from functools import partial
 from typing import Final, Protocol, final
 
@@ -108,7 +109,7 @@ class StreamGate:
         self._bindings = {
             "tls": over_tls("tls", TCP, self._tls),
             "ws": web,
-            "wss": over_tls("wss", web, self._tls),
+            "wss": over_tls("wss", web, self._tls, for_browsers=True),
             **bindings,
         }
         self._dial = dial or self._dial_out
@@ -385,8 +386,7 @@ class StreamGate:
 def _room_for_connections() -> int:
     """Return how many connections the limit on open files allows, which is raised if it can be."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < hard:
+    with suppress(OSError, ValueError):  # forbidden: then what there is must do
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    if hard == resource.RLIM_INFINITY:
-        return sys.maxsize
-    return max((hard - OTHER_FILES) // 2, 1)
+        soft = hard
+    return sys.maxsize if soft == resource.RLIM_INFINITY else max((soft - OTHER_FILES) // 2, 1)

@@ -79,9 +79,9 @@ class Tls:
             raise ValueError("no certificate of our own")
         return self._ends
 
-    def listening(self, factory: Factory[Protocol]) -> "TlsFactory":
+    def listening(self, factory: Factory[Protocol], for_browsers: bool = False) -> "TlsFactory":
         """Return *factory* with TLS around what it makes, for connections that clients open."""
-        return TlsFactory(self, factory, None, self._clock)
+        return TlsFactory(self, factory, None, self._clock, for_browsers)
 
     def onward(self, factory: Factory[Protocol], wanted: Wanted) -> "TlsFactory":
         """Return *factory* with TLS around what it makes, for a connection to a server."""
@@ -101,6 +101,7 @@ class TlsLine(TLSMemoryBIOProtocol, Judged):
         self.tls: Final = factory.tls
         self.wanted: Final = factory.wanted
         self.ends: Final = factory.tls.ends
+        self._for_browsers: Final = factory.for_browsers
         self.finding: Finding | None = None
         self.stands = False
         self._first = b""
@@ -118,7 +119,7 @@ class TlsLine(TLSMemoryBIOProtocol, Judged):
     def made(self) -> SSL.Connection:
         """Return our end of it, as OpenSSL has it."""
         if self.wanted is None:
-            self._handle, self.judging = self.ends.accept()
+            self._handle, self.judging = self.ends.accept(self._for_browsers)
         else:
             self._handle, self.judging = self.ends.connect(self.wanted)
         self._handle.set_app_data(self)
@@ -273,10 +274,16 @@ class TlsFactory(TLSMemoryBIOFactory):
     protocol = TlsLine
 
     def __init__(
-        self, tls: Tls, wrapped: Factory[Protocol], wanted: Wanted | None, clock: Clock
+        self,
+        tls: Tls,
+        wrapped: Factory[Protocol],
+        wanted: Wanted | None,
+        clock: Clock,
+        for_browsers: bool = False,
     ) -> None:
         # zope's interfaces are nothing that types could be checked against.
         super().__init__(_Creator(), wanted is not None, wrapped, clock)  # type: ignore[arg-type]
         self.tls: Final = tls
         self.wanted: Final = wanted
         self.clock: Final = clock
+        self.for_browsers: Final = for_browsers

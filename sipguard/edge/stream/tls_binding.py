@@ -26,11 +26,14 @@ if TYPE_CHECKING:
 _NO_LINE: Final = "there is no TLS below it"  # a fault of ours
 
 
-def over_tls(kind: str, clear: Binding, tls: Tls) -> Binding:
-    """Return the binding *kind*: what *clear* does, over TLS."""
+def over_tls(kind: str, clear: Binding, tls: Tls, *, for_browsers: bool = False) -> Binding:
+    """Return the binding *kind*: what *clear* does, over TLS.
+
+    *for_browsers*: certificates that are optional are not asked for.
+    """
 
     def listening(factory: Factory) -> IProtocolFactory:
-        return tls.listening(factory)  # type: ignore[arg-type,return-value] # zope's
+        return tls.listening(factory, for_browsers)  # type: ignore[arg-type,return-value] # zope's
 
     def onward(factory: ClientFactory, client: "Leg") -> ClientFactory:
         return tls.onward(factory, wanted_by(client))  # type: ignore[arg-type,return-value] # zope's

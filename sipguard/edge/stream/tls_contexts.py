@@ -11,9 +11,9 @@ from typing import Final, NamedTuple
 
 from OpenSSL import SSL, crypto
 
-from sipguard.edge.stream.tls_credentials import Credentials, Own
+from sipguard.edge.stream.tls_credentials import Credentials, Own, read_credentials
 from sipguard.edge.stream.tls_judging import Judging, Remembered, verify
-from sipguard.errors import HostileInput
+from sipguard.errors import HostileInput, PolicyError, Problem
 from sipguard.identity.peers import Expected, Peer, Peers
 from sipguard.policy.tls import TlsTerms
 from sipguard.reason import Finding
@@ -77,8 +77,11 @@ class Ends:
 
     # --- towards clients
 
-    def accept(self) -> tuple[SSL.Connection, Judging]:
+    def accept(self, for_browsers: bool = False) -> tuple[SSL.Connection, Judging]:
         """Return one end of a connection that a client opened.
+
+        With *for_browsers*, a certificate is asked for only where one is required: they fail
+        a WebSocket whose server asks, unless their user has picked one before.
 
         Raises:
             ValueError: there is no certificate to show.
@@ -87,6 +90,8 @@ class Ends:
             raise ValueError("no certificate of our own")
         connection = SSL.Connection(self._default)
         judging = Judging(self._judge_client, required=self._terms.asks_clients == "required")
+        if for_browsers and self._terms.asks_clients == "optional":
+            connection.set_verify(SSL.VERIFY_NONE, verify)
         connection.set_accept_state()
         return connection, judging
 
@@ -199,6 +204,23 @@ class Ends:
         context = self._by_name.get(asked_name(connection))
         if context is not None:
             connection.set_context(context)
+
+
+def try_out(terms: TlsTerms, now_s: float) -> None:
+    """Have OpenSSL take the certificates, so that what it refuses is told when they are read.
+
+    Raises:
+        PolicyError: it does not, or they cannot be used at all.
+    """
+    if not terms.certificates:
+        return
+    try:
+        Ends(read_credentials(terms, now_s), terms)
+    except (SSL.Error, crypto.Error) as error:
+        told: object = error.args[0] if error.args else None
+        causes = [str(entry[-1]) for entry in told] if isinstance(told, list) else []
+        what = f"OpenSSL does not take the certificates: {', '.join(causes)[:120] or 'no reason'}"
+        raise PolicyError((Problem(*terms.certificates[0].certificate.place, what),)) from None
 
 
 def asked_name(connection: SSL.Connection) -> bytes:

@@ -97,11 +97,14 @@ def test_lost_framing_ends_both_sides(octets: bytes) -> None:
 
 
 def test_what_was_whole_before_the_framing_was_lost() -> None:
-    """Goes on; what follows does not."""
+    """Goes on, and so does its refusal; what follows does not."""
     line = Paper().connected()
-    line.client_sends(OPTIONS + POST)
+    line.client_sends(OPTIONS + REFUSED + POST)
     assert line.server_got() == OPTIONS
+    assert line.client_got().startswith(b"SIP/2.0 488 ")
     assert line.is_over()
+    assert not line.client.reset, "a reset would take both away again"
+    assert not line.server.reset
 
 
 def test_shadow_mode_lets_pass_what_cannot_be_framed() -> None:

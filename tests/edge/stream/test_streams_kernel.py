@@ -15,6 +15,7 @@ pytestmark = pytest.mark.kernel
 PLAN = Plan(
     stream_transports=StreamTransports.JUDGE, diversions=(Diversion("tcp", (5060,), 15060),)
 )
+IP_TRANSPARENT = 19
 BOTH = [(A4, B4), (A6, B6)]
 
 
@@ -140,3 +141,35 @@ def test_other_ports_and_tls_are_as_before(lab: Lab, gateway: Gateway) -> None:
         lab.a.run(lambda: socket.create_connection((B4, 5061), timeout=2))
     with listening(lab.b, B4, 8080):
         lab.a.run(lambda: socket.create_connection((B4, 8080), timeout=2)).close()
+
+
+@pytest.mark.parametrize("name", ["ra", "rb"])
+@pytest.mark.parametrize(("source", "destination"), BOTH)
+def test_only_the_interfaces_that_are_guarded(
+    lab: Lab, gateway: Gateway, source: str, destination: str, name: str
+) -> None:
+    """What comes in or goes out by one of them, whichever end that is at."""
+    gateway.install(replace(PLAN, interfaces=(name,)))
+    with listening(lab.b, destination), pytest.raises(ConnectionRefusedError):
+        connecting(lab.a, source, destination)
+    assert gateway.packets("stream_in")
+    gateway.install(replace(PLAN, interfaces=("other",)))
+    with listening(lab.b, destination), connecting(lab.a, source, destination):
+        pass
+
+
+@pytest.mark.parametrize("strict", [0, 1])
+@pytest.mark.parametrize("by_mark", [0, 1])
+def test_sources_are_looked_up_as_ever(
+    lab: Lab, gateway: Gateway, strict: int, by_mark: int
+) -> None:
+    """With rp_filter and src_valid_mark (WireGuard's scripts set it) packets still come to us."""
+    for name in ("all", "ra", "rb"):
+        lab.router.shell("sysctl", "-qw", f"net.ipv4.conf.{name}.rp_filter={strict}")
+    lab.router.shell("sysctl", "-qw", f"net.ipv4.conf.all.src_valid_mark={by_mark}")
+    gateway.install(PLAN)
+    with listening(lab.router, "127.0.0.1", 15060) as made:
+        lab.router.run(lambda: made.setsockopt(socket.SOL_IP, IP_TRANSPARENT, 1))
+        with connecting(lab.a, A4, B4) as client, made.accept()[0] as taken:
+            assert taken.getsockname() == (B4, 5060)
+            assert taken.getpeername() == client.getsockname()

@@ -5,7 +5,8 @@ from stream_paper import Paper, answer, request
 from web_ends import POLICY, Browser, Call, Server, frames, header
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
-from websockets.protocol import State
+from websockets.protocol import Protocol, State
+from websockets.utils import accept_key
 
 from sipguard.edge.stream.conversation import LAST_WORD_S
 from sipguard.reason import Reason
@@ -96,11 +97,37 @@ def test_a_server_that_is_not_there() -> None:
     assert desk.reasons() == [Reason.UNREACHABLE.value]
 
 
-def test_a_server_that_does_not_take_sip() -> None:
-    """Without the subprotocol in its answer it speaks something else (RFC 7118 section 4.1)."""
-    call = Call(Browser(subprotocols=("sip", "chat")), Server(subprotocol="chat"))
-    assert call.browser.response.status_code >= 400
-    assert call.paper.reasons() in ([Reason.WS_SUBPROTOCOL.value], [Reason.WS_REFUSED.value])
+def answered_with(*rows: str) -> tuple[bytes, list[str]]:
+    """Return what the client hears where the server's 101 has these rows, and the records."""
+    desk = paper()
+    line = desk.reaches()
+    line.client_sends(b"".join(Browser(subprotocols=("sip", "chat")).protocol.data_to_send()))
+    line.server_takes_it()
+    (key,) = [row[19:] for row in line.server_got().split(b"\r\n") if b"WebSocket-Key" in row]
+    lines = ["HTTP/1.1 101 Hello", "Upgrade: websocket", "Connection: upgrade", *rows]
+    lines += [f"Sec-WebSocket-Accept: {accept_key(key.decode())}", "", ""]
+    line.server_sends("\r\n".join(lines).encode())
+    assert line.is_over() == bool(desk.reasons())
+    return line.client_got(), desk.reasons()
+
+
+def test_a_server_that_takes_what_was_not_offered() -> None:
+    """502: another subprotocol, or none (RFC 7118 section 4.1), an extension, a cookie is fine."""
+    good = "Sec-WebSocket-Protocol: sip"
+    heard, told = answered_with(good, "Set-Cookie: a=b", "Server: pbx")
+    assert heard.startswith(b"HTTP/1.1 101 ")
+    assert b"\r\nSet-Cookie: a=b\r\n" in heard
+    assert b"pbx" not in heard
+    assert told == []
+    for rows, reason in (
+        ((), Reason.WS_SUBPROTOCOL),
+        (("Sec-WebSocket-Protocol: chat",), Reason.WS_SUBPROTOCOL),
+        ((good, good), Reason.WS_SUBPROTOCOL),
+        ((good, "Sec-WebSocket-Extensions: permessage-deflate"), Reason.WS_BAD_HANDSHAKE),
+    ):
+        heard, told = answered_with(*rows)
+        assert heard.startswith(b"HTTP/1.1 502 ")
+        assert told == [reason.value]
 
 
 @pytest.mark.parametrize("subprotocols", [(), ("chat",), ("sip2",), ("SIP",)])
@@ -210,9 +237,11 @@ def test_line_breaks_are_a_keep_alive() -> None:
 def test_goodbye_goes_through(code: int, by_client: bool) -> None:
     """The other end hears the code; each is answered, and both connections end."""
     call = Call(Browser())
-    one, other = call.browser.protocol, call.server.protocol
-    if not by_client:
-        one, other = other, one
+    ends: tuple[Protocol, ...] = (
+        call.browser.protocol,
+        call.server.protocol,
+    )
+    one, other = ends if by_client else ends[::-1]
     one.send_close(code, "whatever")
     call.move()
     assert other.close_rcvd is not None
