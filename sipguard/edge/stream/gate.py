@@ -31,7 +31,7 @@ from sipguard.edge.stream.binding import Binding
 from sipguard.edge.stream.conversation import Attempt, Conversation
 from sipguard.edge.stream.leg import Leg, Passage
 from sipguard.edge.stream.limits import Limits
-from sipguard.edge.stream.sockets import OnwardAttempt, accept_few, listening_socket
+from sipguard.edge.stream.sockets import OnwardAttempt, listening_socket, serve_fairly
 from sipguard.edge.stream.tcp import TCP
 from sipguard.edge.stream.tls import Tls
 from sipguard.edge.stream.tls_binding import over_tls
@@ -239,7 +239,7 @@ class StreamGate:
             port = self._reactor.adoptStreamPort(
                 listener.fileno(), listener.family, Admission(self._admit, inner)
             )
-            accept_few(port)
+            serve_fairly(port)
             listener.close()  # the port has its own
             self._ports.append(port)
         self._sockets.clear()

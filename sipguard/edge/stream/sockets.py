@@ -11,7 +11,7 @@ from typing import Final, final
 from twisted.internet.error import ConnectBindError, ConnectError
 from twisted.internet.interfaces import IAddress, IConnector
 from twisted.internet.protocol import ClientFactory, Protocol
-from twisted.internet.tcp import Client, Connector, Port
+from twisted.internet.tcp import Client, Connection, Connector, Port, Server
 from twisted.python.failure import Failure
 
 from sipguard.errors import EdgeError
@@ -54,14 +54,45 @@ def listening_socket(family: int, port: int, mark: int) -> socket.socket | None:
     return made
 
 
-def accept_few(port: object) -> None:
-    """Let a port of Twisted's accept few connections at a time.
+class _Prompt(Connection):
+    """Sends what is written at once, as far as the peer takes it.
+
+    Twisted would ask the kernel to say when there is room, which there nearly always is; that
+    costs more than the sending.
+    """
+
+    _is_writing = False
+
+    def write(self, octets: bytes) -> None:
+        """Send."""
+        self._is_writing = True
+        try:
+            super().write(octets)  # type: ignore[no-untyped-call] # Twisted does not type it
+        finally:
+            self._is_writing = False
+
+    def startWriting(self) -> None:
+        """Send at once; what fails or is left has the kernel asked."""
+        if self._is_writing:
+            self._is_writing = False  # room again may let our producer write
+            if self.doWrite() is None and not self.dataBuffer and not self._tempDataLen:
+                return
+        super().startWriting()
+
+
+class _Accepted(_Prompt, Server):
+    """A connection of a client."""
+
+
+def serve_fairly(port: object) -> None:
+    """Let a port of Twisted's accept few connections at a time, which send promptly.
 
     By itself it takes the more in one turn, the more there are, and messages that came by
     other connections wait for all of them.
     """
     if not isinstance(port, Port):
         return
+    port.transport = _Accepted
     as_many_as_there_are = port.doRead
 
     def accept() -> None:
@@ -93,7 +124,7 @@ def _prepare(made: socket.socket, mark: int) -> None:
     made.setsockopt(socket.SOL_SOCKET, _SO_MARK, mark)
 
 
-class _OnwardClient(Client):
+class _OnwardClient(_Prompt, Client):
     """A connection that starts from an address which is not ours."""
 
     def createInternetSocket(self) -> socket.socket:
