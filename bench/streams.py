@@ -52,9 +52,19 @@ class Found(NamedTuple):
     samples: dict[tuple[str, int], Sample]
 
 
-def _most_without_loss(lines: Lines, start: float, seconds: float) -> float:
+@contextmanager
+def _lines(running: Running, connections: int) -> Iterator[Lines]:
+    with line_player(connections, GENERATOR_CORE, running.variant.proxy) as lines:
+        lines.play(Load(0.4, rate=300))
+        yield lines
+    time.sleep(_SETTLE_S)
+
+
+def _most_without_loss(running: Running, connections: int, start: float, seconds: float) -> float:
+    """Return the highest rate without loss; a connection that lost something may be at its end."""
     for step in RATE_STEPS:
-        played = lines.play(Load(seconds, rate=start * step))
+        with _lines(running, connections) as lines:
+            played = lines.play(Load(seconds, rate=start * step))
         kept_up = played.completed >= 0.97 * start * step * seconds
         if kept_up and not played.lost and not played.refused:
             return start * step
@@ -62,15 +72,13 @@ def _most_without_loss(lines: Lines, start: float, seconds: float) -> float:
 
 
 def _sample(running: Running, connections: int, seconds: float) -> Sample:
-    with line_player(connections, GENERATOR_CORE, running.variant.proxy) as lines:
-        lines.play(Load(0.4, rate=300))
+    with _lines(running, connections) as lines:
         before_s = running.cpu_s()
         played = lines.play(Load(seconds, in_flight=IN_FLIGHT))
         spent_s = running.cpu_s() - before_s
-        if not played.completed:
-            raise RuntimeError(f"no call got through {running.variant.name}: {played}")
-        most = _most_without_loss(lines, played.calls_per_s, seconds)
-    time.sleep(_SETTLE_S)
+    if not played.completed:
+        raise RuntimeError(f"no call got through {running.variant.name}: {played}")
+    most = _most_without_loss(running, connections, played.calls_per_s, seconds)
     cpu_us = spent_s * 1e6 / played.received
     return Sample(cpu_us, most, played.completed / spent_s)
 

@@ -75,9 +75,10 @@ class _Prompt(Connection):
         """Send at once; what fails or is left has the kernel asked."""
         if self._is_writing:
             self._is_writing = False  # room again may let our producer write
-            if self.doWrite() is None and not self.dataBuffer and not self._tempDataLen:
+            refusal: object = self.doWrite()  # type: ignore[no-untyped-call] # Twisted's
+            if refusal is None and not self.dataBuffer and not self._tempDataLen:
                 return
-        super().startWriting()
+        super().startWriting()  # type: ignore[no-untyped-call] # Twisted's
 
 
 class _Accepted(_Prompt, Server):
