@@ -217,6 +217,21 @@ def test_many_messages_at_once_do_not_hold_up_others() -> None:
     assert line.client.is_read()
 
 
+def test_messages_of_one_turn_leave_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call of the kernel for each would cost more than some of the judging; refusals, too."""
+    line = Paper(
+        "default drop\nchain request\n  no reject 403 if method == MESSAGE\n  all accept\n"
+    ).connected()
+    written: list[bytes] = []
+    monkeypatch.setattr(line.server, "write", written.append)
+    monkeypatch.setattr(line.client, "write", written.append)
+    many = [request("OPTIONS", number) for number in range(1, 4)]
+    line.client_sends(b"".join([*many, request("MESSAGE", 4), request("MESSAGE", 5)]))
+    refusals, passed = sorted(written, key=lambda octets: octets[:1], reverse=True)
+    assert passed == b"".join(many)
+    assert refusals.count(b"SIP/2.0 403") == 2
+
+
 # --- ends
 
 

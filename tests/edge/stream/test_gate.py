@@ -161,6 +161,23 @@ def test_the_servers_messages_come_by_the_way_to_it() -> None:
     assert paper.observations[-1].interface == "lan0"
 
 
+def test_the_way_to_a_server_is_asked_once_in_a_second() -> None:
+    """Each connection would else cost a question to the kernel; a route may change all the same."""
+    asked: list[bytes] = []
+
+    def way_to(address: bytes) -> str:
+        asked.append(address)
+        return ""
+
+    paper = Paper(way_to=way_to)
+    paper.connected()
+    paper.connected()
+    assert len(asked) == 1
+    paper.wait(1.5)
+    paper.connected()
+    assert len(asked) == 2
+
+
 def test_a_zone_is_known_by_its_interface() -> None:
     """Of all messages of a connection."""
     paper = Paper(
