@@ -37,7 +37,7 @@ from sipguard.edge.stream.tcp import TCP
 from sipguard.edge.stream.tls import Tls
 from sipguard.edge.stream.tls_binding import over_tls
 from sipguard.edge.stream.tls_credentials import read_credentials
-from sipguard.edge.stream.ways import interface_towards
+from sipguard.edge.stream.ways import Ways, interface_towards
 from sipguard.edge.stream.websocket import websocket
 from sipguard.edge.turnstile import Turnstile
 from sipguard.errors import EdgeError
@@ -114,8 +114,7 @@ class StreamGate:
             **bindings,
         }
         self._dial = dial or self._dial_out
-        self._way_to = way_to
-        self._ways: dict[bytes, str] = {}  # of the last second: servers are few, questions dear
+        self._ways = Ways(way_to)
         self._sockets: list[tuple[Diversion, socket.socket]] = []
         self._ports: list[ListeningPort] = []
         self._bound: set[int] = set()
@@ -288,7 +287,7 @@ class StreamGate:
     def _check(self) -> None:
         """Look at the time; a fault of ours with one of them does not end that for all."""
         now_s = self.now_s()
-        self._ways.clear()
+        self._ways.forget()
         works = [self._tls.renew]
         works += [partial(one.check, now_s) for one in self._conversations]
         for work in works:
@@ -319,11 +318,7 @@ class StreamGate:
         A client's packets say it; the server's are taken to come by where those to it go.
         """
         if not leg.is_client:
-            address = leg.packet.src
-            way = self._ways.get(address)
-            if way is None:
-                way = self._ways[address] = self._way_to(address)
-            return way
+            return self._ways.towards(leg.packet.src)
         transport: object = leg.wire
         while transport is not None:
             get_handle = getattr(transport, "getHandle", None)

@@ -2,7 +2,8 @@
 
 import socket
 import struct
-from typing import Final
+from collections.abc import Callable
+from typing import Final, final
 
 _NETLINK_ROUTE: Final = 0
 _GET_ROUTE, _NEW_ROUTE = 26, 24
@@ -11,6 +12,28 @@ _DESTINATION, _OUT_INTERFACE = 1, 4
 _HEADER: Final = struct.Struct("=IHHII")
 _ROUTE: Final = struct.Struct("=BBBBBBBBI")
 _ATTRIBUTE: Final = struct.Struct("=HH")
+
+
+@final
+class Ways:
+    """What the kernel said lately: servers are few, and each question costs a socket."""
+
+    __slots__ = ("_known", "_way_to")
+
+    def __init__(self, way_to: Callable[[bytes], str]) -> None:
+        self._way_to = way_to
+        self._known: dict[bytes, str] = {}
+
+    def towards(self, address: bytes) -> str:
+        """Return the interface by which *address* is reached."""
+        way = self._known.get(address)
+        if way is None:
+            way = self._known[address] = self._way_to(address)
+        return way
+
+    def forget(self) -> None:
+        """Ask again from now on: routes change."""
+        self._known.clear()
 
 
 def interface_towards(address: bytes) -> str:
