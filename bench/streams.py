@@ -191,7 +191,7 @@ def flood(variant: Variant, seconds: float) -> list[Figure]:
             grown_mb = running.resident_mb() - before_mb
     detail = f"{_latency(beside)}; in quiet {_latency(quiet)}; at {FLOOD_CALLS_PER_S} calls/s"
     what = f"beside {FLOOD_CONNECTS:,} connects at once"
-    grown = f"{opened['connected']:,} were accepted, {opened['open']:,} stayed open"
+    grown = f"{opened['connected']:,} connected, {opened['open']:,} not closed 1.5 s later"
     return [
         Figure(f"calls lost {what}", beside.lost + beside.refused, "", below=1, detail=detail),
         Figure(f"memory more {what}", grown_mb, "MB", below=GROWTH_LIMIT_MB, detail=grown),
