@@ -93,6 +93,9 @@ def _facts(report: StatusReport) -> Iterator[tuple[str, str]]:
     yield "pinholes", f"{report.pinholes:,} open"
     yield "records", f"{report.records:,} written"
     yield "counters", _top(report.counters)
+    for feed in report.feeds:
+        waiting = f", {feed.waiting:,} waiting" if feed.waiting else ""
+        yield "feed", f"{feed.name}: {feed.sent:,} sent{waiting}"
 
 
 def _warnings(report: StatusReport) -> Iterator[str]:
@@ -102,6 +105,13 @@ def _warnings(report: StatusReport) -> Iterator[str]:
         yield f"{many(report.lost_records, 'record')} could not be stored"
     if report.store_error:
         yield f"the record store: {report.store_error}"
+    for feed in report.feeds:
+        if feed.dropped:
+            yield f"feed {feed.name} lost {many(feed.dropped, 'record')}"
+        if feed.error:
+            yield f"feed {feed.name}: {feed.error}"
+    if report.exceptions_error:
+        yield f"temporary exceptions: {report.exceptions_error}"
     if report.errors:
         yield f"{many(report.errors, 'packet')} met a fault of sipguard's own; see its log"
 

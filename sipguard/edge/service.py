@@ -373,6 +373,7 @@ class GuardService(Service):
         report.packets = self._turnstile.packets
         report.by_verdict = dict(self._turnstile.by_verdict)
         report.by_reason = dict(self._turnstile.by_reason)
+        report.by_blocked = dict(self._turnstile.by_blocked)
         report.records = self._store.written
         report.lost_records = self._store.all_lost + self._journal.lost
         report.store_error = self._store.last_error
