@@ -6,7 +6,7 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from types import FrameType
-from typing import Final, Protocol
+from typing import Final
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
@@ -16,6 +16,8 @@ from twisted.python.failure import Failure
 
 from sipguard.edge import journal, policy_file
 from sipguard.edge.control import INTERVAL_S, StatusReport, write_status
+from sipguard.edge.feeds.build import Builder
+from sipguard.edge.feeds.desk import Feeds
 from sipguard.edge.fetching import Fetching, terms_of
 from sipguard.edge.journal import Journal
 from sipguard.edge.media_gate import MediaGate
@@ -23,12 +25,12 @@ from sipguard.edge.netfilter import Netfilter
 from sipguard.edge.nfqueue import MAX_PACKETS, Queue
 from sipguard.edge.plan import Plan
 from sipguard.edge.policy_file import LoadedPolicy
+from sipguard.edge.reactor import Reactor
 from sipguard.edge.reply import ReplySender
 from sipguard.edge.report import count_kernel, count_tables, count_unjudged, rule_hits
-from sipguard.edge.samples import Samples
 from sipguard.edge.settings import Settings
 from sipguard.edge.store import Store
-from sipguard.edge.stream.gate import StreamGate, StreamReactor
+from sipguard.edge.stream.gate import StreamGate
 from sipguard.edge.streams_told import Closing
 from sipguard.edge.turnstile import Turnstile, now
 from sipguard.errors import EdgeError, PolicyError
@@ -43,21 +45,7 @@ COLLECT_S: Final = 60.0
 QUIET_PACKETS: Final = 50  # in one tick
 OVERLOADED_AT: Final = MAX_PACKETS // 2
 
-
 __all__ = ["GuardService", "Settings"]
-
-
-class Reactor(StreamReactor, Protocol):
-    """What the service asks of Twisted's reactor."""
-
-    def addReader(self, reader: Queue | Samples) -> None:
-        """Call ``doRead`` whenever there is something to read."""
-
-    def removeReader(self, reader: Queue | Samples) -> None:
-        """Stop that."""
-
-    def callFromThread(self, work: Callable[..., None], *arguments: object) -> None:
-        """Run *work* in the reactor's next turn; safe in a signal handler."""
 
 
 class GuardService(Service):
@@ -80,7 +68,10 @@ class GuardService(Service):
         self._netfilter = Netfilter(settings.plan(loaded.policy))
         self._queues: list[Queue] = []
         self._replies: ReplySender | None = None
-        self._journal = Journal(store)
+        self._feeds = Feeds(Builder(reactor))
+        self._feeds.prepare(loaded.policy.feeds)
+        self._feeds.use()
+        self._journal = Journal(store, tell=self._feeds.take)
         self._guard: Guard | None = None
         self._started_s = time.time()
         self._last_reload = ""
@@ -101,7 +92,7 @@ class GuardService(Service):
     def privilegedStartService(self) -> None:
         """Bind the queues, then install the rules: a busy queue leaves nothing behind."""
         try:
-            self._journal = Journal(self._store, self._store.open())
+            self._journal = Journal(self._store, self._store.open(), tell=self._feeds.take)
             plan = self._netfilter.plan
             for number in range(plan.queues[0], plan.queues[1] + 1):
                 queue = Queue(
@@ -143,6 +134,7 @@ class GuardService(Service):
             self._reactor.addReader(queue)
         self._media.start()
         self._streams.start()
+        self._feeds.start(self._reactor)
         for seconds, work in (
             (TICK_S, self._tick),
             (FORGET_S, self._forget),
@@ -185,6 +177,7 @@ class GuardService(Service):
     def _end(self, _: None) -> None:
         keep = self._loaded.policy.on_exit == "keep"
         self._journal.finish(time.time())
+        self._feeds.finish()
         self._write_status()
         try:
             self._netfilter.remove(keep=keep)
@@ -309,6 +302,7 @@ class GuardService(Service):
 
     def _hangup(self) -> None:
         self._store.reopen()
+        self._feeds.reopen()
         self.reload()
 
     def reload(self) -> None:
@@ -319,6 +313,7 @@ class GuardService(Service):
         try:
             loaded = policy_file.load(name, mode, time.time(), files)
             terms_of(loaded.policy)
+            self._feeds.prepare(loaded.policy.feeds)
             plan = self._settings.plan(loaded.policy)
             if plan != self._netfilter.plan:
                 self._replace(plan)
@@ -335,6 +330,7 @@ class GuardService(Service):
             )
             return
         self._loaded = loaded
+        self._feeds.use()
         if self._guard is not None:
             self._guard.replace_policy(loaded.policy)
             self._streams.use(loaded.policy)
@@ -385,6 +381,7 @@ class GuardService(Service):
         count_kernel(report, self._all_queues(), self._netfilter)
         self._media.count(report)
         self._streams.count(report)
+        self._feeds.count(report)
         report.counters["passed_packets"] = self._passed_packets
         report.counters["passed_octets"] = self._passed_octets
         if self._replies is not None:

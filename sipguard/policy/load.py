@@ -7,6 +7,7 @@ from typing import Final
 
 from sipguard.policy import syntax
 from sipguard.policy.advice import advise, advise_trust, advise_zones
+from sipguard.policy.feeds import FeedLines
 from sipguard.policy.names import Names
 from sipguard.policy.parse import parse_policy
 from sipguard.policy.problems import Problems, Wrong, one_of, suggest
@@ -50,6 +51,7 @@ def load_policy(name: str, read: Read, trusted: TrustReader | None = None) -> Po
     chains = _chains(gathered, resolver, policy, problems)
     reader = trusted or NothingToRead()
     trusts = TrustLines(reader, names, resolver.addresses, problems).read(gathered.trusts)
+    feeds = FeedLines(problems).read(gathered.feeds)
     problems.check()
     advise(chains, names, problems)
     advise_zones(zones, problems)
@@ -67,6 +69,7 @@ def load_policy(name: str, read: Read, trusted: TrustReader | None = None) -> Po
         digest=trusts.digest,
         mikey=trusts.mikey,
         sets=tuple(sets),
+        feeds=feeds,
         zones=Zones(zones.zones) if zones.zones else None,
         asks_proofs=any(rule.identity for chain in chains.values() for rule in chain.rules),
         rates_needed=tuple(sorted(resolver.rates)),
@@ -82,6 +85,7 @@ class _Gathered:
         self._problems = problems
         self.files: list[str] = []
         self.settings: list[syntax.Setting] = []
+        self.feeds: list[syntax.Setting] = []
         self.sets: list[syntax.SetDefinition] = []
         self.zones: list[syntax.ZoneDefinition] = []
         self.trusts: list[syntax.TrustLine] = []
@@ -102,7 +106,8 @@ class _Gathered:
                 case RuleLine():
                     self.rules.append((chain, statement))
                 case syntax.Setting():
-                    self.settings.append(statement)
+                    is_feed = statement.name.text == "feed"
+                    (self.feeds if is_feed else self.settings).append(statement)
                 case syntax.SetDefinition():
                     self.sets.append(statement)
                 case syntax.ZoneDefinition():
