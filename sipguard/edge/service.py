@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 
 from sipguard.edge import journal, policy_file
 from sipguard.edge.control import INTERVAL_S, StatusReport, write_status
+from sipguard.edge.exemptions import ExemptionWatch
 from sipguard.edge.feeds.build import Builder
 from sipguard.edge.feeds.desk import Feeds
 from sipguard.edge.fetching import Fetching, terms_of
@@ -68,6 +69,7 @@ class GuardService(Service):
         self._netfilter = Netfilter(settings.plan(loaded.policy))
         self._queues: list[Queue] = []
         self._replies: ReplySender | None = None
+        self._exemptions = ExemptionWatch(settings.state_dir)
         self._feeds = Feeds(Builder(reactor))
         self._feeds.prepare(loaded.policy.feeds)
         self._feeds.use()
@@ -117,6 +119,7 @@ class GuardService(Service):
             learning=bool(adopted),
         )
         self._turnstile.guard = self._guard
+        self._exemptions.look(self._guard)
         self._media.use(self._guard)
         self._streams.use(self._loaded.policy)
         self._fetching.use(self._loaded.policy, self._guard.credentials)
@@ -143,6 +146,7 @@ class GuardService(Service):
             (OVERLOAD_S, self._look_at_the_queue),
             (WATCH_S, self._look_at_the_policy),
             (WATCH_S, self._look_at_the_rules),
+            (WATCH_S, self._look_at_the_exceptions),
         ):
             loop = LoopingCall(self._guarded, work)
             loop.start(seconds)
@@ -295,6 +299,10 @@ class GuardService(Service):
             self._apply([OpenPinhole(hole, "", idle_s, b"") for hole in self._guard.open_holes()])
         self.log.error("our kernel rules were gone or passed by; they are in force again")
 
+    def _look_at_the_exceptions(self) -> None:
+        if self._guard is not None:
+            self._exemptions.look(self._guard)
+
     # --- reloading
 
     def _on_hangup(self, _signal: int, _frame: FrameType | None) -> None:
@@ -370,6 +378,7 @@ class GuardService(Service):
         report.by_verdict = dict(self._turnstile.by_verdict)
         report.by_reason = dict(self._turnstile.by_reason)
         report.by_blocked = dict(self._turnstile.by_blocked)
+        self._exemptions.count(report, self._guard)
         report.records = self._store.written
         report.lost_records = self._store.all_lost + self._journal.lost
         report.store_error = self._store.last_error

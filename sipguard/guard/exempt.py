@@ -39,11 +39,14 @@ def excepted(rooms: Rooms, case: Case, judgement: Judgement) -> Judgement:
     )
 
 
-def is_muted(rooms: Rooms, source: bytes, caller: bytes, judgement: Judgement, now: Moment) -> bool:
+def is_muted(
+    rooms: Rooms, source: bytes, case: Case | None, judgement: Judgement, now: Moment
+) -> bool:
     """Whether a refusal is to be kept out of the records; counted if so."""
     exemptions = rooms.exemptions
     if not exemptions.exemptions:
         return False
+    caller = caller_of(case) if case is not None else b""
     if exemptions.find(MUTE, source, caller, judgement.rule, now) is None:
         return False
     rooms.muted += 1
