@@ -10,15 +10,17 @@ import hashlib
 import hmac
 import time
 from collections.abc import Callable, Sequence
-from io import BytesIO
 from typing import Final
 
 from OpenSSL import crypto
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.interfaces import IConsumer
 from twisted.internet.protocol import Protocol as Receiver
 from twisted.internet.ssl import Certificate, platformTrust, trustRootFromCertificates
-from twisted.web.client import Agent, BrowserLikePolicyForHTTPS, FileBodyProducer
+from twisted.web.client import Agent, BrowserLikePolicyForHTTPS
 from twisted.web.http_headers import Headers
+from twisted.web.iweb import IBodyProducer
+from zope.interface import implementer  # type: ignore[import-untyped] # it ships no types
 
 from sipguard.edge.feeds.stream import StreamReactor
 from sipguard.journal.record import Record
@@ -118,8 +120,7 @@ class Webhook:
         current.addCallbacks(self._judge, self._fail)
 
     async def _answered(self, headers: Headers, body: bytes) -> int:
-        producer = FileBodyProducer(BytesIO(body))
-        response = await self._agent.request(b"POST", self._url, headers, producer)  # type: ignore[arg-type] # an interface of zope's
+        response = await self._agent.request(b"POST", self._url, headers, _Body(body))  # type: ignore[arg-type] # an interface of zope's
         code = int(response.code)
         response.deliverBody(_Ignored())  # type: ignore[call-arg, misc] # zope
         return code
@@ -163,6 +164,29 @@ class Webhook:
         self._attempts = 0
         self._due_s = float("-inf")
         self._done = True
+
+
+@implementer(IBodyProducer)
+class _Body:
+    """A request's body, small enough to be written at once."""
+
+    def __init__(self, octets: bytes) -> None:
+        self.length = len(octets)
+        self._octets = octets
+
+    def startProducing(self, consumer: IConsumer) -> Deferred[None]:
+        """Write all of it."""
+        consumer.write(self._octets)  # type: ignore[call-arg, misc] # zope
+        return succeed(None)
+
+    def pauseProducing(self) -> None:
+        """There is nothing left to hold back."""
+
+    def resumeProducing(self) -> None:
+        """Nor anything to go on with."""
+
+    def stopProducing(self) -> None:
+        """Nor to give up."""
 
 
 class _Ignored(Receiver):
