@@ -149,5 +149,5 @@ def test_the_command_line(tmp_path: Path) -> None:
         ("--for", "1h", "--caller", "a b"),
     ):
         assert run(tmp_path, "allow", *wrong, "--reason", "r").returncode == 2
-    for wrong in (("--for", "1h"), ("--for", "8d", "--source", "192.0.2.1")):
-        assert run(tmp_path, "allow", *wrong, "--reason", "r").returncode == 1
+    for unfit in (("--for", "1h"), ("--for", "8d", "--source", "192.0.2.1")):
+        assert run(tmp_path, "allow", *unfit, "--reason", "r").returncode == 1

@@ -1,7 +1,9 @@
 """Temporary exceptions: after the rules, for a while, and never above what keeps a call honest."""
 
+import dataclasses
+
 import pytest
-from calls_builder import CALL, MALLORY, STRANGER, Dialogue, World, request
+from calls_builder import CALL, MALLORY, MONDAY_S, STRANGER, Dialogue, World, request
 from phones import ALICE, BOB, audio, body
 
 from sipguard.policy.exemptions import ALLOW, MUTE, Exemption, Exemptions
@@ -30,9 +32,23 @@ def world_with(*exemptions: Exemption, policy: str = STRICT) -> World:
     return world
 
 
-def one(world_s: float = 1000.0, for_s: float = 60.0, kind: str = ALLOW, **named: str) -> Exemption:
-    since_s = World().now.utc_s - 1000.0 + world_s
-    return Exemption(7, kind, since_s, since_s + for_s, reason="trunk test", by="root", **named)
+def one(
+    world_s: float = 1000.0,
+    for_s: float = 60.0,
+    kind: str = ALLOW,
+    *,
+    source: str = "",
+    caller: str = "",
+    rule: str = "",
+) -> Exemption:
+    since_s = MONDAY_S + world_s
+    return Exemption(
+        7, kind, since_s, since_s + for_s, source, caller, rule, reason="trunk test", by="root"
+    )
+
+
+def naming(named: dict[str, str]) -> Exemption:
+    return dataclasses.replace(one(), **named)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -47,7 +63,7 @@ def one(world_s: float = 1000.0, for_s: float = 60.0, kind: str = ALLOW, **named
 )
 def test_what_a_rule_refuses_passes(named: dict[str, str]) -> None:
     """And its record says by which exception, whose, and why; the rule it outdid stands there."""
-    world = world_with(one(**named))
+    world = world_with(naming(named))
     decision = world.send(CALL.invite())
     assert decision.action is Action.ACCEPT
     assert (decision.judgement.rule, decision.judgement.reason) == ("exception 7", Reason.EXCEPTED)
@@ -72,7 +88,7 @@ def test_what_a_rule_refuses_passes(named: dict[str, str]) -> None:
 )
 def test_what_it_does_not_name_is_refused(named: dict[str, str]) -> None:
     """Everything it names must hold."""
-    world = world_with(one(**named))
+    world = world_with(naming(named))
     assert world.send(CALL.invite()).action is Action.REJECT
     assert world.guard.excepted == (0, 0)
 

@@ -88,12 +88,12 @@ def reactor(monkeypatch: pytest.MonkeyPatch) -> Iterator[EPollReactor]:
     made = EPollReactor()
     # TLS gathers small writes by the clock of the one reactor that nobody runs here.
     monkeypatch.setattr("twisted.protocols.tls._get_default_clock", lambda: made)
-    made.startRunning(installSignalHandlers=False)  # type: ignore[no-untyped-call]
+    made.startRunning(installSignalHandlers=False)
     yield made
-    made.stop()  # type: ignore[no-untyped-call]
+    made.stop()
     for _ in range(20):
         made.iterate(0.01)
-    made.disconnectAll()  # type: ignore[no-untyped-call]
+    made.disconnectAll()
 
 
 def until(reactor: EPollReactor, done: Callable[[], object], seconds: float = 10.0) -> None:
@@ -110,7 +110,7 @@ class Outlet:
         self.now_s = 1_790_000_000.0
         self.reactor = reactor
         self.waits: list[float] = []
-        self.hook = Webhook(url, SECRET, authority, reactor, lambda: self.now_s)  # type: ignore[arg-type]
+        self.hook = Webhook(url, SECRET, authority, reactor, lambda: self.now_s)
 
     def post(self, *records: Record) -> None:
         waiting = [one for one in records if self.hook.wants(one, is_new=True)]
@@ -220,14 +220,14 @@ def test_an_authority_is_one(tmp_path: Path) -> None:
     feed = Feed("webhook", "https://h/", secret=str(tmp_path / "s"),
                 authority=str(tmp_path / "ca"), place="p:3:1")  # fmt: skip
     with pytest.raises(EdgeError, match=r"p:3:1: .*ca: it holds no certificates"):
-        Builder(EPollReactor())(feed)  # type: ignore[arg-type]
+        Builder(EPollReactor())(feed)
 
 
 class Collector(Protocol):
     """Keeps what comes."""
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802
-        self.factory.got += data  # type: ignore[attr-defined, union-attr]
+        self.factory.got += data
 
 
 class Collectors(Factory):
@@ -239,9 +239,9 @@ class Collectors(Factory):
 def test_syslog_over_tcp(reactor: EPollReactor) -> None:
     """Records wait until there is a connection, and each tells its length."""
     collectors = Collectors()
-    port = reactor.listenTCP(0, collectors, interface="127.0.0.1")  # type: ignore[no-untyped-call]
+    port = reactor.listenTCP(0, collectors, interface="127.0.0.1")
     end = Feed("syslog", "127.0.0.1", port.getHost().port, "tcp")
-    outlet = Builder(reactor)(end)  # type: ignore[arg-type]
+    outlet = Builder(reactor)(end)
     records = [record(octets, n) for n, octets in enumerate(CORPUS.values())]
     assert outlet.take(records) == 0  # not connected yet
     until(reactor, lambda: outlet.take(records))
@@ -264,14 +264,16 @@ def test_syslog_over_tcp(reactor: EPollReactor) -> None:
     port.stopListening()
 
 
-def test_a_collector_that_does_not_read_makes_records_wait(reactor: EPollReactor) -> None:
+def test_a_collector_that_does_not_read_makes_records_wait(
+    reactor: EPollReactor, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """In the bounded queue, not in memory without end."""
     collectors = Collectors()
-    port = reactor.listenTCP(0, collectors, interface="127.0.0.1")  # type: ignore[no-untyped-call]
-    accepted: list[Protocol] = []
-    collectors.buildProtocol = lambda _: accepted.append(_Deaf()) or accepted[-1]  # type: ignore
+    port = reactor.listenTCP(0, collectors, interface="127.0.0.1")
+    deaf = _Deaf()
+    monkeypatch.setattr(collectors, "buildProtocol", lambda _: deaf)
     outlet = SyslogStream(
-        "127.0.0.1", port.getHost().port, lambda _: b"x" * 8_000, reactor  # type: ignore[arg-type]
+        "127.0.0.1", port.getHost().port, lambda _: b"x" * 8_000, reactor
     )  # fmt: skip
     some = [record()] * 4
     until(reactor, lambda: outlet.take(some))
@@ -284,20 +286,23 @@ def test_a_collector_that_does_not_read_makes_records_wait(reactor: EPollReactor
         pytest.fail("it takes without end")
     assert outlet.lost == 0
     outlet.close()
+    assert deaf.transport is not None
+    deaf.transport.abortConnection()
     port.stopListening()
 
 
 class _Deaf(Protocol):
     def connectionMade(self) -> None:  # noqa: N802
-        self.transport.pauseProducing()  # type: ignore[union-attr, misc]
+        assert self.transport is not None
+        self.transport.pauseProducing()
 
 
 def test_a_collector_that_is_not_there(reactor: EPollReactor) -> None:
     """Is told, and tried again later."""
-    port = reactor.listenTCP(0, Collectors(), interface="127.0.0.1")  # type: ignore[no-untyped-call]
+    port = reactor.listenTCP(0, Collectors(), interface="127.0.0.1")
     number = port.getHost().port
     port.stopListening()
-    outlet = SyslogStream("127.0.0.1", number, lambda _: b"x", reactor)  # type: ignore[arg-type]
+    outlet = SyslogStream("127.0.0.1", number, lambda _: b"x", reactor)
     until(reactor, lambda: outlet.take([record()]) or outlet.last_error)
     assert "refused" in outlet.last_error
     assert outlet.take([record()]) == 0
