@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Final
 from sipguard.cli.output import Screen, many
 from sipguard.cli.policy_file import policy_named
 from sipguard.journal.record import Json
-from sipguard.policy.rules import Policy
 
 if TYPE_CHECKING:
     from sipguard.cli.media_rerun import MediaRerun
     from sipguard.cli.rerun import Rerun
+    from sipguard.policy.rules import Policy
 
 SUMMARY = "judge a capture by a policy, at the capture's own time"
 DETAILS = """\
@@ -82,10 +82,10 @@ def run(options: argparse.Namespace, screen: Screen) -> int:
     policy = policy_named(options.policy, screen)
     if policy is None:
         return 1
-    if options.against:
-        return _compare(options, policy, screen)
     if policy.zones:
         screen.note("A capture does not say where packets came in: zone is empty, ipsec is false.")
+    if options.against:
+        return _compare(options, policy, screen)
     progress = _Progress(screen) if options.progress or screen.err.isatty() else None
     rerun = Rerun(options.capture, policy, progress, screen.note)
     try:
@@ -103,6 +103,17 @@ def run(options: argparse.Namespace, screen: Screen) -> int:
         screen.line(json.dumps(_summary(rerun)))
     elif options.summary:
         _summarize(rerun, screen)
+    return 0
+
+
+def _compare(options: argparse.Namespace, policy: "Policy", screen: Screen) -> int:
+    """Judge by another policy as well, and show the difference."""
+    from sipguard.cli.compare import compare
+
+    other = policy_named(options.against, screen)
+    if other is None:
+        return 1
+    compare(options.capture, (policy, other), options.json, screen)
     return 0
 
 
@@ -132,16 +143,6 @@ class _Progress:
         if self._is_shown and self._screen.err.isatty():
             self._screen.err.write("\r\x1b[K")
             self._screen.err.flush()
-
-
-def _compare(options: argparse.Namespace, policy: Policy, screen: Screen) -> int:
-    from sipguard.cli.compare import compare
-
-    other = policy_named(options.against, screen)
-    if other is None:
-        return 1
-    compare(options.capture, (policy, other), options.json, screen)
-    return 0
 
 
 def _write(screen: Screen, lines: Iterator[str]) -> None:

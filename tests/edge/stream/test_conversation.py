@@ -1,12 +1,16 @@
 """What passes a connection, and what ends it: message by message."""
 
+import gc
+from collections.abc import Iterator
+from itertools import pairwise
+from weakref import ref
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from stream_paper import ALICE, BOB, POLICY, PORT, Paper, answer, request
-from twisted.internet.address import IPv4Address
 
-from sipguard.edge.stream.conversation import FIRST_S, HALF_S, STALLED_S, WHOLE_S
+from sipguard.edge.stream.conversation import FIRST_S, HALF_S, LAST_WORD_S, STALLED_S, WHOLE_S
 from sipguard.reason import Reason
 from sipguard.verdict import OpenPinhole
 
@@ -54,12 +58,11 @@ def test_a_refused_request_and_an_innocent_one_on_one_connection() -> None:
 
 def test_the_client_is_not_read_before_the_server_is_there() -> None:
     """What comes by then waits; the rest waits at the client."""
-    line = Paper().call()
-    assert line is not None
-    assert line.client.paused
+    line = Paper().reaches()
+    assert not line.client.is_read()
     line.client_sends(OPTIONS)
     line.server_takes_it()
-    assert not line.client.paused
+    assert line.client.is_read()
     assert line.server_got() == OPTIONS
 
 
@@ -72,14 +75,39 @@ def test_the_server_is_asked_in_the_clients_name() -> None:
     assert (ends.src, ends.dst) == (bytes([10, 20, 1, 2]), bytes([10, 20, 2, 2]))
 
 
-def test_a_server_that_refuses() -> None:
-    """The client is reset, and a record says why."""
+def test_a_server_that_is_gone() -> None:
+    """The request is answered in its place, a record says why, and the connection ends."""
     paper = Paper()
-    line = paper.call()
-    assert line is not None
+    line = paper.reaches()
+    line.client_sends(OPTIONS)
     line.server_refuses()
-    assert line.client.reset
+    line.wait_for_turns()
+    assert line.client_got().startswith(b"SIP/2.0 503 Service Unavailable\r\n")
     assert paper.reasons() == [Reason.UNREACHABLE.value]
+    line.client_sends(SECOND)
+    assert line.client_got().startswith(b"SIP/2.0 503 ")
+    assert not line.is_over()
+    paper.wait(LAST_WORD_S + 2)
+    assert line.is_over()
+    assert not line.client.reset
+    assert paper.gate._limits.open == 0
+
+
+def test_what_the_policy_refuses_hears_so_where_the_server_is_gone() -> None:
+    """It is judged as ever."""
+    line = Paper().reaches()
+    line.server_refuses()
+    line.client_sends(REFUSED)
+    assert line.client_got().startswith(b"SIP/2.0 488 ")
+
+
+def test_a_client_that_leaves_a_server_that_is_gone() -> None:
+    """Nothing of it stays."""
+    paper = Paper()
+    line = paper.reaches()
+    line.server_refuses()
+    line.client_ends()
+    assert line.is_over()
     assert paper.gate._limits.open == 0
 
 
@@ -95,11 +123,14 @@ def test_lost_framing_ends_both_sides(octets: bytes) -> None:
 
 
 def test_what_was_whole_before_the_framing_was_lost() -> None:
-    """Goes on; what follows does not."""
+    """Goes on, and so does its refusal; what follows does not."""
     line = Paper().connected()
-    line.client_sends(OPTIONS + POST)
+    line.client_sends(OPTIONS + REFUSED + POST)
     assert line.server_got() == OPTIONS
+    assert line.client_got().startswith(b"SIP/2.0 488 ")
     assert line.is_over()
+    assert not line.client.reset, "a reset would take both away again"
+    assert not line.server.reset
 
 
 def test_shadow_mode_lets_pass_what_cannot_be_framed() -> None:
@@ -149,30 +180,27 @@ def test_pinholes_open_before_the_answer_goes_on() -> None:
 def test_a_slow_server_stops_the_client() -> None:
     """And the server's own words, for our answers go there, too."""
     line = Paper().connected()
-    assert line.server is not None
-    line.server.producer.pauseProducing()
-    assert line.client.paused
-    line.server.producer.resumeProducing()
-    assert not line.client.paused
+    line.server.is_full()
+    assert not line.client.is_read()
+    line.server.has_room()
+    assert line.client.is_read()
 
 
 def test_a_client_that_takes_no_answers_is_not_read() -> None:
     """Refusals must not pile up here."""
     line = Paper().connected()
-    line.client.producer.pauseProducing()
-    assert line.client.paused
-    assert line.server is not None
-    assert line.server.paused
+    line.client.is_full()
+    assert not line.client.is_read()
+    assert not line.server.is_read()
 
 
 def test_nothing_is_judged_for_who_is_full() -> None:
     """What had come is kept; it goes on when there is room."""
     line = Paper().connected()
-    assert line.server is not None
-    line.server.producer.pauseProducing()
+    line.server.is_full()
     line.client_sends(OPTIONS)
     assert line.server_got() == b""
-    line.server.producer.resumeProducing()
+    line.server.has_room()
     assert line.server_got() == OPTIONS
 
 
@@ -182,11 +210,26 @@ def test_many_messages_at_once_do_not_hold_up_others() -> None:
     line = paper.connected()
     many = [request("OPTIONS", number) for number in range(1, 41)]
     line.client_leg.dataReceived(b"".join(many))
-    assert line.client.paused
+    assert not line.client.is_read()
     assert line.server_got() == b"".join(many[:16])
     paper.reactor.advance(0)
     assert line.server_got() == b"".join(many[16:])
-    assert not line.client.paused
+    assert line.client.is_read()
+
+
+def test_messages_of_one_turn_leave_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call of the kernel for each would cost more than some of the judging; refusals, too."""
+    line = Paper(
+        "default drop\nchain request\n  no reject 403 if method == MESSAGE\n  all accept\n"
+    ).connected()
+    written: list[bytes] = []
+    monkeypatch.setattr(line.server, "write", written.append)
+    monkeypatch.setattr(line.client, "write", written.append)
+    many = [request("OPTIONS", number) for number in range(1, 4)]
+    line.client_sends(b"".join([*many, request("MESSAGE", 4), request("MESSAGE", 5)]))
+    refusals, passed = sorted(written, key=lambda octets: octets[:1], reverse=True)
+    assert passed == b"".join(many)
+    assert refusals.count(b"SIP/2.0 403") == 2
 
 
 # --- ends
@@ -197,7 +240,6 @@ def test_half_closed_by_the_client() -> None:
     line = Paper().connected()
     line.client_sends(OPTIONS)
     line.client_ends()
-    assert line.server is not None
     assert line.server_got() == OPTIONS
     assert line.server.half_closed
     line.server_sends(answer(OPTIONS))
@@ -229,8 +271,7 @@ def test_a_reset_is_passed_on() -> None:
 def test_a_client_that_leaves_before_the_server_is_there() -> None:
     """The attempt is given up."""
     paper = Paper()
-    line = paper.call()
-    assert line is not None
+    line = paper.reaches()
     line.client.abortConnection()
     assert paper.attempts[0].cancelled
     assert not paper.gate._conversations
@@ -279,7 +320,7 @@ def test_who_takes_nothing_is_let_go() -> None:
     paper = Paper()
     line = paper.connected()
     line.client_sends(OPTIONS)
-    line.client.producer.pauseProducing()
+    line.client.is_full()
     paper.wait(STALLED_S + 1)
     assert line.is_over()
 
@@ -346,7 +387,7 @@ def test_a_flood_of_connections_stays_bounded() -> None:
     """Ten thousand at once: so many are taken as may be, few records, and no more memory."""
     paper = Paper("max-connections 50\n" + POLICY)
     for number in range(10_000):
-        paper.factory.buildProtocol(IPv4Address("TCP", ALICE, 1024 + number))
+        paper.call(ALICE, 1024 + number)
     assert len(paper.gate._conversations) == 50
     assert len(paper.reasons()) <= 10
 
@@ -355,8 +396,7 @@ def test_who_reached_the_listener_by_himself_is_not_served() -> None:
     """Only what our rules divert has a destination."""
     paper = Paper()
     paper.gate._diversions = ()
-    line = paper.call()
-    assert line is not None
+    line = paper.reaches()
     assert line.client.reset
     assert not paper.attempts
 
@@ -378,10 +418,30 @@ def test_segments_do_not_matter(cuts: list[int]) -> None:
     line = Paper().connected()
     whole = b"".join(SAID)
     ends = sorted({0, *cuts, len(whole)})
-    for start, end in zip(ends, ends[1:], strict=False):
+    for start, end in pairwise(ends):
         line.client_sends(whole[start:end])
     got = line.server_got()
     for message in (OPTIONS, SECOND, SAID[4]):
         assert got.count(message) == 1
     assert b"User-Agent: no" not in got
     assert not line.is_over()
+
+
+def test_nothing_is_left_of_a_connection(gc_off: None) -> None:
+    """The collector of cycles seldom comes on a gateway; a flood must not wait for it."""
+    paper = Paper()
+    line = paper.connected()
+    line.client_sends(OPTIONS)
+    left = ref(line.client_leg.conversation)
+    line.client.abortConnection()
+    paper.attempts.clear()
+    del line
+    assert left() is None
+
+
+@pytest.fixture
+def gc_off() -> Iterator[None]:
+    """No collector."""
+    gc.disable()
+    yield
+    gc.enable()
