@@ -10,7 +10,9 @@ from calls_builder import POLICY, STRANGER, Dialogue, World
 from hostile_records import A6, CORPUS, record
 from hypothesis import given
 from hypothesis import strategies as st
-from jsonschema import Draft202012Validator
+from jsonschema import (  # type: ignore[import-untyped] # it ships no types
+    Draft202012Validator,
+)
 from nights import NIGHT, NOON, night
 from phones import BOB
 from stream_ends import ended, invited, refused
