@@ -37,6 +37,7 @@ class Reason(Enum):
     ACCEPTED = "accepted", "", _N, 0, "A rule of the policy accepts it."
     REFUSED_BY_RULE = "refused-by-rule", "", _N, 403, "A rule of the policy refuses it."
     DEFAULT = "default", "", _N, 403, "No rule matched; the policy's default applies."
+    EXCEPTED = "excepted", "", _N, 0, "A temporary exception of the operator lets it pass, though a rule refuses it."
     KNOWN_CALL = "known-call", "DLG-2", _N, 0, "It belongs to a call or request that was accepted before."
     KEEP_ALIVE = "keep-alive", "SIP-3", _N, 0, "A keep-alive of CRLF or NUL octets."
     STUN_KEEP_ALIVE = "stun", "SIP-1", _N, 0, "A STUN message on a SIP port."

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
+from twisted.application.service import MultiService, Service
 from twisted.internet import reactor
 from twisted.python import usage
 
+from sipguard.edge.feeds.listener import Listen, MetricsListener, is_loopback, read_listen
 from sipguard.edge.json_lines import JsonLines
 from sipguard.edge.plan import SAMPLE_GROUP
 from sipguard.edge.policy_file import load
@@ -50,6 +52,7 @@ blocked", "sipguard explain ID", "sipguard tail". Check a policy first: "sipguar
             "Let SIP pass unjudged while sipguard is not running, or fails on a packet "
             "(default: fail closed).",
         ),
+        ("metrics-public", None, "Let --metrics listen on an address that others can reach."),
     ]
     optParameters: ClassVar = [
         ("policy", "p", None, "The policy file (required)."),
@@ -71,6 +74,13 @@ blocked", "sipguard explain ID", "sipguard tail". Check a policy first: "sipguar
         ),
         ("mode", "m", None, "Override the policy's mode: shadow or enforce."),
         ("json-lines", "j", None, "Also append each record to this file as one JSON line."),
+        (
+            "metrics",
+            None,
+            None,
+            "Answer Prometheus at http://[ADDRESS:]PORT/metrics (ADDRESS: 127.0.0.1).",
+            read_listen,
+        ),
         ("keep-days", None, 90, "Keep records for so many days.", int),
         ("keep-octets", None, 1 << 30, "Keep at most so many octets of records.", int),
     ]
@@ -92,6 +102,11 @@ blocked", "sipguard explain ID", "sipguard tail". Check a policy first: "sipguar
             raise usage.UsageError("--policy FILE is required; start with policies/shadow.policy")
         if self["mode"] not in (None, "shadow", "enforce"):
             raise usage.UsageError("--mode is shadow or enforce")
+        listen = self["metrics"]
+        if listen is not None and not (is_loopback(listen) or self["metrics-public"]):
+            raise usage.UsageError(
+                f"--metrics: others can reach {listen.address}; add --metrics-public if they may"
+            )
         first, _, last = str(self["queue"]).replace(":", "-").partition("-")
         if not first.isdecimal() or not (last or first).isdecimal():
             raise usage.UsageError("--queue is a number from 0 to 65535, or FIRST-LAST")
@@ -100,7 +115,7 @@ blocked", "sipguard explain ID", "sipguard tail". Check a policy first: "sipguar
             raise usage.UsageError("--queue is a number from 0 to 65535, or FIRST-LAST")
 
 
-def makeService(options: Options) -> GuardService:
+def makeService(options: Options) -> Service:
     """Load the policy and wire the service; a policy with errors ends the program here."""
     try:
         loaded = load(str(options["policy"]), options["mode"] or "", time.time())
@@ -127,10 +142,18 @@ def makeService(options: Options) -> GuardService:
             max_age_s=options["keep-days"] * 86400.0,
             max_octets=options["keep-octets"],
         )
-        return GuardService(settings, loaded, store, reactor)
+        service = GuardService(settings, loaded, store, reactor)
     except OSError as error:
         raise SystemExit(
             f"sipguard: cannot use {settings.state_dir}: {error.strerror}; give another --state-dir"
         ) from None
     except EdgeError as error:
         raise SystemExit(f"sipguard: {error}") from None
+    listen: Listen | None = options["metrics"]
+    if listen is None:
+        return service
+    both = MultiService()
+    # The listener first: a port that is taken ends the start before the kernel has our rules.
+    for part in (MetricsListener(listen, service.report), service):
+        part.setServiceParent(both)  # type: ignore[no-untyped-call] # Twisted does not type it
+    return both

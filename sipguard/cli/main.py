@@ -8,12 +8,15 @@ from types import ModuleType
 from typing import Final
 
 from sipguard.cli import (
+    allow,
     backup,
     blocked,
     check,
+    exceptions,
     explain,
     export,
     identity,
+    mute,
     policy,
     replay,
     rules,
@@ -42,6 +45,9 @@ _COMMANDS: Final[tuple[tuple[str, ModuleType], ...]] = (
     ("stats", stats),
     ("tail", tail),
     ("status", status),
+    ("allow", allow),
+    ("mute", mute),
+    ("exceptions", exceptions),
     ("backup", backup),
     ("identity", identity),
 )
@@ -65,6 +71,9 @@ the morning after:
   sipguard explain ID                                  why exactly?
   sipguard export ID --pcap call.pcap                  its packet, for Wireshark
   sipguard stats --since 7d                            how much, and from whom?
+  sipguard allow --for 1h --source ADDRESS --reason TEXT
+                                                       let it pass, for now
+  sipguard exceptions                                  what is let pass, and by whom?
 
 who is really calling, on a bench:
   sipguard identity make-ca trial                      certificates, signing, verifying

@@ -98,6 +98,9 @@ def _facts(report: StatusReport) -> Iterator[tuple[str, str]]:
         name: count for name, count in report.counters.items() if not name.startswith("streams_")
     }
     yield "counters", _top(others)
+    for feed in report.feeds:
+        waiting = f", {feed.waiting:,} waiting" if feed.waiting else ""
+        yield "feed", f"{feed.name}: {feed.sent:,} sent{waiting}"
 
 
 def _streams(counters: dict[str, int]) -> str:
@@ -123,6 +126,13 @@ def _warnings(report: StatusReport) -> Iterator[str]:
         yield f"{many(report.lost_records, 'record')} could not be stored"
     if report.store_error:
         yield f"the record store: {report.store_error}"
+    for feed in report.feeds:
+        if feed.dropped:
+            yield f"feed {feed.name} lost {many(feed.dropped, 'record')}"
+        if feed.error:
+            yield f"feed {feed.name}: {feed.error}"
+    if report.exceptions_error:
+        yield f"temporary exceptions: {report.exceptions_error}"
     if report.errors:
         yield f"{many(report.errors, 'packet')} met a fault of sipguard's own; see its log"
 

@@ -30,6 +30,16 @@ class RuleHits(NamedTuple):
     last_hit_s: float
 
 
+class FeedState(NamedTuple):
+    """One feed of records: what it took, what it lost, how many wait, what went wrong last."""
+
+    name: str
+    sent: int
+    dropped: int
+    waiting: int
+    error: str
+
+
 @dataclass(slots=True)
 class StatusReport:
     """What the service tells about itself; every count is since ``started_s``."""
@@ -46,6 +56,7 @@ class StatusReport:
     packets: int = 0
     by_verdict: dict[str, int] = field(default_factory=dict)
     by_reason: dict[str, int] = field(default_factory=dict)
+    by_blocked: dict[str, int] = field(default_factory=dict)  # reasons of what was not accepted
     queue_drops: int = 0
     dialogs: int = 0
     transactions: int = 0
@@ -57,6 +68,8 @@ class StatusReport:
     errors: int = 0
     rules: list[RuleHits] = field(default_factory=list)
     counters: dict[str, int] = field(default_factory=dict)
+    feeds: list[FeedState] = field(default_factory=list)
+    exceptions_error: str = ""
 
     @property
     def uptime_s(self) -> float:
@@ -131,6 +144,7 @@ def to_json(report: StatusReport) -> dict[str, Json]:
         }
         for rule in report.rules
     ]
+    told["feeds"] = [feed._asdict() for feed in report.feeds]
     told["uptime_s"] = round(report.uptime_s, 3)
     return told
 
@@ -151,7 +165,25 @@ def from_json(told: dict[str, Json]) -> StatusReport:
     for rule in rules if isinstance(rules, list) else []:
         if isinstance(rule, dict):
             report.rules.append(_rule(rule))
+    feeds = told.get("feeds")
+    for feed in feeds if isinstance(feeds, list) else []:
+        if isinstance(feed, dict):
+            report.feeds.append(_feed(feed))
     return report
+
+
+def _feed(told: dict[str, Json]) -> FeedState:
+    def number(name: str) -> int:
+        value = told.get(name)
+        return value if isinstance(value, int) else 0
+
+    return FeedState(
+        str(told.get("name", "")),
+        number("sent"),
+        number("dropped"),
+        number("waiting"),
+        str(told.get("error", "")),
+    )
 
 
 def _rule(told: dict[str, Json]) -> RuleHits:

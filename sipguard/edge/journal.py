@@ -7,7 +7,7 @@ being set up. So each turn has a budget of time, and what is left waits.
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from sipguard.edge.store import Store
@@ -31,14 +31,20 @@ class Journal:
         store: Opened already.
         after: The last id in it, so that no id is given twice.
         clock: Monotonic seconds, for the budget.
+        tell: Takes new records and grown ones, for the feeds; must cost next to nothing.
     """
 
     def __init__(
-        self, store: Store, after: str = "", clock: Callable[[], float] = time.perf_counter
+        self,
+        store: Store,
+        after: str = "",
+        clock: Callable[[], float] = time.perf_counter,
+        tell: Callable[[Sequence[Record], Sequence[Record]], None] = lambda _made, _grown: None,
     ) -> None:
         self.lost = 0
         self._store = store
         self._clock = clock
+        self._tell = tell
         self._ledger = Ledger(after=after)
         self._waiting: deque[Observation | Closing] = deque()  # in order
         self._made: deque[Record] = deque()  # not more than the ledger lets through in a minute
@@ -71,16 +77,16 @@ class Journal:
         if not 0 <= now_s - self._written_s < WRITE_S:
             self._written_s = now_s
             records = [self._made.popleft() for _ in range(min(WRITTEN, len(self._made)))]
-            self._write(records + self._ledger.flush(now_s, WRITTEN - len(records)), now_s)
+            self._write(records, self._ledger.flush(now_s, WRITTEN - len(records)), now_s)
 
     def finish(self, now_s: float) -> None:
         """Write everything, however long it takes; the service stops."""
         while self._waiting:
             self._note(self._waiting.popleft())
-        self._write(list(self._made), now_s)
+        self._write(list(self._made), [], now_s)
         self._made.clear()
         while grown := self._ledger.flush(now_s + 3600):
-            self._write(grown, now_s)
+            self._write([], grown, now_s)
 
     def _note(self, told: Observation | Closing) -> None:
         if isinstance(told, Closing):
@@ -91,6 +97,8 @@ class Journal:
         if record is not None:
             self._made.append(record)
 
-    def _write(self, records: list[Record], now_s: float) -> None:
-        if records or self._store.waiting:
-            self._store.write(records, now_s)
+    def _write(self, made: list[Record], grown: list[Record], now_s: float) -> None:
+        if made or grown:
+            self._tell(made, grown)
+        if made or grown or self._store.waiting:
+            self._store.write(made + grown, now_s)

@@ -6,7 +6,7 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from types import FrameType
-from typing import Final, Protocol
+from typing import Final
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
@@ -16,6 +16,9 @@ from twisted.python.failure import Failure
 
 from sipguard.edge import journal, policy_file
 from sipguard.edge.control import INTERVAL_S, StatusReport, write_status
+from sipguard.edge.exemptions import ExemptionWatch
+from sipguard.edge.feeds.build import Builder
+from sipguard.edge.feeds.desk import Feeds
 from sipguard.edge.fetching import Fetching, terms_of
 from sipguard.edge.journal import Journal
 from sipguard.edge.media_gate import MediaGate
@@ -23,12 +26,12 @@ from sipguard.edge.netfilter import Netfilter
 from sipguard.edge.nfqueue import MAX_PACKETS, Queue
 from sipguard.edge.plan import Plan
 from sipguard.edge.policy_file import LoadedPolicy
+from sipguard.edge.reactor import Reactor
 from sipguard.edge.reply import ReplySender
 from sipguard.edge.report import count_kernel, count_tables, count_unjudged, rule_hits
-from sipguard.edge.samples import Samples
 from sipguard.edge.settings import Settings
 from sipguard.edge.store import Store
-from sipguard.edge.stream.gate import StreamGate, StreamReactor
+from sipguard.edge.stream.gate import StreamGate
 from sipguard.edge.streams_told import Closing
 from sipguard.edge.turnstile import Turnstile, now
 from sipguard.errors import EdgeError, PolicyError
@@ -43,21 +46,7 @@ COLLECT_S: Final = 60.0
 QUIET_PACKETS: Final = 50  # in one tick
 OVERLOADED_AT: Final = MAX_PACKETS // 2
 
-
 __all__ = ["GuardService", "Settings"]
-
-
-class Reactor(StreamReactor, Protocol):
-    """What the service asks of Twisted's reactor."""
-
-    def addReader(self, reader: Queue | Samples) -> None:
-        """Call ``doRead`` whenever there is something to read."""
-
-    def removeReader(self, reader: Queue | Samples) -> None:
-        """Stop that."""
-
-    def callFromThread(self, work: Callable[..., None], *arguments: object) -> None:
-        """Run *work* in the reactor's next turn; safe in a signal handler."""
 
 
 class GuardService(Service):
@@ -80,7 +69,11 @@ class GuardService(Service):
         self._netfilter = Netfilter(settings.plan(loaded.policy))
         self._queues: list[Queue] = []
         self._replies: ReplySender | None = None
-        self._journal = Journal(store)
+        self._exemptions = ExemptionWatch(settings.state_dir)
+        self._feeds = Feeds(Builder(reactor))
+        self._feeds.prepare(loaded.policy.feeds)
+        self._feeds.use()
+        self._journal = Journal(store, tell=self._feeds.take)
         self._guard: Guard | None = None
         self._started_s = time.time()
         self._last_reload = ""
@@ -101,7 +94,7 @@ class GuardService(Service):
     def privilegedStartService(self) -> None:
         """Bind the queues, then install the rules: a busy queue leaves nothing behind."""
         try:
-            self._journal = Journal(self._store, self._store.open())
+            self._journal = Journal(self._store, self._store.open(), tell=self._feeds.take)
             plan = self._netfilter.plan
             mark, fail_open, take = plan.mark, plan.lets_pass, self._turnstile.take
             for number in range(plan.queues[0], plan.queues[1] + 1):
@@ -125,6 +118,7 @@ class GuardService(Service):
             learning=bool(adopted),
         )
         self._turnstile.guard = self._guard
+        self._exemptions.look(self._guard)
         self._media.use(self._guard)
         self._streams.use(self._loaded.policy)
         self._fetching.use(self._loaded.policy, self._guard.credentials)
@@ -142,6 +136,7 @@ class GuardService(Service):
             self._reactor.addReader(queue)
         self._media.start()
         self._streams.start()
+        self._feeds.start(self._reactor)
         for seconds, work in (
             (TICK_S, self._tick),
             (FORGET_S, self._forget),
@@ -150,6 +145,7 @@ class GuardService(Service):
             (OVERLOAD_S, self._look_at_the_queue),
             (WATCH_S, self._look_at_the_policy),
             (WATCH_S, self._look_at_the_rules),
+            (WATCH_S, self._look_at_the_exceptions),
         ):
             loop = LoopingCall(self._guarded, work)
             loop.start(seconds)
@@ -184,6 +180,7 @@ class GuardService(Service):
     def _end(self, _: None) -> None:
         keep = self._loaded.policy.on_exit == "keep"
         self._journal.finish(time.time())
+        self._feeds.finish()
         self._write_status()
         try:
             self._netfilter.remove(keep=keep)
@@ -301,6 +298,10 @@ class GuardService(Service):
             self._apply([OpenPinhole(hole, "", idle_s, b"") for hole in self._guard.open_holes()])
         self.log.error("our kernel rules were gone or passed by; they are in force again")
 
+    def _look_at_the_exceptions(self) -> None:
+        if self._guard is not None:
+            self._exemptions.look(self._guard)
+
     # --- reloading
 
     def _on_hangup(self, _signal: int, _frame: FrameType | None) -> None:
@@ -308,6 +309,7 @@ class GuardService(Service):
 
     def _hangup(self) -> None:
         self._store.reopen()
+        self._feeds.reopen()
         self.reload()
 
     def reload(self) -> None:
@@ -318,6 +320,7 @@ class GuardService(Service):
         try:
             loaded = policy_file.load(name, mode, time.time(), files)
             terms_of(loaded.policy)
+            self._feeds.prepare(loaded.policy.feeds)
             plan = self._settings.plan(loaded.policy)
             if plan != self._netfilter.plan:
                 self._replace(plan)
@@ -334,6 +337,7 @@ class GuardService(Service):
             )
             return
         self._loaded = loaded
+        self._feeds.use()
         if self._guard is not None:
             self._guard.replace_policy(loaded.policy)
             self._streams.use(loaded.policy)
@@ -372,6 +376,8 @@ class GuardService(Service):
         report.packets = self._turnstile.packets
         report.by_verdict = dict(self._turnstile.by_verdict)
         report.by_reason = dict(self._turnstile.by_reason)
+        report.by_blocked = dict(self._turnstile.by_blocked)
+        self._exemptions.count(report, self._guard)
         report.records = self._store.written
         report.lost_records = self._store.all_lost + self._journal.lost
         report.store_error = self._store.last_error
@@ -383,6 +389,7 @@ class GuardService(Service):
         count_kernel(report, self._all_queues(), self._netfilter)
         self._media.count(report)
         self._streams.count(report)
+        self._feeds.count(report)
         report.counters["passed_packets"] = self._passed_packets
         report.counters["passed_octets"] = self._passed_octets
         if self._replies is not None:

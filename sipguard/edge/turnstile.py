@@ -64,7 +64,10 @@ class Turnstile:
         reply: Sends a response of our own.
     """
 
-    __slots__ = ("_apply", "_reply", "by_reason", "by_verdict", "guard", "hold", "packets", "wait")
+    __slots__ = (
+        "_apply", "_reply", "by_blocked", "by_reason", "by_verdict", "guard", "hold", "packets",
+        "wait",
+    )  # fmt: skip
 
     def __init__(
         self, apply: Callable[[Sequence[Effect]], None], reply: Callable[[Reply], object]
@@ -78,6 +81,7 @@ class Turnstile:
         self.packets = 0
         self.by_verdict: dict[str, int] = {}
         self.by_reason: dict[str, int] = {}
+        self.by_blocked: dict[str, int] = {}  # the reasons of what the policy does not accept
 
     def take(self, octets: bytes, interface: str, packet: QueuedPacket) -> None:
         """Judge one packet and give its verdict, or let it wait."""
@@ -182,6 +186,8 @@ class Turnstile:
         judgement = decision.judgement
         _count(self.by_verdict, judgement.action._value_)
         _count(self.by_reason, judgement.reason._value_)
+        if judgement.action is not _ACCEPT:
+            _count(self.by_blocked, judgement.reason._value_)
 
     def _carry_out(self, decision: Decision) -> None:
         effects, renewals = decision.effects, decision.renewals

@@ -6,6 +6,7 @@ from typing import Final
 from sipguard.calls.standing import Standing
 from sipguard.guard.codes import warning_of
 from sipguard.guard.credentials import remember_credentials
+from sipguard.guard.exempt import is_muted
 from sipguard.guard.observe import heaviest, observation_of
 from sipguard.guard.rooms import Case, Rooms, judgement_of
 from sipguard.media.sessions import Stream
@@ -64,7 +65,10 @@ class Conclusion:
         if shadow:
             action = _ACCEPT
             self._follow(case)
-        if self._rooms.record is not None:
+        rooms = self._rooms
+        if rooms.record is not None and not is_muted(
+            rooms, case.packet.src, case, judgement, case.now
+        ):
             if streams:
                 case.subject.stream = streams[0]  # the one that is blamed
             why = self._explainer.why(self._rooms.policy, judgement.place, case.subject)
@@ -83,7 +87,7 @@ class Conclusion:
         rooms = self._rooms
         judgement = judgement.changed(action=_DROP, log=judgement.log)
         action = _ACCEPT if rooms.policy.mode == "shadow" else _DROP
-        if rooms.record is not None:
+        if rooms.record is not None and not is_muted(rooms, packet.src, None, judgement, now):
             rooms.record(
                 observation_of(
                     packet, message, judgement, action, rooms.policy.mode, now,

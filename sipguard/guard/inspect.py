@@ -11,6 +11,7 @@ from sipguard.guard.responses import Responses
 from sipguard.guard.rooms import Recorder, Rooms
 from sipguard.identity.credentials import Credentials
 from sipguard.moment import Moment
+from sipguard.policy.exemptions import Exemptions
 from sipguard.policy.rules import Policy
 from sipguard.policy.zones import Zones
 from sipguard.reason import Finding, Reason
@@ -97,6 +98,20 @@ class Guard:
     @overloaded.setter
     def overloaded(self, overloaded: bool) -> None:
         self._rooms.overloaded = overloaded
+
+    @property
+    def exemptions(self) -> Exemptions:
+        """The temporary exceptions in force; set anew when the operator changes them."""
+        return self._rooms.exemptions
+
+    @exemptions.setter
+    def exemptions(self, exemptions: Exemptions) -> None:
+        self._rooms.exemptions = exemptions
+
+    @property
+    def excepted(self) -> tuple[int, int]:
+        """How many requests exceptions let pass, and how many refusals they muted."""
+        return self._rooms.passed_by_exception, self._rooms.muted
 
     def inspect(
         self, octets: bytes, interface: str, now: Moment, channel: Channel = CLEAR

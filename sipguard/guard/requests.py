@@ -5,6 +5,7 @@ from typing import Final
 from sipguard.calls.standing import Standing
 from sipguard.guard.conclude import Conclusion
 from sipguard.guard.credentials import find_stolen
+from sipguard.guard.exempt import excepted
 from sipguard.guard.negotiation import CARRIERS, OFFER_REQUESTS, sdp_of
 from sipguard.guard.proofs import (
     CaseProofs,
@@ -111,7 +112,7 @@ class Requests:
                     return refused
             ruling = self._rooms.policy.judge("dialog", case.subject)
             if ruling is not None:
-                judgement = self._ruled(case, ruling, None)
+                judgement = excepted(self._rooms, case, self._ruled(case, ruling, None))
                 if judgement.action is not _ACCEPT:
                     return self._conclusion.refuse(case, judgement)
         return self._let_pass(case, judgement)
@@ -201,6 +202,8 @@ class Requests:
         ruling = rooms.policy.judge("request", subject)
         telling = subject.replay or subject.registration_foreign
         judgement = self._ruled(case, ruling, finding if telling else None)
+        if stolen is None:
+            judgement = excepted(rooms, case, judgement)
         if rooms.overloaded and judgement.action is _ACCEPT:
             judgement = self._overload_judgement(judgement)
         if judgement.action is not _ACCEPT:

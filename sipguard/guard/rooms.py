@@ -16,6 +16,7 @@ from sipguard.journal.observation import Observation
 from sipguard.media.keys import ProofTerms
 from sipguard.media.sessions import Outcome, Sessions, Step
 from sipguard.moment import Moment
+from sipguard.policy.exemptions import NO_EXEMPTIONS
 from sipguard.policy.rules import Policy, Ruling
 from sipguard.policy.subject import Subject
 from sipguard.rates import Rates
@@ -43,6 +44,9 @@ class Rooms:
     ) -> None:
         self.policy = policy
         self.overloaded = False
+        self.exemptions = NO_EXEMPTIONS
+        self.passed_by_exception = 0
+        self.muted = 0
         self.last_chance = False  # proofs may not wait: the verdict is due now
         self.again = False  # the message was held, and was counted when it came
         self.record = record

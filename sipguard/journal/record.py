@@ -21,6 +21,7 @@ from sipguard.journal.shown import FIELD_OCTETS, quoted, shown
 from sipguard.reason import Reason
 from sipguard.verdict import Action, Endpoint
 
+SCHEMA_VERSION: Final = 1  # of record.schema.json: grows where a key goes or changes its meaning
 MESSAGE_OCTETS: Final = 8_192  # of the message kept beside a record
 MAX_FINDINGS: Final = 16
 MAX_MEDIA: Final = 16
@@ -161,6 +162,7 @@ class Record:
             "streams": list(self.streams),
             "more_streams": self.more_streams,
             "condition": self.condition,
+            "schema": SCHEMA_VERSION,
         }
 
     def to_line(self) -> str:

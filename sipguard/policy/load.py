@@ -7,6 +7,7 @@ from typing import Final
 
 from sipguard.policy import syntax
 from sipguard.policy.advice import advise, advise_trust, advise_zones
+from sipguard.policy.feeds import FeedLines
 from sipguard.policy.names import Names
 from sipguard.policy.parse import parse_policy
 from sipguard.policy.problems import Problems, Wrong, one_of, suggest
@@ -52,6 +53,7 @@ def load_policy(name: str, read: Read, trusted: TrustReader | None = None) -> Po
     chains = _chains(gathered, resolver, policy, problems)
     reader = trusted or NothingToRead()
     trusts = TrustLines(reader, names, resolver.addresses, problems).read(gathered.trusts)
+    feeds = FeedLines(problems).read(gathered.feeds)
     tls = read_tls(policy.tls, trusts.tls, TrustFiles(reader, problems))
     ports = {"sip-ports": policy.sip_ports, "tls-ports": policy.tls_ports}
     check_tls(tls, ports, gathered.settings, problems)
@@ -75,6 +77,7 @@ def load_policy(name: str, read: Read, trusted: TrustReader | None = None) -> Po
         mikey=trusts.mikey,
         tls=tls,
         sets=tuple(sets),
+        feeds=feeds,
         zones=Zones(zones.zones) if zones.zones else None,
         asks_proofs=any(rule.identity for chain in chains.values() for rule in chain.rules),
         rates_needed=tuple(sorted(resolver.rates)),
@@ -90,6 +93,7 @@ class _Gathered:
         self._problems = problems
         self.files: list[str] = []
         self.settings: list[syntax.Setting] = []
+        self.feeds: list[syntax.Setting] = []
         self.sets: list[syntax.SetDefinition] = []
         self.zones: list[syntax.ZoneDefinition] = []
         self.trusts: list[syntax.TrustLine] = []
@@ -110,7 +114,8 @@ class _Gathered:
                 case RuleLine():
                     self.rules.append((chain, statement))
                 case syntax.Setting():
-                    self.settings.append(statement)
+                    is_feed = statement.name.text == "feed"
+                    (self.feeds if is_feed else self.settings).append(statement)
                 case syntax.SetDefinition():
                     self.sets.append(statement)
                 case syntax.ZoneDefinition():

@@ -14,6 +14,7 @@ from sipguard.policy.compile import (
     methods_named,
     narrow,
 )
+from sipguard.policy.feeds import Feed
 from sipguard.policy.field import NO_PROOFS, Fact
 from sipguard.policy.literals import Rate
 from sipguard.policy.questions import Question
@@ -287,6 +288,7 @@ class Policy:
     ws_origins: tuple[str, ...] = ()  # none for any
     sets: tuple[NamedSet, ...] = ()
     zones: Zones | None = None  # None where none is named
+    feeds: tuple[Feed, ...] = ()  # where records go besides the store
     chains: dict[str, Chain] = field(default_factory=lambda: {name: Chain(name) for name in CHAINS})
     in_dialog: Chain = field(default_factory=lambda: Chain("request"))
     asks_proofs: bool = False  # whether any rule reads a signature or credentials

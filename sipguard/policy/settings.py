@@ -268,7 +268,7 @@ def apply_setting(policy: Policy, setting: Setting) -> Policy:
     name = setting.name
     known = SETTINGS.get(name.text)
     if known is None:
-        hint = suggest(name.text, (*SETTINGS, "set", "zone", "trust", "chain", "include"))
+        hint = suggest(name.text, (*SETTINGS, "set", "zone", "trust", "chain", "feed", "include"))
         raise Wrong(name.at, f"unknown setting {name.text}", hint)
     values = Values(setting, known.usage)
     changed = known.apply(policy, values)

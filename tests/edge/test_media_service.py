@@ -15,6 +15,7 @@ from twisted.internet.task import Clock
 
 from sipguard.edge import media_gate
 from sipguard.edge import service as room
+from sipguard.edge.feeds.stream import Connector
 from sipguard.edge.media_gate import MediaGate
 from sipguard.edge.nfqueue import Queue
 from sipguard.edge.plan import Plan
@@ -199,6 +200,9 @@ class Reactor(Clock):
 
     def removeReader(self, reader: object) -> None:  # noqa: N802
         pass
+
+    def connectTCP(self, *_: object) -> Connector:  # noqa: N802
+        raise NotImplementedError
 
     def adoptStreamPort(self, *_: object) -> ListeningPort:  # noqa: N802
         return NoPort()

@@ -18,6 +18,7 @@ from sipguard.edge import journal, media_gate
 from sipguard.edge import service as room
 from sipguard.edge.archive import Archive
 from sipguard.edge.elements import Tally
+from sipguard.edge.feeds.stream import Connector
 from sipguard.edge.netfilter import Applied
 from sipguard.edge.plan import Plan
 from sipguard.edge.policy_file import load
@@ -170,6 +171,9 @@ class FakeReactor(Clock):
 
     def removeReader(self, reader: object) -> None:  # noqa: N802
         pass
+
+    def connectTCP(self, *_: object) -> Connector:  # noqa: N802
+        raise NotImplementedError
 
     def adoptStreamPort(self, *_: object) -> gate.ListeningPort:  # noqa: N802
         raise NotImplementedError

@@ -1,0 +1,1 @@
+"""What the site already runs gets the same facts: metrics, logs, Homer, fail2ban, webhooks."""

@@ -1,0 +1,215 @@
+"""Feeds of the policy in force: bounded, counted, changed by a reload, and never in the way."""
+
+import socket
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+from hostile_records import record
+from twisted.internet.task import Clock
+
+from sipguard.edge.control import StatusReport, from_json, to_json
+from sipguard.edge.feeds.build import Builder
+from sipguard.edge.feeds.desk import AT_ONCE, BUDGET_S, MAX_WAITING, Feeds
+from sipguard.edge.feeds.outlet import Datagrams, Outlet
+from sipguard.errors import EdgeError
+from sipguard.journal.record import Record
+from sipguard.policy.feeds import Feed
+
+A_FEED = Feed("json", "a")
+
+
+class FarEnd:
+    """Takes as many as it is told to."""
+
+    def __init__(self) -> None:
+        self.sent = self.lost = 0
+        self.last_error = ""
+        self.takes = 1_000_000
+        self.log: list[str] = []
+
+    def wants(self, record: Record, *, is_new: bool) -> bool:
+        return is_new
+
+    def take(self, records: Sequence[Record]) -> int:
+        done = min(len(records), self.takes)
+        self.takes -= done
+        self.sent += done
+        return done
+
+    def reopen(self) -> None:
+        self.log.append("reopen")
+
+    def close(self) -> None:
+        self.log.append("close")
+
+
+def desk_of(*ends: FarEnd, clock: Callable[[], float] = lambda: 0.0) -> Feeds:
+    left = list(ends)
+    desk = Feeds(lambda _: left.pop(0), clock)
+    desk.prepare([Feed("json", str(number)) for number in range(len(ends))])
+    desk.use()
+    return desk
+
+
+def states(desk: Feeds) -> list[tuple[int, int, int]]:
+    report = StatusReport(1, 0.0, 0.0)
+    desk.count(report)
+    return [(feed.sent, feed.dropped, feed.waiting) for feed in report.feeds]
+
+
+def test_a_far_end_that_is_full_costs_its_own_records_alone() -> None:
+    """Its queue has a bound; what found no room is counted, and the other feed goes on."""
+    full, quick = FarEnd(), FarEnd()
+    full.takes = 0
+    desk = desk_of(full, quick)
+    for _ in range(MAX_WAITING + 7):
+        desk.take([record()], [])
+        desk.turn()
+    assert states(desk) == [(0, 7, MAX_WAITING), (MAX_WAITING + 7, 0, 0)]
+
+
+def test_a_turn_ends_when_its_time_is_up() -> None:
+    """Packets come between two turns, however much waits; and each feed gets its turn."""
+    passed = [0.0]
+
+    def clock() -> float:
+        passed[0] += BUDGET_S / 2
+        return passed[0]
+
+    first, second = FarEnd(), FarEnd()
+    desk = desk_of(first, second, clock=clock)
+    desk.take([record()] * 100, [])
+    desk.turn()
+    assert first.sent + second.sent <= 2 * AT_ONCE
+    for _ in range(60):
+        desk.turn()
+    assert (first.sent, second.sent) == (100, 100)
+
+
+def test_the_end_sends_what_far_ends_take() -> None:
+    """And waits for nobody who takes nothing."""
+    stuck, quick = FarEnd(), FarEnd()
+    stuck.takes = 3
+    desk = desk_of(stuck, quick)
+    desk.take([record()] * 50, [])
+    desk.finish()
+    assert (stuck.sent, quick.sent) == (3, 50)
+    assert stuck.log == quick.log == ["close"]
+
+
+def test_a_reload_keeps_what_stays_and_closes_what_goes() -> None:
+    """Counts and what waits stay with a feed whose line is the same, wherever it stands now."""
+    made: list[FarEnd] = []
+
+    def build(_: Feed) -> Outlet:
+        made.append(FarEnd())
+        return made[-1]
+
+    desk = Feeds(build)
+    desk.prepare([A_FEED, Feed("json", "b")])
+    desk.use()
+    made[0].takes = 0
+    desk.take([record()], [])
+    desk.prepare([Feed("json", "c"), A_FEED._replace(place="other:9:1")])
+    assert len(made) == 3
+    assert made[1].log == []  # not before it is in force
+    desk.use()
+    assert made[1].log == ["close"]
+    assert made[0].log == []
+    assert states(desk) == [(0, 0, 1), (0, 0, 0)]
+
+
+def test_a_new_secret_is_read_by_a_reload_and_nothing_is_lost() -> None:
+    """What waits goes to the far end that knows it."""
+    made: list[FarEnd] = []
+
+    def build(_: Feed) -> Outlet:
+        made.append(FarEnd())
+        made[-1].takes = 0
+        return made[-1]
+
+    desk = Feeds(build)
+    feed = Feed("webhook", "https://h/", secret="s")
+    for _ in range(2):
+        desk.prepare([feed])
+        desk.use()
+        desk.take([record()], [])
+    assert made[0].log == ["close"]
+    assert states(desk) == [(0, 0, 2)]
+
+
+def test_logrotate(tmp_path: Path) -> None:
+    """A file that was moved away is made anew by SIGHUP."""
+    desk = Feeds(Builder(Clock()))  # type: ignore[arg-type] # nothing connects here
+    desk.prepare([Feed("json", str(tmp_path / "a")), Feed("fail2ban", str(tmp_path / "b"))])
+    desk.use()
+    for number in (1, 2):
+        desk.take([record(number=number)], [])
+        desk.turn()
+        for name in ("a", "b"):
+            (tmp_path / name).rename(tmp_path / f"{name}.{number}")
+        desk.reopen()
+    assert all((tmp_path / name).read_text().count("\n") == 1 for name in ("a.1", "a.2", "b.2"))
+    desk.finish()
+
+
+def test_a_disk_that_says_no_is_told(tmp_path: Path) -> None:
+    """``sipguard status`` says which feed, how many, and why."""
+    desk = Feeds(Builder(Clock()))  # type: ignore[arg-type] # nothing connects here
+    desk.prepare([Feed("json", str(tmp_path / "none" / "a"))])
+    desk.use()
+    desk.take([record()], [])
+    desk.turn()
+    report = StatusReport(1, 0.0, 0.0)
+    desk.count(report)
+    (feed,) = from_json(to_json(report)).feeds
+    assert (feed.sent, feed.dropped, feed.waiting) == (0, 1, 0)
+    assert "No such file" in feed.error
+    assert feed.name.startswith("json ")
+    desk.finish()
+
+
+@pytest.mark.parametrize("secret", [b"", b"short", b"x" * 5_000])
+def test_a_secret_is_one(tmp_path: Path, secret: bytes) -> None:
+    """An empty file must not sign alarms; the reload is refused with the line's place."""
+    (tmp_path / "s").write_bytes(secret)
+    feed = Feed("webhook", "https://h/", secret=str(tmp_path / "s"), place="p:3:1")
+    with pytest.raises(EdgeError, match=r"p:3:1: .* must hold a secret of 16 to 4096 octets"):
+        Builder(Clock())(feed)  # type: ignore[arg-type] # nothing connects here
+    with pytest.raises(EdgeError, match=r"p:3:1: cannot read "):
+        Builder(Clock())(feed._replace(secret="none/x"))  # type: ignore[arg-type] # nor here
+
+
+def test_a_local_socket_gets_datagrams(tmp_path: Path) -> None:
+    """As /dev/log would; and one that is not there, or is full, raises nothing."""
+    name = str(tmp_path / "log")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log:
+        log.bind(name)
+        outlet = Builder(Clock())(Feed("syslog", name, to="local"))  # type: ignore[arg-type] # nor here
+        assert outlet.take([record()]) == 1
+        assert log.recv(9_000).startswith(b"<84>1 2026-05-28T20:26:40.250Z ")
+        while outlet.take([record()]):
+            pass  # nobody reads: the socket is full, and the record waits
+        sent = outlet.sent
+        assert outlet.lost == 0
+        assert log.recv(9_000)
+        assert outlet.take([record()]) == 1
+        assert outlet.sent == sent + 1
+    assert outlet.take([record()]) == 1  # refused: nobody is there any more
+    assert outlet.lost == 1
+    assert outlet.last_error
+    outlet.close()
+
+
+def test_a_collector_that_is_not_there_is_heard_of() -> None:
+    """By the second datagram: ICMP says so."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    datagrams = Datagrams(socket.AF_INET, ("127.0.0.1", port))
+    assert datagrams.send(b"one")
+    assert datagrams.send(b"two")
+    assert (datagrams.sent, datagrams.lost) == (1, 1)
+    assert "refused" in datagrams.last_error
+    datagrams.close()
