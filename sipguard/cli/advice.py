@@ -166,6 +166,7 @@ def advise(record: told.Told) -> Iterator[str]:
             f"The rule stands at {place}; the first match wins, so an exception goes above it. "
             "Try it first: sipguard replay CAPTURE --policy FILE"
         )
+        yield f"The narrowest such rule: sipguard policy suggest {told.text(record, 'id')}"
     if src:
         yield f"More of this source: sipguard blocked --src {src} --since 1d"
 

@@ -9,8 +9,8 @@ from sipguard.cli.filters import FILTER_HELP, add_filters, query_of
 from sipguard.cli.output import Screen, many, show_time
 from sipguard.cli.state import add_state_option
 from sipguard.edge.archive import Archive
-from sipguard.journal.query import DEFAULT_LIMIT, GroupBy, Query
-from sipguard.journal.record import iso_time
+from sipguard.journal.query import DEFAULT_LIMIT, Count, Counts, GroupBy, Query, parse_group
+from sipguard.journal.record import Json, iso_time
 
 SUMMARY = "list what was blocked, and by which rule"
 DETAILS = (
@@ -24,8 +24,15 @@ message of the call was recorded.
 
 examples:
   sipguard blocked --since 1h
-  sipguard blocked --since yesterday --group-by rule
-  sipguard blocked --src 192.0.2.0/24 --reason replay --json | jq .call_id
+  sipguard blocked --since yesterday --by rule
+  sipguard blocked --source 192.0.2.0/24 --reason replay --json | jq .call_id
+  sipguard blocked --since 7d --limit 10000 --csv > week.csv
+
+With --csv a cell that a spreadsheet would take for a formula (it begins with = + - or @)
+has an apostrophe before it.
+
+Where records are millions, so many of the newest are looked at; what was not is said
+on standard error, and --until looks further back.
 
 exit status:
   0  listed, even if the list is empty
@@ -33,15 +40,22 @@ exit status:
   2  a filter or the command line was wrong
 """
 )
+HEADINGS = ("ID", "LAST (UTC)", "VERDICT", "SOURCE", "MESSAGE", "CALLER", "RULE", "WHY")
+CSV_KEYS = (
+    *("id", "time", "last_time", "verdict", "applied", "src", "src_port", "dst", "dst_port"),
+    *("transport", "method", "status", "caller", "from", "to", "call_id", "user_agent"),
+    *("rule", "place", "reason", "why", "code", "count", "more"),
+)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what this command takes."""
     add_filters(parser)
     parser.add_argument(
-        "--group-by",
-        choices=[by.value for by in GroupBy],
-        help="count by source, rule, reason or claimed caller",
+        *("--by", "--group-by"),
+        dest="by",
+        metavar="WHAT",
+        help="count by source, caller (as claimed), rule or reason",
     )
     parser.add_argument(
         "--limit",
@@ -49,36 +63,45 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default=str(DEFAULT_LIMIT),
         help=f"the newest N, or the N largest groups (default: {DEFAULT_LIMIT})",
     )
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="one JSON object a line")
+    form.add_argument("--csv", action="store_true", help="comma-separated, with a heading")
     add_state_option(parser)
 
 
 def run(options: argparse.Namespace, screen: Screen) -> int:
     """List or count."""
     query = query_of(options, time.time(), options.limit)
+    by = parse_group(options.by) if options.by else None
     archive = Archive(options.state_dir)
-    if options.group_by:
-        _count(archive, query, GroupBy(options.group_by), options.json, screen)
+    if by is None:
+        _list(archive, query, options, screen)
     else:
-        _list(archive, query, options.json, screen)
+        _count(archive, query, by, options, screen)
+    if archive.advice:
+        screen.note(f"sipguard: {archive.advice}")
     return 0
 
 
-def _list(archive: Archive, query: Query, as_json: bool, screen: Screen) -> None:
-    entries = archive.find(query)
-    if as_json:
+def _list(archive: Archive, query: Query, options: argparse.Namespace, screen: Screen) -> None:
+    found = archive.search(query)
+    entries = found.entries
+    if options.json:
         for entry in entries:
             screen.line(json.dumps(entry.line, ensure_ascii=False))
-        return
-    if not entries:
+    elif options.csv:
+        screen.csv(CSV_KEYS)
+        for entry in entries:
+            screen.csv([told.text(entry.line, key) for key in CSV_KEYS])
+    elif entries:
+        screen.table(HEADINGS, (row_of(entry.line) for entry in entries))
+    else:
         screen.line("Nothing was blocked that fits.")
-        return
-    screen.table(HEADINGS, (row_of(entry.line) for entry in entries))
-    if len(entries) == query.limit and screen.is_terminal:
+    if found.searched_to_s is not None:
+        back = show_time(iso_time(found.searched_to_s))
+        screen.note(f"sipguard: looked back to {back} UTC; --until {back[:10]} looks further back")
+    elif len(entries) == query.limit and screen.is_terminal:
         screen.note(f"The newest {query.limit}; --limit shows more.")
-
-
-HEADINGS = ("ID", "LAST (UTC)", "VERDICT", "SOURCE", "MESSAGE", "CALLER", "RULE", "WHY")
 
 
 def row_of(record: told.Told) -> tuple[str, ...]:
@@ -97,34 +120,70 @@ def row_of(record: told.Told) -> tuple[str, ...]:
     )
 
 
-def _count(archive: Archive, query: Query, by: GroupBy, as_json: bool, screen: Screen) -> None:
-    counts = archive.count(query, by)
-    if as_json:
-        for count in counts:
-            line = {
-                by.value: count.key,
-                "records": count.records,
-                "messages": count.messages,
-                "last_time": iso_time(count.last_s),
-                "example": count.example,
-            }
-            screen.line(json.dumps(line, ensure_ascii=False))
-        return
-    if not counts:
+def _count(
+    archive: Archive, query: Query, by: GroupBy, options: argparse.Namespace, screen: Screen
+) -> None:
+    counts = archive.tally(query, by)
+    if options.json:
+        for count in counts.groups:
+            screen.line(json.dumps(count_json(by, count), ensure_ascii=False))
+    elif options.csv:
+        screen.csv((by.value, "messages", "records", "last_time", "example"))
+        for count in counts.groups:
+            told_ = count_json(by, count)
+            screen.csv([told.text(told_, key) for key in (by.value, *_COUNT_KEYS)])
+    elif counts.groups:
+        screen.table(count_headings(by), map(count_row, counts.groups), numbers=(0, 1))
+        if screen.is_terminal:
+            total = sum(count.messages for count in counts.groups)
+            screen.note(f"{many(total, 'message')} in {many(len(counts.groups), 'group')}.")
+    else:
         screen.line("Nothing was blocked that fits.")
-        return
-    headings = ("MESSAGES", "CALLS", "LAST (UTC)", "EXAMPLE", by.value.upper())
-    rows = (
-        (
-            f"{count.messages:,}",
-            f"{count.records:,}",
-            show_time(iso_time(count.last_s)),
-            count.example,
-            count.key or "(none)",
-        )
-        for count in counts
+    tell_limits(counts, query, screen)
+
+
+_COUNT_KEYS = ("messages", "records", "last_time", "example")
+
+
+def count_json(by: GroupBy, count: Count) -> dict[str, Json]:
+    """Return a group as JSON values; its keys are a contract."""
+    return {
+        by.value: count.key,
+        "messages": count.messages,
+        "records": count.records,
+        "last_time": iso_time(count.last_s),
+        "example": count.example,
+    }
+
+
+def count_headings(by: GroupBy) -> tuple[str, ...]:
+    """Return what stands above ``count_row``."""
+    return "MESSAGES", "CALLS", "LAST (UTC)", "EXAMPLE", _NAMES[by]
+
+
+def count_row(count: Count) -> tuple[str, ...]:
+    """Return a group as one row."""
+    return (
+        f"{count.messages:,}",
+        f"{count.records:,}",
+        show_time(iso_time(count.last_s)),
+        count.example,
+        count.key or "(none)",
     )
-    screen.table(headings, rows)
-    if screen.is_terminal:
-        total = sum(count.messages for count in counts)
-        screen.note(f"{many(total, 'message')} in {many(len(counts), 'group')}.")
+
+
+def tell_limits(counts: Counts, query: Query, screen: Screen) -> None:
+    """Say what the counts leave out, or count besides."""
+    if counts.since_s is not None:
+        back = show_time(iso_time(counts.since_s))
+        screen.note(f"sipguard: more than these: counted back to {back} UTC")
+    elif counts.by_hours and query.since_s is not None and query.since_s % 3600:
+        screen.note("sipguard: counted by whole hours, also the first one")
+
+
+_NAMES = {
+    GroupBy.SRC: "SOURCE",
+    GroupBy.CALLER: "CALLER (CLAIMED)",
+    GroupBy.RULE: "RULE",
+    GroupBy.REASON: "REASON",
+}

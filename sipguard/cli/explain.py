@@ -8,6 +8,8 @@ from pathlib import Path
 
 from sipguard.cli import told
 from sipguard.cli.advice import advise
+from sipguard.cli.because import because, heading_of, tell_condition
+from sipguard.cli.ladder import draw_ladder, mark_octets
 from sipguard.cli.media import tell_media, tell_packets
 from sipguard.cli.output import VERDICT_STYLES, Screen, Style, show_time
 from sipguard.cli.proofs import tell_proofs
@@ -21,7 +23,12 @@ DETAILS = """\
 ID is what `sipguard blocked` shows; letter case does not matter, O is 0, and I and L
 are 1. `last` is the newest record.
 
-The rule's text is read from the policy file as it is now, and may have changed since.
+It begins with one sentence: what, from whom, what became of it, and why. Below are the
+facts, what the rule asked and of which values, the octets it is about, and the call's
+messages as arrows between the ends (an x ends the ones that were refused).
+
+The rule's text is read from the policy file as it is now, if it is still there; what the
+rule asked is from the record itself.
 Keys, digest responses and passwords were masked before anything was stored.
 
 examples:
@@ -48,23 +55,34 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, screen: Screen) -> int:
     """Tell one record."""
-    entry = Archive(options.state_dir).one(options.id)
+    entry = record_named(options.id, options.state_dir, screen)
     if entry is None:
-        screen.note(
-            f"sipguard: no record {safe_text(options.id)}; `sipguard blocked` lists them "
-            "(old ones go by age and size)"
-        )
         return 1
     if options.json:
         screen.line(json.dumps(entry.line, ensure_ascii=False, indent=2))
         return 0
-    _tell(entry.line, screen)
+    _tell(entry, screen)
     if options.message:
         _tell_message(entry, screen)
     return 0
 
 
-def _tell(record: told.Told, screen: Screen) -> None:
+def record_named(identifier: str, state: Path, screen: Screen) -> Entry | None:
+    """Return the record with this id, or ``None``, and say so."""
+    archive = Archive(state)
+    entry = archive.one(identifier)
+    if archive.advice:
+        screen.note(f"sipguard: {archive.advice}")
+    if entry is None:
+        screen.note(
+            f"sipguard: no record {safe_text(identifier)}; `sipguard blocked` lists them "
+            "(old ones go by age and size)"
+        )
+    return entry
+
+
+def _tell(entry: Entry, screen: Screen) -> None:
+    record = entry.line
     screen.line(screen.paint(sentence(record), VERDICT_STYLES.get(told.verdict(record))))
     screen.line()
     for label, value in _facts(record):
@@ -72,8 +90,10 @@ def _tell(record: told.Told, screen: Screen) -> None:
             heading = screen.paint(label.ljust(_LABEL_COLUMNS), Style.HEADING)
             screen.line(f"{heading} {screen.isolate(value)}")
     _section(screen, "Media", tell_media(record))
+    _section(screen, heading_of(record), tell_condition(record))
     _section(screen, "Findings", _findings(record))
-    _section(screen, "Ladder (UTC)", _ladder(record))
+    _section(screen, "Marked octets", mark_octets(record, entry.message, screen))
+    _section(screen, "Ladder (UTC)", draw_ladder(record))
     _section(screen, "What you can do", (f"- {advice}" for advice in advise(record)))
 
 
@@ -91,15 +111,13 @@ def sentence(record: told.Told) -> str:
             f"would have been refused with {told.number(record, 'code')} (shadow mode: it passed)"
         ),
     }.get(verdict, verdict)
-    return (
-        f"{told.subject(record)} from {told.text(record, 'src')} {done}. {told.text(record, 'why')}"
-    )
+    return f"{told.subject(record)} from {told.text(record, 'src')} {done}{because(record)}"
 
 
 def _facts(record: told.Told) -> Iterator[tuple[str, str]]:
     yield "Record", f"{told.text(record, 'id')}, {_span(record)}"
     yield "Rule", _rule(record)
-    yield "", _rule_text(told.text(record, "place"))
+    yield "", _rule_text(told.text(record, "place"), told.text(record, "rule"))
     yield "Reason", told.text(record, "reason")
     yield "Field", told.text(record, "field")
     yield "Path", _path(record)
@@ -152,8 +170,8 @@ def _rule(record: told.Told) -> str:
     return f"{rule} (decided by sipguard itself, before any rule of the policy)" if rule else ""
 
 
-def _rule_text(place: str) -> str:
-    """Return the rule's line as the policy file has it now; empty if it cannot be read."""
+def _rule_text(place: str, rule: str) -> str:
+    """Return the rule's line as the policy file has it now; empty if it is another's by now."""
     found = _PLACE.fullmatch(place)
     if found is None or not Path(found[1]).is_file():
         return ""
@@ -164,7 +182,8 @@ def _rule_text(place: str) -> str:
     except (OSError, ValueError):
         return ""
     number = int(found[2])
-    return safe_text(" ".join(lines[number - 1].split())) if 0 < number <= len(lines) else ""
+    words = lines[number - 1].split() if 0 < number <= len(lines) else []
+    return safe_text(" ".join(words)) if words[:1] == [rule] else ""
 
 
 def _findings(record: told.Told) -> Iterator[str]:
@@ -174,17 +193,6 @@ def _findings(record: told.Told) -> Iterator[str]:
         detail, octets = told.text(finding, "detail"), told.text(finding, "octets")
         words = [sentences.get(code, ""), detail, f"“{octets}”" if octets else ""]
         yield f"{told.text(finding, 'rule'):<7} {code}: {' '.join(word for word in words if word)}"
-
-
-def _ladder(record: told.Told) -> Iterator[str]:
-    for rung in told.parts(record, "ladder"):
-        time = told.text(rung, "time").partition("T")[2].removesuffix("Z")
-        verdict = told.text(rung, "verdict")
-        mark = f"  [{verdict}]" if verdict else ""
-        yield (
-            f"{time}  {told.text(rung, 'src'):<15} --- {told.text(rung, 'message'):^16} -->"
-            f" {told.text(rung, 'dst')}{mark}"
-        )
 
 
 def _section(screen: Screen, heading: str, lines: Iterator[str]) -> None:

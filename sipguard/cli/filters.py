@@ -5,7 +5,9 @@ import argparse
 from sipguard.journal.query import (
     DEFAULT_LIMIT,
     Query,
+    parse_finding,
     parse_limit,
+    parse_method,
     parse_reason,
     parse_source,
     parse_verdict,
@@ -15,8 +17,10 @@ from sipguard.journal.query import (
 FILTER_HELP = """\
 filters:
   Times are spans (90m, 1h, 2d), clocks (08:30), days (today, yesterday) or dates
-  (2026-01-31, 2026-01-31T08:30), in UTC as records show them. --src takes an
-  address or a prefix. --caller is the *claimed* From and matches a part of it.
+  (2026-01-31, 2026-01-31T08:30), in UTC as records show them. --source takes an
+  address or a prefix. --caller is the *claimed* From, --callee To, and both match a
+  part of it. --finding is a rule's id (SIP-8) or a code (bare-lf), of the message or of
+  a proof. --method of packets is `media audio` and the like.
 """
 
 
@@ -25,10 +29,15 @@ def add_filters(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("filters")
     group.add_argument("--since", metavar="WHEN", help="only what happened since then")
     group.add_argument("--until", metavar="WHEN", help="only what happened before then")
-    group.add_argument("--src", metavar="ADDRESS", help="only from this address or prefix")
+    group.add_argument(
+        *("--source", "--src"), dest="src", metavar="ADDRESS", help="only from this address, prefix"
+    )
     group.add_argument("--caller", metavar="TEXT", default="", help="only where From has this")
+    group.add_argument("--callee", metavar="TEXT", default="", help="only where To has this")
+    group.add_argument("--method", metavar="NAME", help="only this method, such as INVITE")
     group.add_argument("--rule", metavar="NAME", default="", help="only by this rule")
     group.add_argument("--reason", metavar="CODE", help="only for this reason, such as not-keyed")
+    group.add_argument("--finding", metavar="ID", help="only where this was found, such as SIP-8")
     group.add_argument("--verdict", metavar="VERDICT", help="accept, drop or reject")
     group.add_argument("--call-id", metavar="TEXT", default="", help="only where Call-ID has this")
     group.add_argument(
@@ -49,5 +58,8 @@ def query_of(options: argparse.Namespace, now_s: float, limit: str | None = None
         verdict=verdict,
         refused_only=verdict is None and not options.all,
         call_id=options.call_id,
+        callee=options.callee,
+        method=parse_method(options.method) if options.method else "",
+        finding=parse_finding(options.finding) if options.finding else "",
         limit=parse_limit(limit) if limit else DEFAULT_LIMIT,
     )

@@ -7,7 +7,20 @@ from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Final
 
-from sipguard.cli import blocked, check, explain, identity, replay, rules, status, tail
+from sipguard.cli import (
+    backup,
+    blocked,
+    check,
+    explain,
+    export,
+    identity,
+    policy,
+    replay,
+    rules,
+    stats,
+    status,
+    tail,
+)
 from sipguard.cli.output import Screen, Style, standard_screen
 from sipguard.errors import EdgeError
 from sipguard.journal.escape import safe_text
@@ -20,12 +33,16 @@ EXIT_INTERRUPTED: Final = 130  # as the shell counts SIGINT
 
 _COMMANDS: Final[tuple[tuple[str, ModuleType], ...]] = (
     ("check", check),
+    ("policy", policy),
     ("rules", rules),
     ("replay", replay),
     ("blocked", blocked),
     ("explain", explain),
+    ("export", export),
+    ("stats", stats),
     ("tail", tail),
     ("status", status),
+    ("backup", backup),
     ("identity", identity),
 )
 _DESCRIPTION: Final = """\
@@ -37,12 +54,17 @@ _EPILOG: Final = """\
 a policy's life:
   sipguard check strict.policy                         is it well formed?
   sipguard replay calls.pcap --policy strict.policy    what would it have done?
+  sipguard replay calls.pcap --policy strict.policy --against next.policy
+                                                       what would the next one change?
+  sipguard policy suggest ID                           which rule would have let it pass?
   sipguard rules strict.policy                         what goes into the kernel?
 
 the morning after:
   sipguard status                                      is it running, and how is it?
-  sipguard blocked --since yesterday --group-by rule   what was blocked, and by what?
+  sipguard blocked --since yesterday --by rule         what was blocked, and by what?
   sipguard explain ID                                  why exactly?
+  sipguard export ID --pcap call.pcap                  its packet, for Wireshark
+  sipguard stats --since 7d                            how much, and from whom?
 
 who is really calling, on a bench:
   sipguard identity make-ca trial                      certificates, signing, verifying

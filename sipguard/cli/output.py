@@ -5,20 +5,20 @@ is left to do here is width, and to keep right-to-left names from moving the
 columns beside them.
 """
 
+import csv
 import os
 import sys
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from enum import Enum
 from io import TextIOWrapper
-from shutil import get_terminal_size
 from typing import Final, TextIO
 
 _FIRST_STRONG_ISOLATE: Final = "\u2068"
 _POP_ISOLATE: Final = "\u2069"
 _RIGHT_TO_LEFT: Final = frozenset({"R", "AL", "AN"})
 _GAP: Final = "  "
-_LEAST_WIDTH: Final = 12
+_FORMULAS: Final = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 class Style(Enum):
@@ -77,31 +77,46 @@ class Screen:
             return f"{_FIRST_STRONG_ISOLATE}{text}{_POP_ISOLATE}"
         return text
 
-    def table(self, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-        """Write rows in columns; on a terminal the last column is cut to its width.
+    def table(
+        self, headings: Sequence[str], rows: Iterable[Sequence[str]], numbers: Collection[int] = ()
+    ) -> None:
+        """Write rows in columns; on a terminal as wide as it is, elsewhere as wide as they are.
 
-        A cell that is a verdict is colored as one.
+        A cell that is a verdict is colored as one. *numbers*: columns that stand to the right.
         """
         cells = [[*row] for row in rows]
+        if self.is_terminal:
+            from sipguard.cli.terminal import show_table  # brings rich, which takes time
+
+            show_table(self, headings, cells, numbers)
+            return
         widths = [
             max([width(heading), *(width(row[column]) for row in cells)])
             for column, heading in enumerate(headings)
         ]
-        used = sum(widths[:-1]) + len(_GAP) * (len(widths) - 1)
-        room = max(get_terminal_size().columns - used, _LEAST_WIDTH) if self.is_terminal else 0
-        self.line(self.paint(self._row(headings, widths, 0, plain=True), Style.HEADING))
-        for row in cells:
-            self.line(self._row(row, widths, room, plain=False))
+        for row in (headings, *cells):
+            self.line(_GAP.join(map(_pad, row, widths, _sides(numbers, row))).rstrip())
 
-    def _row(self, row: Sequence[str], widths: Sequence[int], room: int, *, plain: bool) -> str:
-        pieces: list[str] = []
-        last = len(row) - 1
-        for column, cell in enumerate(row):
-            text = cut(cell, room) if column == last and room else cell
-            padding = "" if column == last else " " * (widths[column] - width(text))
-            style = None if plain else VERDICT_STYLES.get(cell)
-            pieces.append(self.paint(self.isolate(text), style) + padding)
-        return _GAP.join(pieces).rstrip()
+    def csv(self, cells: Sequence[str]) -> None:
+        """Write one row for a spreadsheet, in which no cell is a formula (RFC 4180)."""
+        csv.writer(self.out, lineterminator="\r\n").writerow(map(no_formula, cells))
+
+
+def no_formula(cell: str) -> str:
+    """Put an apostrophe before what a spreadsheet would compute rather than show.
+
+    A caller who calls himself ``=HYPERLINK(...)`` must not run in the reviewer's office.
+    """
+    return f"'{cell}" if cell.lstrip(" ").startswith(_FORMULAS) else cell
+
+
+def _pad(cell: str, columns: int, to_the_right: bool) -> str:
+    blanks = " " * (columns - width(cell))
+    return blanks + cell if to_the_right else cell + blanks
+
+
+def _sides(numbers: Collection[int], row: Sequence[str]) -> list[bool]:
+    return [column in numbers for column in range(len(row))]
 
 
 def standard_screen() -> Screen:

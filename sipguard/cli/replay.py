@@ -33,8 +33,14 @@ With --json, one object per SIP message in capture order:
   findings                ids in the rule book, such as SIP-12
   pinholes                [{action, src, dst, port, key_method}], action open or close
 
+With --against, the capture is judged by both policies, each with its own memory of the
+calls, and what would fare otherwise is shown by rule and reason, with examples; with
+--json as one object: changes [{before, after, messages, examples}], same,
+by_another_rule, pinholes_opened.
+
 examples:
   sipguard replay night.pcap --policy strict.policy --summary
+  sipguard replay night.pcap --policy gateway.policy --against stricter.policy
   sipguard replay night.pcap --policy strict.policy --json | jq 'select(.verdict!="accept")'
 
 exit status:
@@ -52,6 +58,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what this command takes."""
     parser.add_argument("capture", metavar="CAPTURE", help="a pcap or pcapng file")
     parser.add_argument("--policy", metavar="FILE", required=True, help="the policy to judge by")
+    parser.add_argument(
+        "--against", metavar="OTHER", help="show what this other policy would do otherwise"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object a message")
     parser.add_argument(
         "--summary",
@@ -74,6 +83,14 @@ def run(options: argparse.Namespace, screen: Screen) -> int:
         return 1
     if policy.zones:
         screen.note("A capture does not say where packets came in: zone is empty, ipsec is false.")
+    if options.against:
+        from sipguard.cli.compare import compare
+
+        other = policy_named(options.against, screen)
+        if other is None:
+            return 1
+        compare(options.capture, (policy, other), options.json, screen)
+        return 0
     progress = _Progress(screen) if options.progress or screen.err.isatty() else None
     rerun = Rerun(options.capture, policy, progress, screen.note)
     try:

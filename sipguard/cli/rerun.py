@@ -158,7 +158,7 @@ def render_json(captured: Captured, decision: Decision) -> str:
         "status": label.status,
         "call_id": label.call_id,
         "verdict": judgement.action._value_,
-        "code": _code(decision),
+        "code": code_of(decision),
         "rule": judgement.rule,
         "reason": judgement.reason._value_,
         "findings": _rules_of(decision),
@@ -171,7 +171,7 @@ def render_line(captured: Captured, decision: Decision) -> str:
     """Return one message as a line for a person."""
     packet, judgement = captured.packet, decision.judgement
     label = label_of(packet.payload)
-    code = _code(decision)
+    code = code_of(decision)
     verdict = f"{judgement.action._value_} {code}" if code else judgement.action._value_
     what = str(label.status) if label.status else label.method or "unreadable"
     holes = "".join(
@@ -219,7 +219,8 @@ def _trace(fault: Exception) -> str:
     return safe_text("".join(format_exception(fault)).strip()).replace("\\x0a", "\n")
 
 
-def _code(decision: Decision) -> int | None:
+def code_of(decision: Decision) -> int | None:
+    """Return the status that a refusal answers with, if it is one."""
     judgement = decision.judgement
     if judgement.action is not Action.REJECT:
         return None

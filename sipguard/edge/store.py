@@ -9,17 +9,18 @@ import contextlib
 import os
 import sqlite3
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from sipguard.edge.json_lines import JsonLines
+from sipguard.edge.schema import COUNTED, CROWDED, HOUR_S, prepare, transaction
 from sipguard.errors import EdgeError
+from sipguard.journal.index import party_of, words_found
 from sipguard.journal.ledger import id_of, number_of
 from sipguard.journal.record import Record, show_address
 
 FILE_NAME: Final = "records.sqlite3"
-SCHEMA_VERSION: Final = 1
 MAX_WAITING: Final = 5_000  # records kept while the disk is full or the file is locked
 MAX_AGE_S: Final = 90 * 86_400.0
 MAX_OCTETS: Final = 1 << 30
@@ -27,6 +28,7 @@ _ROTATE_EVERY_S: Final = 60.0
 _ROTATE_EVERY: Final = 2_000  # records, so that a flood cannot outgrow the size in a minute
 _BATCH: Final = 500  # rows deleted in one transaction: some milliseconds
 _MAX_BATCHES: Final = 10
+_COUNTED_ROWS: Final = 100_000
 _FILL: Final = 0.95  # what is left after a rotation by size
 _BUSY_S: Final = 0.2  # the reactor waits for this; readers never lock a WAL for longer
 _WAL_OCTETS: Final = 16 << 20
@@ -34,38 +36,18 @@ _FILE_MODE: Final = 0o640  # calls are private: the service's user and group
 _DIRECTORY_MODE: Final = 0o750
 _BROKEN: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
-_SCHEMA: Final = """
-CREATE TABLE records (
-    number   INTEGER PRIMARY KEY,  -- the id as a number; grows with time
-    revision INTEGER NOT NULL,     -- grows with every write, also of an older record
-    first_s  REAL NOT NULL,
-    last_s   REAL NOT NULL,
-    verdict  TEXT NOT NULL,
-    rule     TEXT NOT NULL,
-    reason   TEXT NOT NULL,
-    src      TEXT NOT NULL,
-    src_octets BLOB NOT NULL,
-    caller   TEXT NOT NULL,        -- lower case
-    call_id  TEXT NOT NULL,        -- lower case
-    count    INTEGER NOT NULL,
-    more     INTEGER NOT NULL,
-    json     TEXT NOT NULL,
-    message  BLOB NOT NULL         -- masked octets
-);
-CREATE UNIQUE INDEX records_revision ON records (revision);
-CREATE INDEX records_last ON records (last_s);
-CREATE INDEX records_src ON records (src_octets, last_s);
-"""
-_UPSERT: Final = """
-INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (number) DO UPDATE SET
-    revision = excluded.revision, first_s = excluded.first_s, last_s = excluded.last_s,
-    verdict = excluded.verdict, rule = excluded.rule, reason = excluded.reason,
-    src = excluded.src, src_octets = excluded.src_octets, caller = excluded.caller,
-    call_id = excluded.call_id, count = excluded.count, more = excluded.more,
-    json = excluded.json,
+_COLUMNS: Final = (
+    *("number", "revision", "first_s", "last_s", "verdict", "rule", "reason", "src", "src_octets"),
+    *("caller", "call_id", "count", "more", "json", "message", "callee", "method", "found"),
+)
+_GROWN: Final = ", ".join(
+    f"{name} = excluded.{name}" for name in _COLUMNS if name not in ("number", "message")
+)
+_UPSERT: Final = f"""
+INSERT INTO records ({", ".join(_COLUMNS)}) VALUES ({", ".join("?" * len(_COLUMNS))})
+ON CONFLICT (number) DO UPDATE SET {_GROWN},
     message = CASE WHEN length(excluded.message) > 0 THEN excluded.message ELSE message END
-"""
+"""  # noqa: S608 - our own text
 _OLDEST: Final = "SELECT number FROM records ORDER BY last_s LIMIT ?"
 _AGED: Final = "SELECT number FROM records WHERE last_s < ? ORDER BY last_s LIMIT ?"
 
@@ -108,7 +90,7 @@ class Store:
         """
         try:
             return self._last_id(self._connect())
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, EdgeError) as error:
             self._disconnect()
             raise EdgeError(
                 f"cannot use the record store {self.path}: {_in_words(error)}"
@@ -140,7 +122,7 @@ class Store:
         try:
             self._write_waiting()
             self._rotate(now_s)
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, EdgeError) as error:
             self._recover(error, now_s)
         except (ValueError, OverflowError) as error:
             # A value that SQLite cannot hold is our own fault; do not let it block the others.
@@ -165,7 +147,7 @@ class Store:
         connection = self._connect()
         revision = self._revision
         rows = [_row(record, revision + n) for n, record in enumerate(self._waiting, 1)]
-        with _transaction(connection):
+        with transaction(connection):
             connection.executemany(_UPSERT, rows)
         self._revision += len(rows)
         self.written += len(rows)
@@ -188,6 +170,7 @@ class Store:
             if not batch:
                 break
         if deleted:
+            _forget_hours(connection, now_s - self._max_age_s)
             connection.execute(f"PRAGMA incremental_vacuum({_BATCH * 4})").fetchall()
 
     def _surplus(self, connection: sqlite3.Connection) -> int:
@@ -195,7 +178,9 @@ class Store:
         octets = self._octets(connection)
         if octets <= self._max_octets:
             return 0
-        rows = int(connection.execute("SELECT count(*) FROM records").fetchone()[0])
+        # Counted as far as it matters: of so many, a batch is a small part anyway.
+        some = f"SELECT count(*) FROM (SELECT 1 FROM records LIMIT {_COUNTED_ROWS})"  # noqa: S608
+        rows = int(connection.execute(some).fetchone()[0])
         return min(int(rows * (octets - _FILL * self._max_octets) / octets) + 1, _BATCH)
 
     def _octets(self, connection: sqlite3.Connection) -> int:
@@ -226,7 +211,7 @@ class Store:
         number = connection.execute("SELECT max(number) FROM records").fetchone()[0]
         return id_of(int(number)) if number is not None else ""
 
-    def _recover(self, error: sqlite3.Error | OSError, now_s: float) -> None:
+    def _recover(self, error: sqlite3.Error | OSError | EdgeError, now_s: float) -> None:
         """Keep what waits for the next time; a file that is broken moves out of the way."""
         self.last_error = _in_words(error)
         self._disconnect()
@@ -246,44 +231,38 @@ class Store:
 
 
 def _prepare(connection: sqlite3.Connection) -> int:
-    """Set the file up, make the tables of a new one, and return its last revision."""
-    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
-    if version == 0:
-        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-    connection.execute("PRAGMA journal_mode = WAL")
+    """Set the file up and return its last revision."""
+    prepare(connection)
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute(f"PRAGMA journal_size_limit = {_WAL_OCTETS}")
-    if version == 0:
-        with _transaction(connection):
-            for statement in _SCHEMA.split(";\n"):
-                connection.execute(statement)
-            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-    elif version != SCHEMA_VERSION:
-        raise OSError(f"its format is version {version}, and this sipguard writes {SCHEMA_VERSION}")
     return int(connection.execute("SELECT ifnull(max(revision), 0) FROM records").fetchone()[0])
-
-
-@contextlib.contextmanager
-def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-    except BaseException:
-        with contextlib.suppress(sqlite3.Error):
-            connection.execute("ROLLBACK")
-        raise
-    connection.execute("COMMIT")
 
 
 def _delete(connection: sqlite3.Connection, which: str, values: tuple[float, ...]) -> int:
     """Delete the named records; the last value is how many at most."""
     if not values[-1]:
         return 0
-    with _transaction(connection):
+    with transaction(connection):
         return connection.execute(
             f"DELETE FROM records WHERE number IN ({which})",  # noqa: S608 - our own text
             values,
         ).rowcount
+
+
+def _forget_hours(connection: sqlite3.Connection, aged_s: float) -> None:
+    """Forget counts that are too old, and those of strangers as soon as their records are gone.
+
+    There are as many sources and callers as somebody likes to make up, and the
+    file has a size to keep; rules and reasons are few.
+    """
+    row = connection.execute("SELECT min(last_s) FROM records").fetchone()
+    oldest_s = float(row[0]) if row[0] is not None else aged_s
+    with transaction(connection):
+        for kind in COUNTED:
+            since_s = max(oldest_s, aged_s) if kind in CROWDED else aged_s
+            connection.execute(
+                "DELETE FROM hours WHERE kind = ? AND hour < ?", (kind, since_s // HOUR_S)
+            )
 
 
 def _row(record: Record, revision: int) -> tuple[str | bytes | float, ...]:
@@ -303,6 +282,9 @@ def _row(record: Record, revision: int) -> tuple[str | bytes | float, ...]:
         record.more,
         record.to_line(),
         record.message,
+        party_of(record.to),
+        record.method,
+        words_found(record.findings, record.identity),
     )
 
 

@@ -10,6 +10,7 @@ from sipguard.guard.observe import heaviest, observation_of
 from sipguard.guard.rooms import Case, Rooms, judgement_of
 from sipguard.media.sessions import Stream
 from sipguard.moment import Moment
+from sipguard.policy.why import NOTHING, Explainer, Why
 from sipguard.reason import Finding, Reason, Weight
 from sipguard.verdict import Action, Decision, Effect, Judgement, Reply
 from sipguard.wire.packet import Packet
@@ -24,6 +25,7 @@ class Conclusion:
 
     def __init__(self, rooms: Rooms) -> None:
         self._rooms = rooms
+        self._explainer = Explainer()
 
     def judge_form(self, case: Case) -> Decision | None:
         """Run the parse chain; what it neither refuses nor tolerates falls to the findings."""
@@ -61,7 +63,11 @@ class Conclusion:
         if shadow:
             action = _ACCEPT
             self._follow(case)
-        self.tell(case, judgement, action, case.findings, streams)
+        if self._rooms.record is not None:
+            if streams:
+                case.subject.stream = streams[0]  # the one that is blamed
+            why = self._explainer.why(self._rooms.policy, judgement.place, case.subject)
+            self.tell(case, judgement, action, case.findings, streams, why)
         return Decision(action, judgement, tuple(case.findings), effects)
 
     def refuse_packet(
@@ -104,6 +110,7 @@ class Conclusion:
         action: Action,
         findings: Sequence[Finding],
         streams: tuple[Stream, ...] = (),
+        why: Why = NOTHING,
     ) -> None:
         """Hand the case to the journal."""
         rooms = self._rooms
@@ -122,6 +129,7 @@ class Conclusion:
                 streams=streams,
                 noted=case.subject.noted,
                 proofs=case.subject.proofs.asked,
+                why=why,
             )
         )
 

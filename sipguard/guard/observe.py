@@ -4,11 +4,12 @@ from collections.abc import Sequence
 
 from sipguard.calls.dialog import Dialog
 from sipguard.evidence import Evidence
-from sipguard.journal.observation import MediaNote, Observation
+from sipguard.journal.observation import Answer, Condition, MediaNote, Observation
 from sipguard.journal.observation import Step as Rung
 from sipguard.media.sessions import Stream
 from sipguard.moment import Moment
 from sipguard.policy.rules import Rule
+from sipguard.policy.why import NOTHING, Why
 from sipguard.reason import Finding, Weight
 from sipguard.verdict import Action, Judgement
 from sipguard.wire.packet import Packet
@@ -28,6 +29,7 @@ def observation_of(
     streams: tuple[Stream, ...] = (),
     noted: tuple[Rule, ...] = (),
     proofs: tuple[tuple[str, Evidence], ...] = (),
+    why: Why = NOTHING,
 ) -> Observation:
     """Gather everything a reviewer may ask about one message the next morning."""
     observation = Observation(
@@ -56,6 +58,7 @@ def observation_of(
         alarm=judgement.alarm,
         raw=packet.payload,
         proofs=proofs,
+        condition=_condition_of(why),
     )
     if noted:
         names = ", ".join(rule.name for rule in noted)
@@ -68,6 +71,13 @@ def observation_of(
     elif message is not None:
         observation.ladder = ((now.utc_s, observation.label, packet.src, packet.dst),)
     return observation
+
+
+def _condition_of(why: Why) -> Condition | None:
+    if not why.condition:
+        return None
+    tests = tuple(Answer(test.text, test.holds, test.values) for test in why.tests)
+    return Condition(why.condition, why.any, tests)
 
 
 def heaviest(findings: Sequence[Finding]) -> Finding | None:

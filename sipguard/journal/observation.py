@@ -25,6 +25,22 @@ class MediaNote(NamedTuple):
     detail: str = ""
 
 
+class Answer(NamedTuple):
+    """One test of a rule: its text, whether it held if that is known, and what it was asked of."""
+
+    text: str
+    holds: bool | None
+    values: tuple[tuple[str, bytes], ...]
+
+
+class Condition(NamedTuple):
+    """What the rule that decided asked; *any*: one test is enough, otherwise all of them held."""
+
+    text: str
+    any: bool
+    tests: tuple[Answer, ...]
+
+
 @dataclass(slots=True)
 class Observation:
     """One judged message, self-contained, so that no record needs a second look at live state.
@@ -75,6 +91,7 @@ class Observation:
     raw: bytes = b""
     ladder: tuple[Step, ...] = ()
     proofs: tuple[tuple[str, Evidence], ...] = ()  # by kind, those that were asked for
+    condition: Condition | None = None  # of a rule that refused
 
     @property
     def label(self) -> bytes:

@@ -1,17 +1,23 @@
 """What a reviewer may ask of the records: filters and groups, read from what a person typed."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from ipaddress import ip_network
-from typing import Final
+from typing import Final, NamedTuple
 
 from sipguard.reason import Reason
 from sipguard.verdict import Action
 
 DEFAULT_LIMIT: Final = 50
 MAX_LIMIT: Final = 100_000
+MAX_BARS: Final = 1000
+SPANS_S: Final = (3600, 3 * 3600, 6 * 3600, 86_400, 7 * 86_400)
+_WANTED_BARS: Final = 48
+_HOUR_S: Final = 3600
+_FINDING: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 _UNITS_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _SPAN: Final = re.compile(r"([0-9]{1,9})\s*([smhdw])")
 _CLOCK: Final = re.compile(r"([01]?[0-9]|2[0-3]):([0-5][0-9])")
@@ -25,9 +31,38 @@ class GroupBy(Enum):
     """What records can be counted by."""
 
     SRC = "src"
+    CALLER = "caller"
     RULE = "rule"
     REASON = "reason"
-    CALLER = "caller"
+
+
+class Count(NamedTuple):
+    """How many records and messages share a key, when the last one was, and one id of them."""
+
+    key: str
+    records: int
+    messages: int
+    last_s: float
+    example: str
+
+
+class Counts(NamedTuple):
+    """The largest groups. ``since_s``: older records were too many to be counted, if set.
+
+    ``by_hours``: the first hour is counted whole, whenever in it the query begins.
+    """
+
+    groups: list[Count]
+    since_s: float | None = None
+    by_hours: bool = False
+
+
+class Bar(NamedTuple):
+    """What began in one span of time, by verdict: calls (records) and messages."""
+
+    since_s: float
+    records: dict[str, int]
+    messages: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +78,9 @@ class Query:
     """Which records to show; ``None`` and empty text ask for nothing in particular.
 
     ``refused_only`` leaves out calls that were accepted and logged.
-    Times are POSIX seconds and compare with a record's last message; ``caller``
-    and ``call_id`` match anywhere in the text, letter case aside.
+    Times are POSIX seconds and compare with a record's last message; ``caller``,
+    ``callee`` and ``call_id`` match anywhere in the text, letter case aside.
+    ``finding`` is a rule's id or a reason's code, of the message or of a proof.
     """
 
     since_s: float | None = None
@@ -57,6 +93,19 @@ class Query:
     refused_only: bool = False
     call_id: str = ""
     limit: int = DEFAULT_LIMIT
+    callee: str = ""
+    method: str = ""
+    finding: str = ""
+
+    @property
+    def only_times(self) -> bool:
+        """Whether it asks for nothing but times and verdicts, which are counted by the hour."""
+        return not (self.src or self.rule or self.reason or self.has_texts)
+
+    @property
+    def has_texts(self) -> bool:
+        """Whether it asks for what must be looked for record by record."""
+        return bool(self.caller or self.callee or self.call_id or self.method or self.finding)
 
 
 def parse_when(text: str, now_s: float) -> float:
@@ -98,7 +147,56 @@ def parse_reason(text: str) -> Reason:
     for reason in Reason:
         if reason.value == text.strip().lower():
             return reason
-    raise QueryError(f"{text!r} is no reason code; `sipguard blocked --group-by reason` shows them")
+    raise QueryError(f"{text!r} is no reason code; `sipguard blocked --by reason` shows them")
+
+
+def parse_finding(text: str) -> str:
+    """Return a rule's id (``SIP-8``) or a reason's code (``bare-lf``) in lower case."""
+    words = text.strip().lower()
+    if not _FINDING.fullmatch(words):
+        raise QueryError(f"{text!r} is no finding: write a rule's id (SIP-8) or a code (bare-lf)")
+    return words
+
+
+def parse_method(text: str) -> str:
+    """Return a method in capitals, or ``media audio`` and the like as records have it."""
+    words = " ".join(text.split())
+    return words.lower() if words.lower().startswith("media ") else words.upper()
+
+
+def parse_group(text: str) -> GroupBy:
+    """Return what to count by; ``source`` is ``src``."""
+    words = text.strip().lower()
+    try:
+        return GroupBy("src" if words == "source" else words)
+    except ValueError:
+        raise QueryError(f"{text!r} is no group: one of source, caller, rule, reason") from None
+
+
+def bars_of(hours: Iterable[tuple[int, str, int, int]], span_s: int) -> list[Bar]:
+    """Gather hours (POSIX time / 3600, verdict, records, messages) into longer spans, in order.
+
+    Spans where nothing was are there as well, so that a chart's time runs evenly.
+    """
+    bars: dict[int, Bar] = {}
+    for hour, verdict, records, messages in hours:
+        start = hour * _HOUR_S // span_s
+        bar = bars.setdefault(start, Bar(float(start * span_s), {}, {}))
+        bar.records[verdict] = bar.records.get(verdict, 0) + records
+        bar.messages[verdict] = bar.messages.get(verdict, 0) + messages
+    if not bars:
+        return []
+    first, last = min(bars), max(bars)
+    first = max(first, last - MAX_BARS + 1)
+    return [bars.get(at) or Bar(float(at * span_s), {}, {}) for at in range(first, last + 1)]
+
+
+def span_of(since_s: float, until_s: float) -> int:
+    """Return a span in seconds, whole hours, that makes some dozens of bars of such a time."""
+    for span_s in SPANS_S:
+        if (until_s - since_s) / span_s <= _WANTED_BARS:
+            return span_s
+    return SPANS_S[-1]
 
 
 def parse_verdict(text: str) -> Action:

@@ -6,10 +6,12 @@ and their order (``to_json``) are a contract with whatever reads the lines.
 
 import json
 from dataclasses import dataclass
+from dataclasses import field as made_by
 from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final
 
+from sipguard.journal.condition import condition_json
 from sipguard.journal.escape import escape_capped, safe_text
 from sipguard.journal.masking import mask, traces_of_secrets
 from sipguard.journal.observation import MediaNote, Observation, Step
@@ -102,6 +104,7 @@ class Record:
     zone: str = ""
     ipsec: bool = False
     more_streams: int = 0  # directions that found no room in ``streams``
+    condition: dict[str, Json] = made_by(default_factory=dict)  # of a rule that refused
 
     @property
     def why(self) -> str:
@@ -157,6 +160,7 @@ class Record:
             "packets": {"octets": self.octets, "kept": min(self.octets, MESSAGE_OCTETS)},
             "streams": list(self.streams),
             "more_streams": self.more_streams,
+            "condition": self.condition,
         }
 
     def to_line(self) -> str:
@@ -222,6 +226,7 @@ def record_of(seen: Observation, identifier: str) -> Record:
         alarm=seen.alarm,
         octets=len(seen.raw),
         message=masked[:MESSAGE_OCTETS],
+        condition=condition_json(seen.condition),
     )
 
 

@@ -65,9 +65,9 @@ class Resolver:
         """Return the typed condition; a part that is wrong is reported and never matches."""
         match condition:
             case syntax.Either(parts):
-                return AnyOf(tuple(self.node(part, chain) for part in _proofs_last(parts)))
+                return AnyOf(tuple(self.node(part, chain) for part in proofs_last(parts)))
             case syntax.Both(parts):
-                return AllOf(tuple(self.node(part, chain) for part in _proofs_last(parts)))
+                return AllOf(tuple(self.node(part, chain) for part in proofs_last(parts)))
             case syntax.Negated(part):
                 return NotOf(self.node(part, chain))
             case _:
@@ -161,7 +161,7 @@ class Resolver:
         return _rate_node(kind, method, limit.window_s, limit.limit + (test.operator.text == ">"))
 
 
-def _proofs_last(parts: tuple[syntax.Condition, ...]) -> list[syntax.Condition]:
+def proofs_last(parts: tuple[syntax.Condition, ...]) -> list[syntax.Condition]:
     """Order questions so that a signature is verified only where nothing cheaper decides.
 
     No question changes anything, so their order is free.

@@ -159,7 +159,8 @@ def test_explain_tells_the_story(run: Run, state: Path) -> None:
     code, out, _ = run("explain", "--state-dir", state, identifier.upper())
     assert code == 0
     assert out.splitlines()[0] == (
-        "INVITE from 192.0.2.66 was refused with 403. The rule spoofed of the policy refuses it."
+        "INVITE from 192.0.2.66 was refused with 403 because rule `spoofed` (strict.policy:2) "
+        "refuses it."
     )
     for words in (
         f"spoofed, {state}/strict.policy:2",

@@ -32,7 +32,7 @@ KEYS = [
     "from", "to", "contact", "call_id", "cseq", "branch", "user_agent", "identity", "media",
     "dialog", "count", "more", "more_from_others", "first_time", "last_time", "findings",
     "ladder", "also", "caller", "applied", "code", "phrase", "alarm", "packets",
-    "streams", "more_streams",
+    "streams", "more_streams", "condition",
 ]
 # fmt: on
 

@@ -1,0 +1,209 @@
+"""The record store's tables, and how a store of an earlier version becomes one of this.
+
+``records`` has one row for each record. ``hours`` counts them by the hour they
+began in: for each source, caller, rule and reason. Triggers keep it, so that it
+is written in the same transaction, whoever writes; with it, five million
+records are counted without reading them.
+"""
+
+import contextlib
+import sqlite3
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from sipguard.errors import EdgeError
+from sipguard.journal.index import callee_of_line, words_of_line
+
+SCHEMA_VERSION: Final = 2
+COUNTED: Final = ("src", "caller", "rule", "reason")  # kinds in ``hours``, columns of ``records``
+CROWDED: Final = ("src", "caller")  # as many keys as strangers like
+HOUR_S: Final = 3600
+
+_TABLE: Final = """
+CREATE TABLE records (
+    number   INTEGER PRIMARY KEY,  -- the id as a number; grows with time
+    revision INTEGER NOT NULL,     -- grows with every write, also of an older record
+    first_s  REAL NOT NULL,
+    last_s   REAL NOT NULL,
+    verdict  TEXT NOT NULL,
+    rule     TEXT NOT NULL,
+    reason   TEXT NOT NULL,
+    src      TEXT NOT NULL,
+    src_octets BLOB NOT NULL,
+    caller   TEXT NOT NULL,        -- lower case
+    call_id  TEXT NOT NULL,        -- lower case
+    count    INTEGER NOT NULL,
+    more     INTEGER NOT NULL,
+    json     TEXT NOT NULL,
+    message  BLOB NOT NULL,        -- masked octets
+    callee   TEXT NOT NULL DEFAULT '',  -- lower case
+    method   TEXT NOT NULL DEFAULT '',
+    found    TEXT NOT NULL DEFAULT ''   -- ids and codes between blanks, lower case
+);
+CREATE UNIQUE INDEX records_revision ON records (revision);
+CREATE INDEX records_last ON records (last_s);
+CREATE INDEX records_src ON records (src_octets, last_s)
+"""
+_SINCE_2: Final = """
+CREATE INDEX records_rule ON records (rule, last_s);
+CREATE INDEX records_reason ON records (reason, last_s);
+CREATE INDEX records_blocked ON records (
+    last_s, verdict, rule, reason, src_octets, caller, callee, call_id, method, found, count, more
+) WHERE verdict <> 'accept';
+CREATE TABLE hours (
+    kind     TEXT NOT NULL,        -- the column of records that key is of
+    hour     INTEGER NOT NULL,     -- POSIX time / 3600
+    key      TEXT NOT NULL,
+    verdict  TEXT NOT NULL,
+    records  INTEGER NOT NULL,
+    messages INTEGER NOT NULL,
+    last_s   REAL NOT NULL,
+    example  INTEGER NOT NULL,     -- the latest record's number
+    PRIMARY KEY (kind, hour, key, verdict)
+) WITHOUT ROWID
+"""
+_COLUMNS_2: Final = ("callee", "method", "found")
+_FILL_2: Final = """
+UPDATE records SET callee = callee_of_line(json),
+    method = ifnull(json_extract(json, '$.method'), ''), found = words_of_line(json)
+"""
+_MESSAGES: Final = "{row}.count + {row}.more"
+_HOUR: Final = "CAST({row}.first_s / 3600 AS INTEGER)"
+_KEPT: Final = "verdict, first_s, src, caller, rule, reason"
+
+
+def prepare(connection: sqlite3.Connection) -> None:
+    """Make the tables of a new file, or bring those of an older version up to date.
+
+    A migration is one transaction: it is done whole or not at all, and the
+    records stay as they were where it fails.
+
+    Raises:
+        EdgeError: A newer sipguard wrote the file.
+        sqlite3.Error: What the disk says.
+    """
+    version = version_of(connection)
+    check_not_newer(version)
+    if version == 0:
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    connection.execute("PRAGMA journal_mode = WAL")
+    if version == SCHEMA_VERSION:
+        return
+    with transaction(connection):
+        # Another process may have been quicker: ask again, now that nobody else can write.
+        version = version_of(connection)
+        if version == 0:
+            _run(connection, _TABLE)
+            _run(connection, _SINCE_2)
+            _count_hours(connection)
+        elif version == 1:
+            _from_1_to_2(connection)
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+def version_of(connection: sqlite3.Connection) -> int:
+    """Return the version of a file's tables, 0 where there are none."""
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def check_not_newer(version: int) -> None:
+    """Raise ``EdgeError`` for a version that this sipguard does not know."""
+    if version > SCHEMA_VERSION:
+        raise EdgeError(
+            f"a newer sipguard wrote it (format version {version}, and this one knows "
+            f"{SCHEMA_VERSION}): use that sipguard, or another --state-dir"
+        )
+
+
+@contextlib.contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """Write all of it or nothing."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(sqlite3.Error):
+            connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+
+
+def _from_1_to_2(connection: sqlite3.Connection) -> None:
+    for column in _COLUMNS_2:
+        connection.execute(f"ALTER TABLE records ADD COLUMN {column} TEXT NOT NULL DEFAULT ''")
+    for function in (callee_of_line, words_of_line):
+        name = function.__name__
+        connection.create_function(name, 1, _or_nothing(function), deterministic=True)
+    connection.execute(_FILL_2)
+    _run(connection, _SINCE_2)
+    _count_hours(connection)
+    for kind in COUNTED:
+        connection.execute(
+            f"INSERT INTO hours SELECT '{kind}', CAST(first_s / 3600 AS INTEGER), {kind}, verdict,"  # noqa: S608
+            f" count(*), sum(count + more), max(last_s), max(number)"
+            f" FROM records GROUP BY 2, 3, 4"
+        )
+
+
+def _or_nothing(function: Callable[[str], str]) -> Callable[[str], str]:
+    """Give a record whose JSON somebody edited an empty value, rather than no migration."""
+
+    def guarded(line: str) -> str:
+        try:
+            return function(line)
+        except (ValueError, TypeError, AttributeError, RecursionError):
+            return ""
+
+    return guarded
+
+
+def _count_hours(connection: sqlite3.Connection) -> None:
+    """Make the triggers that count: what is new, what grew, and what changed its keys."""
+    same = " AND ".join(f"old.{name} IS new.{name}" for name in _KEPT.split(", "))
+    put, take, grow = (
+        "; ".join(make(kind) for kind in COUNTED) for make in (_added, _taken, _grown)
+    )
+    for name, when, body in (
+        ("records_new", "INSERT ON records", put),
+        ("records_grown", f"UPDATE ON records WHEN {same}", grow),
+        ("records_changed", f"UPDATE ON records WHEN NOT ({same})", f"{take}; {put}"),
+    ):
+        connection.execute(f"CREATE TRIGGER {name} AFTER {when} BEGIN {body}; END")
+
+
+def _added(kind: str) -> str:
+    row = "new"
+    return (
+        f"INSERT INTO hours VALUES ('{kind}', {_HOUR.format(row=row)}, new.{kind}, new.verdict,"  # noqa: S608
+        f" 1, {_MESSAGES.format(row=row)}, new.last_s, new.number)"
+        " ON CONFLICT (kind, hour, key, verdict) DO UPDATE SET records = records + 1,"
+        " messages = messages + excluded.messages, last_s = max(last_s, excluded.last_s),"
+        " example = max(example, excluded.example)"
+    )
+
+
+def _taken(kind: str) -> str:
+    return (
+        "UPDATE hours SET records = records - 1,"  # noqa: S608
+        f" messages = messages - ({_MESSAGES.format(row='old')}) WHERE {_at(kind, 'old')}"
+    )
+
+
+def _grown(kind: str) -> str:
+    more = f"{_MESSAGES.format(row='new')} - ({_MESSAGES.format(row='old')})"
+    return (
+        f"UPDATE hours SET messages = messages + ({more}),"  # noqa: S608
+        f" last_s = max(last_s, new.last_s) WHERE {_at(kind, 'new')}"
+    )
+
+
+def _at(kind: str, row: str) -> str:
+    return (
+        f"kind = '{kind}' AND hour = {_HOUR.format(row=row)}"
+        f" AND key = {row}.{kind} AND verdict = {row}.verdict"
+    )
+
+
+def _run(connection: sqlite3.Connection, statements: str) -> None:
+    for statement in statements.split(";\n"):
+        connection.execute(statement.strip())
