@@ -15,6 +15,7 @@ from sipguard.journal.record import Json
 if TYPE_CHECKING:
     from sipguard.cli.media_rerun import MediaRerun
     from sipguard.cli.rerun import Rerun
+    from sipguard.policy.rules import Policy
 
 SUMMARY = "judge a capture by a policy, at the capture's own time"
 DETAILS = """\
@@ -84,13 +85,7 @@ def run(options: argparse.Namespace, screen: Screen) -> int:
     if policy.zones:
         screen.note("A capture does not say where packets came in: zone is empty, ipsec is false.")
     if options.against:
-        from sipguard.cli.compare import compare
-
-        other = policy_named(options.against, screen)
-        if other is None:
-            return 1
-        compare(options.capture, (policy, other), options.json, screen)
-        return 0
+        return _compare(options, policy, screen)
     progress = _Progress(screen) if options.progress or screen.err.isatty() else None
     rerun = Rerun(options.capture, policy, progress, screen.note)
     try:
@@ -137,6 +132,16 @@ class _Progress:
         if self._is_shown and self._screen.err.isatty():
             self._screen.err.write("\r\x1b[K")
             self._screen.err.flush()
+
+
+def _compare(options: argparse.Namespace, policy: "Policy", screen: Screen) -> int:
+    from sipguard.cli.compare import compare
+
+    other = policy_named(options.against, screen)
+    if other is None:
+        return 1
+    compare(options.capture, (policy, other), options.json, screen)
+    return 0
 
 
 def _write(screen: Screen, lines: Iterator[str]) -> None:

@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from sipguard.cli import told
-from sipguard.cli.media_advice import BY_MEDIA
+from sipguard.journal import told
+from sipguard.journal.media_advice import BY_MEDIA
 from sipguard.reason import Reason, Weight
 
 _BY_REASON = {
