@@ -44,6 +44,7 @@ COMPILED: Final = (
     "identity/signer.py",
     "identity/smime.py",
     "identity/trust.py",
+    "edge/apart.py",
     "edge/elements.py",
     "edge/media_turnstile.py",
     "edge/netlink.py",

@@ -17,6 +17,7 @@ from demo.programs import until
 from demo.signed_cases import AUTHORITY, SHIPPED, signed_outcomes, signed_policy
 from demo.signing import Authority
 from demo.stage import Outcome, Say, Stage, narrator, shout, staged, summed_up, workshop
+from demo.stream_cases import STREAM_CASES, stream_policy
 
 TIME_LIMIT_S = 115  # the demo promises to end within two minutes
 RECORD_S = 5  # how long a record may take into the store
@@ -76,6 +77,12 @@ def _live(say: Say) -> int:
         gateway.start()
         outcomes += [_shown(case()) for case in signed_outcomes(stage, authority)]
         _show_the_morning_after(stage, gateway, _is_wrong_signer)
+        gateway.stop()
+        gateway.policy = stream_policy(work, network, authority)
+        say(f"starting again with policies/{STRICT.name} and a certificate for TLS")
+        gateway.start()
+        outcomes += [_shown(case(stage, authority)) for case in STREAM_CASES]
+        _show_the_morning_after(stage, gateway, _is_wrong_server)
         say("cleaning up")
     return summed_up(outcomes)
 
@@ -111,6 +118,10 @@ def _is_swapped_certificate(record: dict[str, object]) -> bool:
 
 def _is_wrong_signer(record: dict[str, object]) -> bool:
     return record.get("reason") == "aib-wrong-signer"
+
+
+def _is_wrong_server(record: dict[str, object]) -> bool:
+    return record.get("reason") == "tls-wrong-name"
 
 
 @contextlib.contextmanager

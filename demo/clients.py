@@ -70,6 +70,7 @@ class Sipp(Program):
         timeout_s: int = 20,
         call_id: str = "%u-%p@%s",
         tcp: bool = False,
+        sockets: str = "t1",
     ) -> None:
         address = host.address(version)
         file = scenario if isinstance(scenario, Path) else SCENARIOS / f"{scenario}.xml"
@@ -77,7 +78,7 @@ class Sipp(Program):
         argv += ["-i", address, "-p", str(SIP_PORT), "-mi", address, "-mp", str(media_port)]
         argv += ["-m", str(calls), "-r", str(per_second), "-d", str(talk_ms), "-s", "bob"]
         argv += ["-cid_str", call_id, "-timeout", f"{timeout_s}s", "-timeout_error"]
-        argv += ["-t", "t1"] if tcp else []
+        argv += ["-t", sockets, "-max_socket", "1000"] if tcp else []
         self.errors = work / f"sipp-{file.stem}-{time.monotonic_ns()}.err"
         argv += ["-trace_err", "-error_file", str(self.errors)]
         if towards:

@@ -3,16 +3,7 @@
 from enum import Enum
 from typing import NamedTuple
 
-
-class Weight(Enum):
-    """How much a finding matters before any policy is asked."""
-
-    NOTE = "note"  # passes; recorded
-    MALFORMED = "malformed"  # no sane sender writes this: 400 where a reply is allowed, else drop
-    AMBIGUOUS = "ambiguous"  # two sane parsers could read it differently (GEN-1)
-    OVERSIZE = "oversize"
-    UNREADABLE = "unreadable"  # not even enough to say which call it belongs to: always drop
-
+from sipguard.weight import Weight
 
 _N, _M, _A = Weight.NOTE, Weight.MALFORMED, Weight.AMBIGUOUS
 _O, _U = Weight.OVERSIZE, Weight.UNREADABLE
@@ -327,6 +318,29 @@ class Reason(Enum):
     NOT_SET_UP = "not-set-up", "GEN-2", _N, 503, "The policy names nobody to trust for it, so nobody can say."
     SIGNATURE_BUDGET = "signature-budget", "GEN-3", _N, 503, "Too many bad signatures from this source; no more are verified for now."
 
+    # --- streams: TLS
+    TLS_OLD_VERSION = "tls-old-version", "TLS-22", _N, 0, "The peer offers no version of TLS that is still allowed."
+    TLS_NO_CIPHER = "tls-no-cipher", "TLS-22", _N, 0, "The peer and the gateway have no cipher suite, curve or signature in common."
+    TLS_ALERT = "tls-alert", "TLS-20", _N, 0, "The peer ended the TLS handshake and says why."
+    TLS_GARBAGE = "tls-garbage", "TLS-20", _N, 0, "What came is not TLS, or breaks its rules."
+    TLS_TIMEOUT = "tls-timeout", "TLS-20", _N, 0, "The peer did not finish the TLS handshake in time."
+    TLS_HUNG_UP = "tls-hung-up", "TLS-20", _N, 0, "The peer closed the connection in the middle of the TLS handshake."
+    TLS_BUSY = "tls-busy", "TLS-20", _N, 0, "Too many TLS handshakes are in progress."
+    TLS_NO_CERTIFICATE = "tls-no-certificate", "TLS-20", _N, 0, "The peer showed no certificate where one is required."
+    TLS_UNPROVEN = "tls-unproven", "TLS-20", _N, 403, "The certificate of the connection is not valid, or nobody verified it."
+    TLS_WRONG_NAME = "tls-wrong-name", "CERT-6", _N, 0, "The server's certificate names another server."
+
+    # --- streams: WebSocket
+    WS_NOT_HTTP = "ws-not-http", "TLS-31", _N, 0, "What came to a WebSocket port, or from the server there, is no good HTTP."
+    WS_NO_UPGRADE = "ws-no-upgrade", "TLS-31", _N, 0, "An HTTP request on a WebSocket port that asks for no WebSocket of version 13."
+    WS_BAD_HANDSHAKE = "ws-bad-handshake", "TLS-31", _N, 0, "The opening handshake of a WebSocket breaks a rule of RFC 6455."
+    WS_SUBPROTOCOL = "ws-subprotocol", "TLS-31", _N, 0, "A WebSocket for something else than SIP."
+    WS_ORIGIN = "ws-origin", "TLS-31", _N, 0, "A page from another origin than the policy names asks for the WebSocket."
+    WS_REFUSED = "ws-refused", "TLS-31", _N, 0, "The server refuses the WebSocket."
+    WS_FRAMING = "ws-framing", "TLS-31", _N, 0, "A WebSocket frame that breaks a rule of RFC 6455."
+    WS_NOT_UTF8 = "ws-not-utf8", "TLS-31", _N, 0, "A text message of a WebSocket that is no UTF-8."
+    WS_TOO_LARGE = "ws-too-large", "TLS-31", _N, 0, "A WebSocket message that is larger than any SIP message may be."
+
     # --- SIPS and secured transports
     SIPS_IN_CLEAR = "sips-in-clear", "TLS-1", _M, 400, "A SIPS request over a transport without TLS."
     TLS_PARAMETER = "tls-parameter", "TLS-2", _N, 400, "A URI says transport=tls, which RFC 5630 deprecates; it does not mean SIPS."
@@ -354,8 +368,6 @@ class Reason(Enum):
     STREAM_BAD_LENGTH = "stream-bad-length", "SIP-17", _U, 0, "The Content-Length of a message of a stream is no plain number or stands twice, so that two readers could cut the stream differently (RFC 3261 section 18.3)."
     STREAM_TOO_LARGE = "stream-too-large", "SIP-17", _U, 0, "A message of a stream is larger than sipguard reads, or does not end."
     STREAM_LINE_END = "stream-line-end", "SIP-8", _U, 0, "A line of a stream does not end with CR and LF (RFC 3261 section 7), so that two readers could see two ends of the headers."
-
-    # --- edge/stream
     STREAM_LIMIT = "stream-limit", "GEN-3", _N, 0, "Too many connections, or too fast, from one source or in all."
     SLOW_STREAM = "slow-stream", "GEN-3", _N, 0, "A connection that does not send or take its messages in time."
     IDLE_STREAM = "idle-stream", "GEN-3", _N, 0, "A connection that was silent for too long."

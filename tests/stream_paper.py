@@ -6,7 +6,7 @@ A real guard and a real gate; strings for the wires, and a clock that a test mov
 from collections.abc import Callable, Sequence
 
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.error import ConnectionDone, ConnectionLost, ConnectionRefusedError
+from twisted.internet.error import ConnectError, ConnectionDone, ConnectionLost
 from twisted.internet.protocol import ClientFactory
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
@@ -62,10 +62,9 @@ def answer(to: bytes, status: int = 200, *headers: str) -> bytes:
     """Return a response to a request."""
     lines = to.decode().split("\r\n")
     kept = [line for line in lines if line.startswith(("Via:", "From:", "Call-ID:", "CSeq:"))]
-    return "\r\n".join(
-        [f"SIP/2.0 {status} Said", *kept, "To: <sip:bob@example.com>;tag=b", *headers]
-        + ["Content-Length: 0", "", ""]
-    ).encode()
+    to_tag = "To: <sip:bob@example.com>;tag=b"
+    lines = [f"SIP/2.0 {status} Said", *kept, to_tag, *headers, "Content-Length: 0", "", ""]
+    return "\r\n".join(lines).encode()
 
 
 class Wire(StringTransport):
@@ -73,10 +72,12 @@ class Wire(StringTransport):
 
     def __init__(self, host: tuple[str, int], peer: tuple[str, int]) -> None:
         kind = IPv6Address if ":" in host[0] else IPv4Address
-        super().__init__(hostAddress=kind("TCP", *host), peerAddress=kind("TCP", *peer))
+        super().__init__(  # type: ignore[no-untyped-call] # Twisted does not type it
+            hostAddress=kind("TCP", *host), peerAddress=kind("TCP", *peer)
+        )
         self.half_closed = False
         self.reset = False
-        self.paused = False
+        self._paused = False
         self.leg: Leg | None = None
 
     def loseWriteConnection(self) -> None:  # noqa: N802
@@ -93,16 +94,30 @@ class Wire(StringTransport):
             self._end(ConnectionDone())
 
     def pauseProducing(self) -> None:  # noqa: N802
-        self.paused = True
+        self._paused = True
 
     def resumeProducing(self) -> None:  # noqa: N802
-        self.paused = False
+        self._paused = False
 
     def got(self) -> bytes:
         """Return what came here since the last time."""
-        octets: bytes = self.value()
-        self.clear()
+        octets: bytes = self.value()  # type: ignore[no-untyped-call]
+        self.clear()  # type: ignore[no-untyped-call]
         return octets
+
+    def is_read(self) -> bool:
+        """Whether we read what the peer sends."""
+        return not self._paused
+
+    def is_full(self) -> None:
+        """The peer does not read: too much waits here."""
+        assert self.producer is not None
+        self.producer.pauseProducing()
+
+    def has_room(self) -> None:
+        """It has read."""
+        assert self.producer is not None
+        self.producer.resumeProducing()
 
     def _end(self, error: Exception) -> None:
         if self.leg is not None and not self.leg.gone:
@@ -136,7 +151,14 @@ class Reactor(Clock):
 class Paper:
     """A gate, its guard, and the connections through it."""
 
-    def __init__(self, policy: str = POLICY, *, shadow: bool = False, kind: str = "tcp") -> None:
+    def __init__(
+        self,
+        policy: str = POLICY,
+        *,
+        shadow: bool = False,
+        kind: str = "tcp",
+        way_to: Callable[[bytes], str] = lambda _: "",
+    ) -> None:
         text = ("mode shadow\n" if shadow else "") + policy
         self.policy = load_policy("p", lambda _: text)
         self.observations: list[Observation] = []
@@ -145,13 +167,13 @@ class Paper:
         self.turnstile = Turnstile(self._apply, lambda _: None)
         self.turnstile.guard = Guard(self.policy, b"secret", record=self.observations.append)
         self.attempts: list[Attempt] = []
-        self.gate = StreamGate(self.turnstile, self.reactor, BINDINGS, self._dial)
+        self.gate = StreamGate(self.turnstile, self.reactor, BINDINGS, self._dial, way_to)
         self.gate.use(self.policy)
         diversion = Diversion(kind, (5060,), 1)
         self.plan = Plan(
             stream_transports=StreamTransports.JUDGE, diversions=(diversion,), shadow=shadow
         )
-        binding = BINDINGS[kind]
+        binding = self.gate._bindings[kind]
         inner = binding.listening(Accepting(self.gate._begin, binding))
         self.factory = Admission(self.gate._admit, inner)
         self.gate._diversions = (diversion,)
@@ -170,11 +192,17 @@ class Paper:
         """Connect; None where the gate does not take it."""
         there = (BOB if ":" not in source else "fd20:2::2", 5060)
         address = (IPv6Address if ":" in source else IPv4Address)("TCP", source, port)
-        leg = self.factory.buildProtocol(address)
+        leg = self.factory.buildProtocol(address)  # type: ignore[arg-type] # an interface of zope's
         if leg is None:
             return None
         assert isinstance(leg, Leg)
         return Line(self, leg, Wire(there, (source, port)))
+
+    def reaches(self, source: str = ALICE, port: int = PORT) -> "Line":
+        """Connect, where the gate takes it."""
+        line = self.call(source, port)
+        assert line is not None
+        return line
 
     def connected(self) -> "Line":
         """Connect both ends."""
@@ -200,9 +228,9 @@ class Line:
         self.paper = paper
         self.client = wire
         self.client_leg = wire.leg = leg
-        self.server: Wire | None = None
+        self.server = Wire((ALICE, 0), (BOB, 0))  # until it is connected
         self._server_leg: Leg | None = None
-        leg.makeConnection(wire)
+        leg.makeConnection(wire)  # type: ignore[no-untyped-call]
 
     def server_takes_it(self) -> None:
         """The onward connection stands."""
@@ -212,12 +240,12 @@ class Line:
         ends = attempt.ends
         self.server = Wire((ALICE, ends.sport), (BOB, ends.dport))
         self._server_leg = self.server.leg = leg
-        leg.makeConnection(self.server)
+        leg.makeConnection(self.server)  # type: ignore[no-untyped-call]
         self._turns()
 
     def server_refuses(self) -> None:
         """The onward connection cannot be made."""
-        self.paper.attempts[-1].failed(Failure(ConnectionRefusedError()))
+        self.paper.attempts[-1].failed(Failure(ConnectError()))
 
     def client_sends(self, octets: bytes) -> None:
         self._say(self.client_leg, octets)
@@ -240,11 +268,10 @@ class Line:
         return self.client.got()
 
     def server_got(self) -> bytes:
-        assert self.server is not None
         return self.server.got()
 
     def is_over(self) -> bool:
-        return self.client.is_over and (self.server is None or self.server.is_over)
+        return self.client.is_over and (self._server_leg is None or self.server.is_over)
 
     def _say(self, leg: Leg, octets: bytes) -> None:
         leg.dataReceived(octets)

@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "sipguard"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = [
+    {"weight"},
     {"reason", "moment", "native", "eviction"},
     {"errors", "verdict", "evidence"},
     {"wire", "journal"},

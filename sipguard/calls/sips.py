@@ -68,6 +68,8 @@ class Sips:
                     break
         if packet.channel.tls_peer and not ids.to_tag:
             _check_peer(ids, packet, findings)
+        elif packet.channel.tls_failure and not ids.to_tag:
+            findings.append(Finding(Reason.TLS_UNPROVEN, packet.channel.tls_failure))
         return findings
 
     def began(self, ids: Ids, dialog: Dialog | None) -> bool:

@@ -15,7 +15,7 @@ from sipguard.journal.query import (
 )
 
 FILTER_HELP = """\
-filters:
+what filters take:
   Times are spans (90m, 1h, 2d), clocks (08:30), days (today, yesterday) or dates
   (2026-01-31, 2026-01-31T08:30), in UTC as records show them. --source takes an
   address or a prefix. --caller is the *claimed* From, --callee To, and both match a

@@ -106,6 +106,17 @@ def run(options: argparse.Namespace, screen: Screen) -> int:
     return 0
 
 
+def _compare(options: argparse.Namespace, policy: "Policy", screen: Screen) -> int:
+    """Judge by another policy as well, and show the difference."""
+    from sipguard.cli.compare import compare
+
+    other = policy_named(options.against, screen)
+    if other is None:
+        return 1
+    compare(options.capture, (policy, other), options.json, screen)
+    return 0
+
+
 class _Progress:
     """A line on standard error that shows how far the reading is, a few times a second."""
 
@@ -132,16 +143,6 @@ class _Progress:
         if self._is_shown and self._screen.err.isatty():
             self._screen.err.write("\r\x1b[K")
             self._screen.err.flush()
-
-
-def _compare(options: argparse.Namespace, policy: "Policy", screen: Screen) -> int:
-    from sipguard.cli.compare import compare
-
-    other = policy_named(options.against, screen)
-    if other is None:
-        return 1
-    compare(options.capture, (policy, other), options.json, screen)
-    return 0
 
 
 def _write(screen: Screen, lines: Iterator[str]) -> None:

@@ -28,6 +28,7 @@ exit status:
 
 _TOP = 10
 _LABEL_COLUMNS = 14
+_STREAMS = ("streams_open", "streams_accepted", "stream_messages")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -91,13 +92,33 @@ def _facts(report: StatusReport) -> Iterator[tuple[str, str]]:
         f"{report.replay_entries:,} in replay memory",
     )
     yield "pinholes", f"{report.pinholes:,} open"
+    yield "streams", _streams(report.counters)
     yield "records", f"{report.records:,} written"
-    yield "counters", _top(report.counters)
+    others = {
+        name: count for name, count in report.counters.items() if not name.startswith("streams_")
+    }
+    yield "counters", _top(others)
+
+
+def _streams(counters: dict[str, int]) -> str:
+    """Return what there is to say of connections over TCP; nothing where there were none."""
+    if "streams_accepted" not in counters:
+        return ""
+    now, ever, messages = (counters.get(name, 0) for name in _STREAMS)
+    told = f"{now:,} open, {ever:,} accepted, {many(messages, 'message')}"
+    ended = {
+        name.removeprefix("streams_").replace("_", " "): count
+        for name, count in counters.items()
+        if name.startswith("streams_") and name not in _STREAMS
+    }
+    return f"{told}; refused or ended: {_top(ended)}" if ended else told
 
 
 def _warnings(report: StatusReport) -> Iterator[str]:
     if report.queue_drops:
         yield f"the kernel dropped {many(report.queue_drops, 'packet')}: the queue was full"
+    if crowded_out := report.counters.get("crowded_out", 0):
+        yield f"{many(crowded_out, 'large packet')} found the queue full: a flood of signatures?"
     if report.lost_records:
         yield f"{many(report.lost_records, 'record')} could not be stored"
     if report.store_error:

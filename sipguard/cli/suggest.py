@@ -18,8 +18,9 @@ from sipguard.journal.because import short
 from sipguard.moment import Moment
 from sipguard.policy.rules import Policy, Rule
 from sipguard.policy.verdicts import TOLERABLE
-from sipguard.reason import Reason, Weight
+from sipguard.reason import Reason
 from sipguard.verdict import Action, Decision, Judgement
+from sipguard.weight import Weight
 from sipguard.wire.packet import Packet, show_address
 from sipguard.wire.sip import parse_message
 

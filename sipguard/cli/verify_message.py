@@ -20,7 +20,8 @@ from sipguard.identity.signed_body import SignedBodies
 from sipguard.identity.stir import Stir, StirSettings
 from sipguard.identity.trust import Store
 from sipguard.moment import Moment
-from sipguard.reason import Finding, Weight
+from sipguard.reason import Finding
+from sipguard.weight import Weight
 from sipguard.wire.packet import Packet, parse_address
 from sipguard.wire.sip import Ids, Message, parse_message
 

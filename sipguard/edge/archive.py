@@ -18,7 +18,7 @@ from sipguard.journal.query import Bar, Count, Counts, GroupBy, Query, bars_of
 from sipguard.journal.record import Json, show_address
 from sipguard.verdict import Action
 
-MAX_HOURS: Final = 120_000  # rows of ``hours`` that are added up at once: 0.2 s
+MAX_HOURS: Final = 80_000  # rows of ``hours`` that are added up at once: 0.2 s
 _BUSY_S: Final = 5.0
 _LOCKED: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 _PAGES: Final = 4096  # copied between two words about how far it is
@@ -83,7 +83,7 @@ class Archive:
             reached_s = None
             if asked.rest and len(rows) < query.limit:
                 reached_s = _number(connection, asked.limit_reached, asked.lead_values)
-        return Found([_entry(*row) for row in rows], reached_s)
+            return Found([_entry(*row) for row in rows], reached_s)
 
     def count(self, query: Query, by: GroupBy) -> list[Count]:
         """Return the largest groups of the records that fit, the most messages first."""
@@ -135,7 +135,7 @@ class Archive:
                 f"SELECT {_ENTRY} FROM records AS r WHERE {conditions} ORDER BY revision LIMIT ?"  # noqa: S608
             )
             rows = connection.execute(select, (*asked.values, after, query.limit)).fetchall()
-        return [_entry(*row) for row in rows]
+            return [_entry(*row) for row in rows]
 
     def revision(self) -> int:
         """Return the revision of the last write."""
@@ -155,7 +155,7 @@ class Archive:
             return None
         with self._open() as connection:
             row = connection.execute(select, values).fetchone()
-        return _entry(*row) if row else None
+            return _entry(*row) if row else None
 
     def copy_to(self, connection: sqlite3.Connection, progress: Progress) -> None:
         """Copy the store as it is at this moment into another database, also while it is written.
@@ -240,7 +240,12 @@ class Archive:
 
 
 def _entry(text: str, message: bytes, revision: int) -> Entry:
-    line: dict[str, Json] = json.loads(text)
+    try:
+        line: Json = json.loads(text)
+    except (ValueError, RecursionError):
+        line = None
+    if not isinstance(line, dict):
+        raise sqlite3.DatabaseError("one of its records is no JSON object")
     return Entry(line, message, revision)
 
 

@@ -1,6 +1,16 @@
 """What a policy asks of the kernel; the service and ``sipguard rules`` must agree on it."""
 
-from sipguard.edge.plan import LISTENER_PORT, SAMPLE_GROUP, Diversion, Plan, StreamTransports
+from sipguard.edge.plan import (
+    LISTENER_PORT,
+    SAMPLE_GROUP,
+    STREAM_PORTS,
+    TLS_LISTENER_PORT,
+    WS_LISTENER_PORT,
+    WSS_LISTENER_PORT,
+    Diversion,
+    Plan,
+    StreamTransports,
+)
 from sipguard.policy.rules import Policy
 
 
@@ -34,6 +44,9 @@ def plan_of(
     return Plan(
         sip_ports=policy.sip_ports,
         stream_transports=StreamTransports(policy.stream_transports),
+        stream_ports=tuple(
+            sorted({*STREAM_PORTS, *policy.tls_ports, *policy.ws_ports, *policy.wss_ports})
+        ),
         forward_udp=policy.forward_udp,
         media_idle_s=policy.media_idle_s,
         other_idle_s=tuple(sorted(opening - {0, policy.media_idle_s})),
@@ -54,4 +67,13 @@ def diversions_of(policy: Policy) -> tuple[Diversion, ...]:
     """Return which connections come to us: none unless ``stream-transports judge``."""
     if policy.stream_transports != "judge":
         return ()
-    return (Diversion("tcp", policy.sip_ports, LISTENER_PORT),)
+    tls = Diversion("tls", policy.tls_ports, TLS_LISTENER_PORT)
+    has_tls = bool(policy.tls.certificates)  # without any they are refused
+    found = [Diversion("tcp", policy.sip_ports, LISTENER_PORT)]
+    if has_tls:
+        found.append(tls)
+    if policy.ws_ports:
+        found.append(Diversion("ws", policy.ws_ports, WS_LISTENER_PORT))
+    if policy.wss_ports and has_tls:
+        found.append(Diversion("wss", policy.wss_ports, WSS_LISTENER_PORT))
+    return tuple(found)

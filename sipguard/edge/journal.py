@@ -19,8 +19,8 @@ from sipguard.journal.record import Record
 TURN_S: Final = 0.01
 BUDGET_S: Final = 0.0003  # of each turn: one record, or some fifty messages that only count up
 HURRY_S: Final = 0.001  # once many wait: a tenth of the time, rather than losing them
-WRITE_S: Final = 0.1  # to the disk: at most so many records at once, new ones before grown ones
-WRITTEN: Final = 12  # half a millisecond
+WRITE_S: Final = 0.05  # to the disk: at most so many records at once, new ones before grown ones
+WRITTEN: Final = 6  # half a millisecond, with what is counted by the hour
 MAX_WAITING: Final = 10_000
 
 

@@ -23,6 +23,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer  # type: ignore[import-untyped] # it ships no types
 
+from sipguard.edge.apart import LARGE_OCTETS, Apart
+from sipguard.edge.clock import Clock
 from sipguard.edge.complaints import Complaints
 from sipguard.edge.plan import MARK
 from sipguard.edge.queued import Judge, QueuedPacket, Reader
@@ -64,6 +66,7 @@ class QueueCounts(NamedTuple):
     held: int
     failures: int  # the judge raised, or gave no verdict
     overruns: int  # ENOBUFS: the kernel had to drop before we read
+    crowded_out: int  # large packets for which there was no room to wait
 
 
 @implementer(IReadDescriptor)
@@ -79,6 +82,7 @@ class Queue:
             choice when the queue is full.
         turn_end: Called when the packets of a turn have their verdicts; told
             whether any is left. Returns whether to look for more at once.
+        reactor: With it, large packets wait while small ones come.
 
     Raises:
         EdgeError: no permission, or another process has the queue.
@@ -98,12 +102,15 @@ class Queue:
         batch: int = BATCH,
         max_held: int = MAX_HELD,
         turn_end: TurnEnd | None = None,
+        reactor: Clock | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.number = number
         self._fail_open = fail_open
         self._batch = batch
         self._turn_end = turn_end
+        self._reactor = reactor
+        self._is_called = False  # the reactor's next turn is ours
         self._failures = 0
         self._complaints = Complaints(f"queue {number}", clock)
         self._library: NetfilterQueue | None = _open(number)
@@ -115,7 +122,10 @@ class Queue:
         self._socket.setblocking(False)
         self._configure(socket_octets)
         ends = self._socket.recv, self._socket.send
-        self._reader = Reader(number, mark, *ends, judge, self._name, self._failed, max_held)
+        apart = Apart(LARGE_OCTETS) if reactor is not None else None
+        self._reader = Reader(
+            number, mark, *ends, judge, self._name, self._failed, max_held, apart, self._fail
+        )
 
     def _configure(self, socket_octets: int) -> None:
         self._socket.send(_copy_range(self.number, fail_open=self._fail_open))
@@ -144,6 +154,14 @@ class Queue:
                 self._end_turn(self._turn_end)
         except OSError as failure:
             self._complaints.at("socket", Failure(failure))
+        if self._reactor is not None and self._reader.apart and not self._is_called:
+            self._is_called = True
+            self._reactor.callLater(0, self._go_on)
+
+    def _go_on(self) -> None:
+        """Judge what stands apart; the socket does not tell of it."""
+        self._is_called = False
+        self.doRead()
 
     def _end_turn(self, turn_end: TurnEnd) -> None:
         for _ in range(_SOON):
@@ -179,7 +197,13 @@ class Queue:
         reader = self._reader
         held = sum(not packet.settled for packet in reader.held)
         return QueueCounts(
-            reader.packets, reader.accepted, reader.dropped, held, self._failures, reader.overruns
+            reader.packets,
+            reader.accepted,
+            reader.dropped,
+            held,
+            self._failures,
+            reader.overruns,
+            reader.crowded_out,
         )
 
     def status(self) -> QueueStatus | None:

@@ -14,6 +14,10 @@ PROVEN_MARK: Final = 0x10000000
 STREAM_MARK: Final = 0x08000000
 ZONE_MARKS: Final = 0x07000000  # a number
 LISTENER_PORT: Final = 15060  # on the loopback, reached by diverted connections alone
+TLS_LISTENER_PORT: Final = 15061
+WS_LISTENER_PORT: Final = 15062
+WSS_LISTENER_PORT: Final = 15063
+STREAM_PORTS: Final = (5060, 5061)
 SAMPLE_GROUP: Final = 5060
 RECHECK_S: Final = 5
 MAX_PINHOLES: Final = 400_000
@@ -62,7 +66,7 @@ class Plan:
 
     sip_ports: tuple[int, ...] = (5060,)
     stream_transports: StreamTransports = StreamTransports.REFUSE
-    stream_ports: tuple[int, ...] = (5060, 5061)
+    stream_ports: tuple[int, ...] = STREAM_PORTS
     forward_udp: tuple[int, ...] = ()
     media_idle_s: int = 60
     other_idle_s: tuple[int, ...] = ()

@@ -1,10 +1,13 @@
 """Policy files, certificates and all else a policy names: reading them, seeing them change."""
 
 import hashlib
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from sipguard.edge.stream.tls_contexts import try_out
+from sipguard.edge.stream.tls_credentials import tls_warnings
 from sipguard.guard.verifiers import Remembered, Verifiers
 from sipguard.policy.load import load_policy
 from sipguard.policy.rules import Policy
@@ -85,7 +88,9 @@ def read_policy(name: str, files: Files) -> Policy:
     """
     policy = load_policy(name, files.text, files)
     Verifiers(policy, Remembered())
-    return policy
+    warnings = tls_warnings(policy)
+    try_out(policy.tls, time.time())
+    return replace(policy, warnings=tuple(sorted((*policy.warnings, *warnings))))
 
 
 def load(name: str, mode: str, now_s: float, files: Files | None = None) -> LoadedPolicy:

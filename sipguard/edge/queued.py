@@ -3,7 +3,8 @@
 A library would call back for each packet and give each verdict a system call
 of its own. Here, where many wait, the verdicts of a few packets leave in one
 message: a packet waits for those judged right behind it, never for those that
-come later, and not at all where there is no crowd.
+come later, and not at all where there is no crowd. Large packets may stand apart
+until no small one waits.
 """
 
 import errno
@@ -12,11 +13,13 @@ import sys
 from collections.abc import Callable
 from typing import Final, final
 
+from sipguard.edge.apart import Apart
 from sipguard.wire.channel import CLEAR
 
 RECV_OCTETS: Final = 0x11000  # the largest IP packet and its netlink attributes
 VERDICTS: Final = 8  # in one message: the first waits while the other seven are judged
 ALONE: Final = 8  # the first packets of a turn: each verdict leaves at once
+LARGE: Final = 4  # packets that stood apart, in one turn: what else runs is not kept waiting
 
 _PACKET: Final = 0x300  # NFNL_SUBSYS_QUEUE, NFQNL_MSG_PACKET
 _VERDICT: Final = 0x301
@@ -90,13 +93,18 @@ class Reader:
         name_of: Returns the name of an interface that is not in ``names``.
         failed: Called where the judge raised or gave no verdict, while the exception is known.
         max_held: How many packets may wait for a later verdict.
+        apart: Where large packets wait while others come; without it, none does. Somebody
+            must call :meth:`read` again while there are any.
+        full: Called with a packet for which there is no room.
     """
 
     __slots__ = (
         "_accept",
+        "_apart",
         "_crowd",
         "_drop",
         "_failed",
+        "_full",
         "_judge",
         "_mark",
         "_max_held",
@@ -108,6 +116,7 @@ class Reader:
         "_verdicts",
         "_waiting",
         "accepted",
+        "crowded_out",
         "dropped",
         "held",
         "is_empty",
@@ -126,6 +135,8 @@ class Reader:
         name_of: Callable[[int], str],
         failed: Callable[[QueuedPacket, bool], None],
         max_held: int,
+        apart: Apart | None = None,
+        full: Callable[[QueuedPacket], None] = QueuedPacket.drop,
     ) -> None:
         self._receive = receive
         self._send = send
@@ -133,6 +144,8 @@ class Reader:
         self._name_of = name_of
         self._failed = failed
         self._max_held = max_held
+        self._apart = apart
+        self._full = full
         self._mark = mark
         self._plain_mark = _mark_attribute(mark)
         self._accept = _verdict_head(number, _NF_ACCEPT, len(self._plain_mark))
@@ -143,8 +156,14 @@ class Reader:
         self.is_empty = True  # whether the last turn left nothing behind
         self._crowd = 0  # the number of packets from which on verdicts wait for each other
         self.packets = self.accepted = self.dropped = self.overruns = 0
+        self.crowded_out = 0  # no room to stand apart
         self.names: dict[bytes, str] = {b"": ""}
         self.held: set[QueuedPacket] = set()
+
+    @property
+    def apart(self) -> int:
+        """How many packets stand apart, and wait for another call of :meth:`read`."""
+        return len(self._apart) if self._apart is not None else 0
 
     def read(self, most: int) -> None:
         """Judge what waits, at most so many packets.
@@ -155,22 +174,45 @@ class Reader:
         self._reading = True
         self.is_empty = False
         self._crowd = self.packets + ALONE
+        large = LARGE
         try:
             for _ in range(most):
-                try:
-                    message = self._receive(RECV_OCTETS)
-                except BlockingIOError:
-                    self.is_empty = True
+                message = self._next()
+                if message is not None:
+                    self._take(message)
+                elif large and self._take_apart():
+                    large -= 1
+                else:
+                    self.is_empty = not self.apart
                     break
-                except OSError as failure:
-                    if failure.errno != errno.ENOBUFS:
-                        raise
-                    self.overruns += 1
-                    continue
-                self._take(message)
+            else:
+                if large == LARGE:  # small ones never cease; even so, each turn has a large one
+                    self._take_apart()
         finally:
             self._reading = False
             self.flush()
+
+    def _next(self) -> bytes | None:
+        """Return the next message, None where none waits."""
+        try:
+            return self._receive(RECV_OCTETS)
+        except BlockingIOError:
+            return None
+        except OSError as failure:
+            if failure.errno != errno.ENOBUFS:
+                raise
+            self.overruns += 1
+            return b""
+
+    def _take_apart(self) -> bool:
+        """Judge one of those that stand apart, if there is any."""
+        apart = self._apart
+        if apart is None or not len(apart):
+            return False
+        self.flush()  # what was judged does not wait for it
+        identifier, mark, interface, octets = apart.take()
+        self._ask(octets, interface, QueuedPacket(self, identifier, mark))
+        return True
 
     def _take(self, message: bytes) -> None:
         """Judge the packet of one message; other messages only say that a verdict came too late."""
@@ -193,7 +235,16 @@ class Reader:
                 mark = message[at + 4 : at + 8]
             at += (length + 3) & ~3
         if len(identifier) == 4:
+            self._admit(octets, interface, identifier, mark)
+
+    def _admit(self, octets: bytes, interface: bytes, identifier: bytes, mark: bytes) -> None:
+        """Judge a packet now, or have it wait until there is nothing else."""
+        apart = self._apart
+        if apart is None or not apart.wants(octets):
             self._ask(octets, interface, QueuedPacket(self, identifier, mark))
+        elif not apart.add((identifier, mark, interface, octets)):
+            self.crowded_out += 1
+            self._full(QueuedPacket(self, identifier, mark))
 
     def _ask(self, octets: bytes, interface: bytes, packet: QueuedPacket) -> None:
         self.packets += 1

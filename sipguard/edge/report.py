@@ -41,8 +41,9 @@ def count_kernel(report: StatusReport, queues: Sequence[Queue], netfilter: Netfi
         status = queue.status()
         if status is not None:
             report.queue_drops += status.dropped_full + status.dropped_unread
-        overruns = report.counters.get("overruns", 0)
-        report.counters["overruns"] = overruns + queue.counts().overruns
+        counts = queue.counts()
+        for name, count in (("overruns", counts.overruns), ("crowded_out", counts.crowded_out)):
+            report.counters[name] = report.counters.get(name, 0) + count
     totals = netfilter.totals()
     report.counters["pinholes_opened"] = totals.opened
     report.counters["pinholes_closed"] = totals.closed

@@ -15,7 +15,24 @@ from sipguard.edge.plan import Plan
 from sipguard.errors import EdgeError
 
 TABLE: Final = 50600
+_ROUTE: Final = ("local", "default", "dev", "lo", "table", f"{TABLE}")
 PRIORITY: Final = 90  # and the two after it: before main and what is usual for tunnels
+
+
+def _rules(plan: Plan) -> tuple[list[str], ...]:
+    mark = f"{plan.stream_mark:#x}/{plan.stream_mark:#x}"
+    return (
+        ["pref", f"{PRIORITY + 2}", "type", "nop"],
+        ["pref", f"{PRIORITY}", "fwmark", mark, "iif", "lo", "goto", f"{PRIORITY + 2}"],
+        ["pref", f"{PRIORITY + 1}", "fwmark", mark, "lookup", f"{TABLE}"],
+    )
+
+
+def routing_text(plan: Plan) -> str:
+    """Return what would be put in force, as command lines."""
+    lines = ["### ip, and the same by ip -6: diverted packets come to this machine"]
+    lines += [f"ip route replace {' '.join(_ROUTE)}"]
+    return "\n".join([*lines, *(f"ip rule add {' '.join(rule)}" for rule in _rules(plan)), ""])
 
 
 class Routing:
@@ -23,13 +40,7 @@ class Routing:
 
     def __init__(self, plan: Plan, family: str) -> None:
         self._family = family
-        mark = f"{plan.stream_mark:#x}/{plan.stream_mark:#x}"
-        self._rules = (
-            ["pref", f"{PRIORITY + 2}", "type", "nop"],
-            ["pref", f"{PRIORITY}", "fwmark", mark, "iif", "lo", "goto", f"{PRIORITY + 2}"],
-            ["pref", f"{PRIORITY + 1}", "fwmark", mark, "lookup", f"{TABLE}"],
-        )
-        self._route = ["local", "default", "dev", "lo", "table", f"{TABLE}"]
+        self._rules = _rules(plan)
 
     @property
     def is_there(self) -> bool:
@@ -49,7 +60,7 @@ class Routing:
             return
         self.remove()
         try:
-            self._ip("route", "replace", *self._route)
+            self._ip("route", "replace", *_ROUTE)
             for rule in self._rules:
                 self._ip("rule", "add", *rule)
         except EdgeError:

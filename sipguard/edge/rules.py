@@ -32,6 +32,7 @@ from sipguard.edge.iptables import iptables_script
 from sipguard.edge.media_rules import GATE_CHAINS, GATE_COUNTERS, GATE_SETS, stream_key
 from sipguard.edge.plan import Plan
 from sipguard.edge.ports import both_ends, braces
+from sipguard.edge.routing import routing_text
 from sipguard.edge.stream_rules import (
     STREAM_CHAINS,
     STREAM_COUNTERS,
@@ -385,6 +386,8 @@ def render_rules(plan: Plan, *, queue_by_nft: bool | None = None) -> str:
             "# The chain reassembly stands where the kernel knows nft's tproxy statement; where\n"
             "# not, a rule of the screen says `ct state invalid counter name invalid`.\n"
         )
+    if plan.diversions:
+        parts.append(routing_text(plan))
     if plan.ipsec_zones and queue_by_nft is None:
         parts.append(ZONES_SHOWN)
     if queue_by_nft is not True:

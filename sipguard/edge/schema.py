@@ -99,6 +99,8 @@ def prepare(connection: sqlite3.Connection) -> None:
         elif version == 1:
             _from_1_to_2(connection)
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    # A migration wrote every record into the log, which may be as large as the file now.
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
 def version_of(connection: sqlite3.Connection) -> int:

@@ -103,10 +103,9 @@ class GuardService(Service):
         try:
             self._journal = Journal(self._store, self._store.open())
             plan = self._netfilter.plan
+            mark, fail_open, take = plan.mark, plan.lets_pass, self._turnstile.take
             for number in range(plan.queues[0], plan.queues[1] + 1):
-                queue = Queue(
-                    number, self._turnstile.take, mark=plan.mark, fail_open=plan.lets_pass
-                )
+                queue = Queue(number, take, mark=mark, fail_open=fail_open, reactor=self._reactor)
                 self._queues.append(queue)
             self._media.open(plan)
             self._streams.open(plan)
@@ -377,7 +376,7 @@ class GuardService(Service):
         report.lost_records = self._store.all_lost + self._journal.lost
         report.store_error = self._store.last_error
         failures = sum(queue.counts().failures for queue in self._queues)
-        report.errors = self._errors + failures + self._media.failures()
+        report.errors = self._errors + failures + self._media.failures() + self._streams.failures
         report.rules = rule_hits(policy, now_s - time.monotonic())
         count_tables(report, self._guard)
         self._fetching.count(report)

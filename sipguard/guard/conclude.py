@@ -11,8 +11,9 @@ from sipguard.guard.rooms import Case, Rooms, judgement_of
 from sipguard.media.sessions import Stream
 from sipguard.moment import Moment
 from sipguard.policy.why import NOTHING, Explainer, Why
-from sipguard.reason import Finding, Reason, Weight
+from sipguard.reason import Finding, Reason
 from sipguard.verdict import Action, Decision, Effect, Judgement, Reply
+from sipguard.weight import Weight
 from sipguard.wire.packet import Packet
 from sipguard.wire.sip import Message
 

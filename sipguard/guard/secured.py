@@ -14,6 +14,7 @@ def look_at_request(rooms: Rooms, case: Case) -> None:
     message, packet, sips = case.message, case.packet, rooms.sips
     if (
         not packet.channel.tls_peer
+        and not packet.channel.tls_failure
         and not message.may_be_secured
         and (sips.is_idle or not sips.began(case.ids, case.stand.dialog))
     ):

@@ -116,6 +116,7 @@ class Certificate:
 
     __slots__ = (
         "_named",
+        "addresses",
         "authority_key_id",
         "claim_constraints",
         "der",
@@ -165,6 +166,7 @@ class Certificate:
         names = self._read_extensions(read)
         self.users: Final = names.users
         self.domains: Final = names.domains
+        self.addresses: Final = names.addresses
         self._named = b""
 
     def _read_extensions(self, read: x509.Certificate) -> Names:

@@ -10,6 +10,7 @@ section 7.2 forbids, knows no users, and raises a bare ValueError at a URI with 
 """
 
 from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv6Address
 from typing import Final, NamedTuple
 
 from cryptography import x509
@@ -24,10 +25,14 @@ User = tuple[bytes, bytes]
 
 
 class Names(NamedTuple):
-    """Users as (user decoded once, host in lower case), domains in lower case, in order."""
+    """Users as (user decoded once, host in lower case), domains in lower case, in order.
+
+    ``addresses`` are 4 or 16 octets each, for connections to an address (TLS-20).
+    """
 
     users: tuple[User, ...] = ()
     domains: tuple[bytes, ...] = ()
+    addresses: tuple[bytes, ...] = ()
 
 
 def user_key(user: bytes, host: bytes) -> User:
@@ -50,6 +55,7 @@ def names_in(alternatives: Iterable[x509.GeneralName] | None, common_name: str) 
     users: list[User] = []
     domains: list[bytes] = []
     dns: list[str] = []
+    addresses: list[bytes] = []
     for name in alternatives:
         if isinstance(name, x509.UniformResourceIdentifier):
             _sort_uri(name.value, users, domains)
@@ -57,13 +63,21 @@ def names_in(alternatives: Iterable[x509.GeneralName] | None, common_name: str) 
             users += _mailbox(name.value)
         elif isinstance(name, x509.DNSName):
             dns.append(name.value)
+        elif isinstance(name, x509.IPAddress):
+            addresses += _packed(name.value)
     # One sip URI, even an address that no domain can equal, bars the DNS names (CERT-5).
     named = domains or _domains(dns)
-    return Names(_unique(users), tuple(dict.fromkeys(n for n in named if not _is_address(n))))
+    hosts = dict.fromkeys(n for n in named if not _is_address(n))
+    return Names(_unique(users), tuple(hosts), tuple(dict.fromkeys(addresses)))
 
 
 def _unique(users: list[User]) -> tuple[User, ...]:
     return tuple(dict.fromkeys(users))
+
+
+def _packed(address: object) -> list[bytes]:
+    """A network stands in name constraints alone, and is no address."""
+    return [address.packed] if isinstance(address, IPv4Address | IPv6Address) else []
 
 
 def _sort_uri(text: str, users: list[User], domains: list[bytes]) -> None:

@@ -52,6 +52,8 @@ class Purpose(Enum):
     USER = "user"
     DOMAIN = "domain"
     STIR = "stir"
+    TLS_CLIENT = "client"
+    TLS_SERVER = "server"
 
 
 # A certificate without the extension serves any purpose (CERT-7, local policy), and so does
@@ -60,6 +62,8 @@ _PURPOSES: Final = {
     Purpose.USER: frozenset((ExtendedKeyUsageOID.EMAIL_PROTECTION, SIP_DOMAIN, _ANY)),
     Purpose.DOMAIN: frozenset((SIP_DOMAIN, _ANY)),
     Purpose.STIR: None,
+    Purpose.TLS_CLIENT: frozenset((ExtendedKeyUsageOID.CLIENT_AUTH, SIP_DOMAIN, _ANY)),
+    Purpose.TLS_SERVER: frozenset((ExtendedKeyUsageOID.SERVER_AUTH, SIP_DOMAIN, _ANY)),
 }
 
 

@@ -6,7 +6,10 @@ from typing import Final
 
 from sipguard.journal import told
 from sipguard.journal.media_advice import BY_MEDIA
-from sipguard.reason import Reason, Weight
+from sipguard.journal.tls_advice import BY_TLS
+from sipguard.journal.web_advice import BY_WEB
+from sipguard.reason import Reason
+from sipguard.weight import Weight
 
 _BY_REASON = {
     Reason.NOT_KEYED: (
@@ -60,6 +63,15 @@ _BY_REASON = {
     ),
     Reason.TOO_LARGE: "Raise message.size in chain parse if this sender is yours.",
     Reason.OVERLOAD: "The queue was full; see `sipguard status` and the setting on-overload.",
+    Reason.STREAM_LIMIT: (
+        "If this source is a proxy of yours or stands for many telephones, raise "
+        "max-connections-per-source; see `sipguard status`, too."
+    ),
+    Reason.SLOW_STREAM: (
+        "A telephone sends a message at once. If this one is yours, look for a broken network "
+        "between it and this gateway."
+    ),
+    Reason.UNREACHABLE: "Look whether the server that was asked listens on this port over TCP.",
     Reason.NOT_SIP: "Something else uses the SIP port, or a tunnel tries to.",
     Reason.STREAM_NOT_SIP: (
         "Something else uses the SIP port, or a web page was made to (NAT slipstreaming)."
@@ -179,6 +191,7 @@ def _of_the_call(call_id: str) -> Iterator[str]:
 
 def _by_reason(reason: Reason, src: str) -> Iterator[str]:
     advice = _BY_REASON.get(reason) or _BY_PROOF.get(reason) or BY_MEDIA.get(reason)
+    advice = advice or BY_TLS.get(reason) or BY_WEB.get(reason)
     if advice:
         yield advice.format(src=src)
     elif reason in _REPLAYS:

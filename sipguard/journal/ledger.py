@@ -212,9 +212,12 @@ class Ledger:
     def _tallies(self, seen: Observation) -> tuple[tuple[_Tally, int], tuple[_Tally, int]]:
         wanted = seen.judged is Action.ACCEPT and seen.place
         times = _WANTED if wanted else 1
+        # A source that is not looked at any more: one record tells as much as thirty.
+        is_spent = seen.reason is Reason.SIGNATURE_BUDGET
+        per_source = max(self._per_source // _SUSTAINED, 1) if is_spent else self._per_source
         by_source = self._tally(self._sources, (seen.src, seen.rule, seen.reason), seen.utc_s)
         by_reason = self._tally(self._reasons, (b"", seen.rule, seen.reason), seen.utc_s)
-        return (by_source, self._per_source * times), (by_reason, self._per_reason * times)
+        return (by_source, per_source * times), (by_reason, self._per_reason * times)
 
     def _tally(self, tallies: OrderedDict[Kind, _Tally], kind: Kind, now_s: float) -> _Tally:
         tally = tallies.get(kind)

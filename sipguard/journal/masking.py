@@ -16,6 +16,7 @@ STARS: Final = b"***"
 MAX_MASKED_OCTETS: Final = 16_384  # what is longer is cut, never passed on unread
 _GRAM: Final = 8  # a quotation sharing this many octets with a secret is part of it
 _MAX_DEPTH: Final = 2  # base64 inside base64
+_FEW_OCTETS: Final = 256  # sought one by one, which costs less than two sets up to here
 
 # A value runs to the first line end that no blank follows (folding, RFC 3261
 # section 7.3.1). Hostile text also ends lines with a bare LF or CR.
@@ -107,7 +108,15 @@ def traces_of_secrets(octets: bytes, masked: bytes) -> frozenset[bytes]:
     nothing names them a key any more. ``mask_quotation`` knows them by these.
     """
     text = octets[:MAX_MASKED_OCTETS]
-    return frozenset() if masked == text else frozenset(_grams(text) - _grams(masked))
+    if masked == text:
+        return frozenset()
+    # What both begin and end with is masked nowhere; most often little is left between.
+    begin = _alike(text, masked)
+    end = len(text) - _alike(text[begin:][::-1], masked[begin:][::-1])
+    changed = text[max(begin - _GRAM + 1, 0) : end + _GRAM - 1]
+    if len(changed) <= _FEW_OCTETS:
+        return frozenset([gram for gram in _grams(changed) if masked.find(gram) < 0])
+    return frozenset(_grams(changed) - _grams(masked))
 
 
 def mask_quotation(octets: bytes, traces: frozenset[bytes] | None) -> bytes:
@@ -131,9 +140,11 @@ def _mask(text: bytes, cut: bool, depth: int) -> bytes:
     text = _open_encodings(text, cut, depth)
     folded = text.lower()
     for signs, pattern, masked in _STEPS:
-        if any(sign in folded for sign in signs):
-            text = pattern.sub(masked, text)
-    if b":" in folded or b"%3a" in folded:
+        for sign in signs:
+            if folded.find(sign) >= 0:
+                text = pattern.sub(masked, text)
+                break
+    if _names_a_scheme(folded):
         words = _WORD if depth == _MAX_DEPTH else _PLAIN_WORD
         text = words.sub(lambda word: _mask_password(word, cut), text)
     if not depth:
@@ -196,6 +207,8 @@ def _mask_word(word: re.Match[bytes]) -> bytes:
 def _mask_password(found: re.Match[bytes], cut: bool) -> bytes:
     """Mask what stands between the first colon after the scheme and the last ``@`` of a word."""
     word = found[0]
+    if word.find(b":") < 0 and word.find(b"%") < 0:
+        return word
     scheme = _SCHEME.search(word)
     colon = word.find(b":", scheme.end()) if scheme else -1
     if scheme is None or colon < 0:
@@ -244,12 +257,46 @@ def _mask_base64(run: bytes, depth: int) -> bytes:
     Junk before the run may shift it, so all four alignments are read.
     """
     letters = _NOT_BASE64.sub(b"", run)
-    for shift in range(4):
-        end = shift + (len(letters) - shift) // 4 * 4
-        plain = binascii.a2b_base64(letters[shift:end])
+    plains = [
+        binascii.a2b_base64(letters[shift : shift + (len(letters) - shift) // 4 * 4])
+        for shift in range(4)
+    ]
+    if not _may_hide(b"\n".join(plains), depth - 1):  # one look at all four
+        return run
+    for plain in plains:
         if _mask(plain, True, depth - 1) != plain:
             return STARS
     return run
+
+
+def _may_hide(text: bytes, depth: int) -> bool:
+    """Whether anything in a text, or in a piece of it, could be masked; most often not."""
+    folded = text.lower()
+    for sign in _SIGNS:
+        if folded.find(sign) >= 0:
+            return True
+    if _names_a_scheme(folded) or _CODED_BODY.search(text) is not None:
+        return True
+    if not depth:
+        return False
+    return _BASE64_RUN.search(text) is not None or _QUOTED_PRINTABLE.search(text) is not None
+
+
+def _names_a_scheme(folded: bytes) -> bool:
+    """Whether there is what ``_SCHEME`` or ``_CODED_SCHEME`` finds, or little more."""
+    return folded.find(b"sip") >= 0 or folded.find(b"://") >= 0
+
+
+def _alike(one: bytes, other: bytes) -> int:
+    """Return how many octets two texts have in common from the first on."""
+    low, high = 0, min(len(one), len(other))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if one[low:middle] == other[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
 
 
 def _grams(text: bytes) -> set[bytes]:
@@ -292,3 +339,4 @@ _STEPS: Final[tuple[tuple[tuple[bytes, ...], re.Pattern[bytes], _Masked], ...]] 
         _mask_word,
     ),
 )
+_SIGNS: Final = tuple(sign for signs, _, _ in _STEPS for sign in signs)

@@ -141,6 +141,14 @@ _MESSAGE: Final[tuple[Field, ...]] = (
     TextField("digest.algorithm", "Algorithm of the Digest credentials, md5 where they name none.", readings.digest_algorithm, _HEADERS, words=("md5", "md5-sess", "sha-256", "sha-256-sess", "sha-512-256", "sha-512-256-sess")),
     TextField("digest.qop", "Quality of protection of the Digest credentials.", readings.digest_qop, _HEADERS, words=("none", "auth", "auth-int")),
 )
+_TLS: Final[tuple[Field, ...]] = (
+    TextField("tls.version", "Version of TLS that the message came by; empty in clear.", lambda s: s.packet.channel.tls_version.encode(), _ALL, words=("1.2", "1.3")),
+    TextsField("tls.peer", "Whom the verified certificate of the message's sender names: SIP domains, or else hosts, and addresses.", lambda s: tuple(name.encode() for name in s.packet.channel.tls_peer), _ALL),
+    FlagField("tls.client.valid", "The client that opened the connection showed a certificate, and it was verified.", lambda s: s.packet.channel.tls_client_valid, _ALL),
+)
+_WS: Final[tuple[Field, ...]] = (
+    TextField("ws.origin", "Origin of the page that opened the WebSocket, as its browser says; equal to nothing where none does.", lambda s: s.packet.channel.ws_origin.encode(), _ALL, _FOLDED),
+)
 _SECURED: Final[tuple[Field, ...]] = (
     FlagField("sips.claimed", "The Request-URI, the top Route or a Contact is a SIPS URI.", readings.is_sips, _HEADERS),
     TextField("from.scheme", "Scheme of From.", lambda s: s.from_uri.scheme, _HEADERS, _FOLDED),
@@ -233,7 +241,8 @@ _IDENTITY: Final[tuple[Field, ...]] = (
 # fmt: on
 
 FIELDS: Final[dict[str, Field]] = {
-    field.name: field for field in (*_PACKET, *_MESSAGE, *_SECURED, *_STATE, *_SDP, *_IDENTITY)
+    field.name: field
+    for field in (*_PACKET, *_TLS, *_WS, *_MESSAGE, *_SECURED, *_STATE, *_SDP, *_IDENTITY)
 }
 HEADER_DOC: Final = "Value of any header; several rows are joined by a comma, absent is empty."
 

@@ -12,12 +12,14 @@ from sipguard.policy.parse import parse_policy
 from sipguard.policy.problems import Problems, Wrong, one_of, suggest
 from sipguard.policy.resolve import Resolver
 from sipguard.policy.rules import CHAINS, Chain, NamedSet, Policy, Rule, in_dialog_chain
-from sipguard.policy.settings import apply_setting, first_stands
+from sipguard.policy.settings import REPEATED, apply_setting, first_stands
 from sipguard.policy.syntax import Place, RuleLine
+from sipguard.policy.tls import check_tls, read_tls
 from sipguard.policy.trust import NothingToRead, TrustReader
-from sipguard.policy.trust_files import why
+from sipguard.policy.trust_files import TrustFiles, why
 from sipguard.policy.trust_lines import TrustLines
 from sipguard.policy.verdicts import build_rule
+from sipguard.policy.web import check_web
 from sipguard.policy.zones import ZoneReader, Zones
 
 MAX_INCLUDES_DEEP: Final = 8
@@ -50,6 +52,11 @@ def load_policy(name: str, read: Read, trusted: TrustReader | None = None) -> Po
     chains = _chains(gathered, resolver, policy, problems)
     reader = trusted or NothingToRead()
     trusts = TrustLines(reader, names, resolver.addresses, problems).read(gathered.trusts)
+    tls = read_tls(policy.tls, trusts.tls, TrustFiles(reader, problems))
+    ports = {"sip-ports": policy.sip_ports, "tls-ports": policy.tls_ports}
+    check_tls(tls, ports, gathered.settings, problems)
+    web = {**ports, "ws-ports": policy.ws_ports, "wss-ports": policy.wss_ports}
+    check_web(web, bool(policy.tls.named), gathered.settings, problems)
     problems.check()
     advise(chains, names, problems)
     advise_zones(zones, problems)
@@ -66,6 +73,7 @@ def load_policy(name: str, read: Read, trusted: TrustReader | None = None) -> Po
         stir=trusts.stir,
         digest=trusts.digest,
         mikey=trusts.mikey,
+        tls=tls,
         sets=tuple(sets),
         zones=Zones(zones.zones) if zones.zones else None,
         asks_proofs=any(rule.identity for chain in chains.values() for rule in chain.rules),
@@ -143,7 +151,7 @@ def _settings(policy: Policy, gathered: _Gathered, problems: Problems) -> Policy
     seen: dict[str, Place] = {}
     for setting in gathered.settings:
         name = setting.name
-        if name.text in seen:
+        if name.text in seen and name.text not in REPEATED:
             problems.error(name.at, f"{name.text} stands twice", first_stands(seen[name.text]))
             continue
         seen[name.text] = name.at

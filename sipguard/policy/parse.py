@@ -33,7 +33,7 @@ _NAMES: Final = {
     "SETTING": "a setting",
     "SETNAME": "the set's name",
     "ZONENAME": "the zone's name",
-    "TRUSTNAME": "aib, stir, digest or mikey",
+    "TRUSTNAME": "aib, stir, digest, mikey or tls",
     "CHAINNAME": "the chain's name (parse, request, response or media)",
     "RULENAME": "a rule's name",
     "VERDICT": "a verdict (accept, drop, reject NNN, tolerate or open)",

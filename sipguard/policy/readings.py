@@ -4,7 +4,7 @@ from typing import Final
 
 from sipguard.errors import HostileInput
 from sipguard.policy.subject import Subject
-from sipguard.reason import Weight
+from sipguard.weight import Weight
 from sipguard.wire.digest import Claims, read_claims, scheme_of
 from sipguard.wire.multipart import walk
 from sipguard.wire.sdp import parse_sdp

@@ -19,6 +19,7 @@ from sipguard.policy.literals import Rate
 from sipguard.policy.questions import Question
 from sipguard.policy.subject import Subject
 from sipguard.policy.syntax import Place
+from sipguard.policy.tls import TlsTerms
 from sipguard.policy.trust import AibTrust, DigestTrust, MikeyTrust, StirTrust
 from sipguard.policy.zones import Zones
 from sipguard.reason import Reason
@@ -230,6 +231,7 @@ class UnknownDialog(NamedTuple):
 DEFAULT_UNKNOWN_DIALOG: Final = UnknownDialog("drop")
 DEFAULT_RATE: Final = Rate(10, 1)
 DEFAULT_BUDGET: Final = Rate(20, 1)
+NO_TLS: Final = TlsTerms()
 
 
 class NamedSet(NamedTuple):
@@ -278,6 +280,11 @@ class Policy:
     stir: StirTrust | None = None
     digest: DigestTrust | None = None
     mikey: MikeyTrust | None = None
+    tls: TlsTerms = NO_TLS
+    tls_ports: tuple[int, ...] = (5061,)
+    ws_ports: tuple[int, ...] = ()
+    wss_ports: tuple[int, ...] = ()
+    ws_origins: tuple[str, ...] = ()  # none for any
     sets: tuple[NamedSet, ...] = ()
     zones: Zones | None = None  # None where none is named
     chains: dict[str, Chain] = field(default_factory=lambda: {name: Chain(name) for name in CHAINS})

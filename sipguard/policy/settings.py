@@ -6,16 +6,20 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final, NamedTuple
 
-from sipguard.policy.literals import Rate, parse_duration, parse_number, parse_rate
-from sipguard.policy.problems import Wrong, one_of, suggest
+from sipguard.errors import HostileInput
+from sipguard.policy.problems import Wrong, suggest
 from sipguard.policy.rules import Policy, UnknownDialog
-from sipguard.policy.syntax import Braced, Place, Setting, Word
+from sipguard.policy.syntax import Place, Setting, Word
+from sipguard.policy.tls import MAX_CERTIFICATES, MAX_SERVERS, Named
+from sipguard.policy.values import Values, checked
+from sipguard.policy.web import read_origins
 from sipguard.verdict import Action
+from sipguard.wire.packet import parse_address
+from sipguard.wire.uri import parse_host
 
 STATUSES: Final = range(300, 700)
 PORTS: Final = range(1, 65536)
 ESP_PORT: Final = 4500
-MAX_PORTS: Final = 64
 MAX_CALL: Final = 1024  # pinholes of one call
 MAX_TABLE: Final = 10_000_000  # entries; a dialog costs some kilobytes
 MAX_CONNECTIONS: Final = 500_000
@@ -23,108 +27,7 @@ DAY_S: Final = 86400
 HOUR_S: Final = 3600
 
 
-class Values:
-    """The words after a setting's name, taken one by one."""
-
-    def __init__(self, setting: Setting, usage: str) -> None:
-        self._usage = f"write {setting.name.text} {usage}"
-        self._left: list[Word | Braced] = list(setting.values)
-        self._at = setting.name.at
-
-    def take(self, what: str) -> Word:
-        """Return the next word.
-
-        Raises:
-            Wrong: there is none, or braces stand there.
-        """
-        if not self._left:
-            raise Wrong(self._at, f"expected {what}", self._usage)
-        value = self._left.pop(0)
-        if isinstance(value, Braced):
-            raise Wrong(value.at, f"expected {what}, found braces", self._usage)
-        self._at = value.at
-        return value
-
-    def choice(self, *words: str) -> str:
-        """Return the next word, which is one of *words*."""
-        word = self.take(one_of(words))
-        if word.text not in words:
-            hint = suggest(word.text, words) or self._usage
-            raise Wrong(word.at, f"expected {one_of(words)}, found {word.text}", hint)
-        return word.text
-
-    def number(self, allowed: range) -> int:
-        """Return the next word as a number within *allowed*."""
-        return _checked(self.take("a number"), allowed, self._usage)
-
-    def numbers(self, allowed: range) -> tuple[int, ...]:
-        """Return all numbers that are left, in braces or not."""
-        words: list[Word] = []
-        for value in self._left:
-            members = value.members if isinstance(value, Braced) else (value,)
-            for member in members:
-                if isinstance(member, Braced):
-                    raise Wrong(member.at, "braces inside braces", self._usage)
-                words.append(member)
-        self._left.clear()
-        if len(words) > MAX_PORTS:
-            raise Wrong(words[MAX_PORTS].at, f"more than {MAX_PORTS} numbers")
-        return tuple(dict.fromkeys(_checked(word, allowed, self._usage) for word in words))
-
-    def refuse(self, number: int, what: str, hint: str) -> None:
-        """Check that *number* is not among the values that are left.
-
-        Raises:
-            Wrong: it is.
-        """
-        for value in self._left:
-            for word in value.members if isinstance(value, Braced) else (value,):
-                if isinstance(word, Word) and parse_number(word.text) == number:
-                    raise Wrong(word.at, what, hint)
-
-    def duration(self, longest_s: int) -> int:
-        """Return the next word as seconds, 1 to *longest_s*."""
-        word = self.take("a duration")
-        seconds = parse_duration(word.text)
-        if seconds is None:
-            raise Wrong(word.at, f"{word.text} is no duration", "write 90s, 5m, 2h or 1d")
-        if not 1 <= seconds <= longest_s:
-            raise Wrong(word.at, f"{word.text} is not between 1s and {longest_s}s")
-        return seconds
-
-    def duration_or(self, word: str, longest_s: int) -> int:
-        """Return the next word as seconds, 0 where it is *word*."""
-        if self._left and isinstance(self._left[0], Word) and self._left[0].text == word:
-            self.take(word)
-            return 0
-        return self.duration(longest_s)
-
-    def rate(self) -> Rate:
-        """Return the next word as a rate."""
-        word = self.take("a rate")
-        rate = parse_rate(word.text)
-        if rate is None:
-            raise Wrong(word.at, f"{word.text} is no rate", "write 10/s, 20/min or 5/h")
-        return rate
-
-    def done(self) -> None:
-        """Check that nothing is left.
-
-        Raises:
-            Wrong: something is.
-        """
-        if self._left:
-            at = self._left[0].at
-            raise Wrong(at, "this is too much here", self._usage)
-
-
-def _checked(word: Word, allowed: range, usage: str) -> int:
-    number = parse_number(word.text)
-    if number is None:
-        raise Wrong(word.at, f"{word.text} is no number", usage)
-    if number not in allowed:
-        raise Wrong(word.at, f"{number} is not between {allowed[0]} and {allowed[-1]}")
-    return number
+REPEATED: Final = frozenset(("tls-certificate", "tls-server"))  # each line adds one
 
 
 class Known(NamedTuple):
@@ -167,7 +70,7 @@ def _recheck(policy: Policy, values: Values) -> Policy:
 
 def _pinholes_per_peer(policy: Policy, values: Values) -> Policy:
     word = values.take("a number or unlimited")
-    most = 0 if word.text == "unlimited" else _checked(word, range(1, MAX_TABLE + 1), "")
+    most = 0 if word.text == "unlimited" else checked(word, range(1, MAX_TABLE + 1), "")
     return replace(policy, max_pinholes_per_peer=most)
 
 
@@ -180,10 +83,65 @@ def _signature_budget(policy: Policy, values: Values) -> Policy:
 def _sip_ports(policy: Policy, values: Values) -> Policy:
     what = f"port {ESP_PORT} carries IKE and ESP (RFC 3948), never SIP"
     values.refuse(ESP_PORT, what, "name what comes out of the tunnel: zone NAME { ipsec reqid 42 }")
+    return replace(policy, sip_ports=_ports(values))
+
+
+def _tls_ports(policy: Policy, values: Values) -> Policy:
+    return replace(policy, tls_ports=_ports(values))
+
+
+def _tls_certificate(policy: Policy, values: Values) -> Policy:
+    certificate = values.quoted("a file")
+    key = certificate  # one file may hold both
+    if values.more:
+        values.choice("key")
+        key = values.quoted("a file")
+    named = (*policy.tls.named, Named(certificate, key))
+    if len(named) > MAX_CERTIFICATES:
+        raise Wrong(certificate.at, f"more than {MAX_CERTIFICATES} certificates")
+    return replace(policy, tls=policy.tls._replace(named=named))
+
+
+def _tls_server(policy: Policy, values: Values) -> Policy:
+    word = values.take("an address")
+    address = parse_address(word.text.encode())
+    if address is None:
+        raise Wrong(word.at, f"{word.text} is no address", 'write 192.0.2.1 name "pbx.example.com"')
+    values.choice("name")
+    name = values.quoted("a name")
+    if address in policy.tls.names:
+        raise Wrong(word.at, f"tls-server {word.text} stands twice")
+    if len(policy.tls.names) >= MAX_SERVERS:
+        raise Wrong(word.at, f"more than {MAX_SERVERS} servers")
+    names = {**policy.tls.names, address: _host_name(name)}
+    return replace(policy, tls=policy.tls._replace(names=names))
+
+
+def _host_name(word: Word) -> str:
+    """Return the name in lower case; a wildcard is none (RFC 5922 section 7.2)."""
+    try:
+        host = parse_host(word.text.encode())
+    except HostileInput:
+        host = b""
+    if not host or parse_address(host) is not None:
+        raise Wrong(word.at, f'"{word.text}" is no host name', 'write it as in "pbx.example.com"')
+    return host.decode("ascii")
+
+
+def _tls_servers(policy: Policy, values: Values) -> Policy:
+    verify = values.choice("verify", "unverified") == "verify"
+    return replace(policy, tls=policy.tls._replace(verify_servers=verify))
+
+
+def _ports(values: Values) -> tuple[int, ...]:
     ports = values.numbers(PORTS)
     if not ports:
         values.take("a port")
-    return replace(policy, sip_ports=ports)
+    return ports
+
+
+def _ws_origins(policy: Policy, values: Values) -> Policy:
+    return replace(policy, ws_origins=read_origins(values.words("any, or origins in braces")))
 
 
 # A table reads better than wrapped calls.
@@ -270,6 +228,33 @@ SETTINGS: Final[dict[str, Known]] = {
     "zrtp-grace": Known("DURATION|none", "none",
         "How long a stream that announces ZRTP may run in clear before its keys are agreed.",
         lambda p, v: replace(p, zrtp_grace_s=v.duration_or("none", HOUR_S))),
+    "tls-certificate": Known('"FILE" key "FILE"', "none",
+        "A certificate of the gateway, with what its issuer sends along, and its key, in PEM; may stand several times: the name that a client asks for picks one, the first serves all others. Without any, TLS does not end here.",
+        _tls_certificate),
+    "tls-clients": Known("none|optional|required", "optional",
+        "Whether clients are asked for a certificate: optional lets those without one, or with one that is not valid, go on unauthenticated, required refuses them. Without trust tls nobody is asked, and over wss only where it is required: browsers give up where a WebSocket asks.",
+        lambda p, v: replace(p, tls=p.tls._replace(clients=v.choice("none", "optional", "required")))),
+    "tls-minimum": Known("1.2|1.3", "1.2",
+        "The oldest version of TLS that is spoken; 1.0 and 1.1 are out of date and never are.",
+        lambda p, v: replace(p, tls=p.tls._replace(minimum=v.choice("1.2", "1.3")))),
+    "tls-ports": Known("PORT ...", "5061",
+        "TCP ports of SIP over TLS.",
+        _tls_ports),
+    "tls-server": Known('ADDRESS name "NAME"', "none",
+        "The name that the certificate of the server at this address must carry; may stand several times. Otherwise it is the name that the client asked for, or else the address itself.",
+        _tls_server),
+    "tls-servers": Known("verify|unverified", "verify",
+        "Whether servers' certificates are verified; unverified lets anybody in between pose as the server.",
+        _tls_servers),
+    "ws-origins": Known('any | { "https://phone.example.com" ... }', "any",
+        "Pages that may open a WebSocket: their origins as browsers name them. Who sends no origin is no browser, and passes: any program can send any.",
+        _ws_origins),
+    "ws-ports": Known("PORT ...", "none",
+        "TCP ports of SIP over WebSocket (RFC 7118) in clear; what else comes there is refused.",
+        lambda p, v: replace(p, ws_ports=_ports(v))),
+    "wss-ports": Known("PORT ...", "none",
+        "The same over TLS, for which the gateway needs a certificate.",
+        lambda p, v: replace(p, wss_ports=_ports(v))),
 }
 # fmt: on
 

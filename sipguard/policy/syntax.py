@@ -59,7 +59,7 @@ class ZoneDefinition:
 
 @dataclass(frozen=True, slots=True)
 class TrustLine:
-    """``trust aib ...``, ``trust stir ...``, ``trust digest ...`` or ``trust mikey ...``."""
+    """``trust aib ...``, and so with ``stir``, ``digest``, ``mikey`` and ``tls``."""
 
     name: Word
     values: tuple[Word | Braced, ...]

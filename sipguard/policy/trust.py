@@ -108,6 +108,15 @@ class DigestTrust(NamedTuple):
     accounts: Accounts = NO_ACCOUNTS  # what *ha1* holds
 
 
+class TlsTrust(NamedTuple):
+    """``trust tls``: whose certificates count in TLS, of clients and of servers (RFC 5922)."""
+
+    ca: tuple[TrustFile, ...]
+    intermediates: tuple[TrustFile, ...] = ()
+    crl: tuple[TrustFile, ...] = ()
+    crl_hard: bool = False
+
+
 class MikeyTrust(NamedTuple):
     """``trust mikey``: what key management messages are checked with (RFC 3830)."""
 

@@ -18,6 +18,7 @@ from sipguard.policy.trust import (
     DigestTrust,
     MikeyTrust,
     StirTrust,
+    TlsTrust,
     TrustFile,
     TrustReader,
 )
@@ -46,6 +47,7 @@ class Trusts(NamedTuple):
     stir: StirTrust | None = None
     digest: DigestTrust | None = None
     mikey: MikeyTrust | None = None
+    tls: TlsTrust | None = None
     places: Mapping[str, Place] = MappingProxyType({})
 
 
@@ -87,6 +89,8 @@ class TrustLines:
                         trusts = trusts._replace(stir=self._stir(given))
                     case "digest":
                         trusts = trusts._replace(digest=self._digest(given))
+                    case "tls":
+                        trusts = trusts._replace(tls=self._tls(given))
                     case _:
                         trusts = trusts._replace(mikey=self._mikey(given))
             except Wrong as wrong:
@@ -190,6 +194,14 @@ class TrustLines:
         if file is None:
             return trust
         return trust._replace(keys=read_shared_keys(file.name, file.octets, self._problems))
+
+    def _tls(self, given: Given) -> TlsTrust:
+        return TlsTrust(
+            ca=self._authorities(given),
+            intermediates=tuple(self._files.each(given.files("intermediates"), CERTIFICATE)),
+            crl=self._revocations(given),
+            crl_hard=given.has("crl-required"),
+        )
 
     def _one(self, given: Given, option: str) -> TrustFile | None:
         """Return the one file of an option."""

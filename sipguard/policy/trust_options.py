@@ -45,6 +45,7 @@ OPTIONS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
         "crl-required": (),
         "max-age": _DURATION,
     },
+    "tls": {"ca": _FILES, "intermediates": _FILES, "crl": _FILES, "crl-required": ()},
 }
 
 Values = tuple[Word | Braced, ...]

@@ -10,7 +10,8 @@ from sipguard.policy.resolve import Resolver
 from sipguard.policy.rules import Rule
 from sipguard.policy.settings import DAY_S, STATUSES
 from sipguard.policy.syntax import Modifier, RuleLine, Word, show
-from sipguard.reason import Reason, Weight
+from sipguard.reason import Reason
+from sipguard.weight import Weight
 
 ALLOWED: Final = {
     "parse": ("accept", "drop", "reject", "tolerate"),

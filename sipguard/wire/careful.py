@@ -53,7 +53,7 @@ def read_carefully(payload: bytes, transport: str) -> Message:
         method = ids.method if ids else _cseq_method(first)
         _check_response(headers, first, findings)
     message = Message(payload, start, method, headers, first, body, findings, ids)
-    _check_sessions(message)
+    check_sessions(message)
     return message
 
 
@@ -253,7 +253,7 @@ def names_a_group(host: bytes) -> bool:
     return len(first_octet) == 3 and b"224" <= first_octet <= b"239" and host[-1:].isdigit()
 
 
-def _check_sessions(message: Message) -> None:
+def check_sessions(message: Message) -> None:
     """Look into multipart bodies now: two reachable sessions make a message ambiguous (SIP-54)."""
     if not message.body or not message.content_type.startswith(b"multipart/"):
         return

@@ -13,6 +13,9 @@ class Channel(NamedTuple):
     valid. ``zone`` is the policy's name for where the message came from, and
     ``ipsec`` whether it came through IPsec, which proves a site and never a
     caller (IPS-1). ``connection`` tells connections apart; 0 over UDP.
+    ``tls_client_valid`` is true of both directions where the client that opened the
+    connection showed a certificate that was verified, whomever it names. ``ws_origin`` is
+    the origin of the page that opened the WebSocket, as its browser says, in lower case.
     """
 
     tls_version: str = ""
@@ -21,6 +24,8 @@ class Channel(NamedTuple):
     zone: str = ""
     ipsec: bool = False
     connection: int = 0
+    tls_client_valid: bool = False
+    ws_origin: str = ""
 
 
 CLEAR: Final = Channel()

@@ -9,7 +9,8 @@ from functools import lru_cache
 from typing import Final, final
 
 from sipguard.errors import HostileInput
-from sipguard.reason import Finding, Reason, Weight
+from sipguard.reason import Finding, Reason
+from sipguard.weight import Weight
 from sipguard.wire.crypto import Crypto, parse_crypto
 from sipguard.wire.sdp_level import (
     MAX_CRYPTOS,

@@ -8,7 +8,8 @@ import re
 from typing import Final, NamedTuple, final
 
 from sipguard.errors import HostileInput
-from sipguard.reason import Finding, Reason, Weight
+from sipguard.reason import Finding, Reason
+from sipguard.weight import Weight
 from sipguard.wire.crypto import Crypto, parse_crypto
 from sipguard.wire.packet import parse_address
 

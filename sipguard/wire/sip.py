@@ -9,7 +9,13 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Final
 
-from sipguard.wire.careful import SIP_SCHEMES, STREAMS, names_a_group, read_carefully
+from sipguard.wire.careful import (
+    SIP_SCHEMES,
+    STREAMS,
+    check_sessions,
+    names_a_group,
+    read_carefully,
+)
 from sipguard.wire.fields import CSeq
 from sipguard.wire.memo import NotPlain
 from sipguard.wire.message import MAX_HEADERS, MAX_MESSAGE_OCTETS, Ids, Message
@@ -109,8 +115,7 @@ def _read_plain(payload: bytes, transport: str) -> Message:
     length = first.get(b"content-length", _NO_LENGTH).number
     if length != len(body) and (body or length >= 0 or transport in STREAMS):
         raise NotPlain
-    if body and first[b"content-type"].media_type[:10] == b"multipart/":
-        raise NotPlain
+    is_multipart = body and first[b"content-type"].media_type[:10] == b"multipart/"
     if start.is_request:
         if method != start.method or not from_.tag or b"max-forwards" not in first:
             raise NotPlain
@@ -125,7 +130,10 @@ def _read_plain(payload: bytes, transport: str) -> Message:
         Ids,
         (call_id, from_.tag, to.tag, number, method, via.branch, via.sent_by, from_, to, via),
     )
-    return Message(payload, start, method, headers, first, body, [], ids)
+    message = Message(payload, start, method, headers, first, body, [], ids)
+    if is_multipart:
+        check_sessions(message)
+    return message
 
 
 def _first_rows(headers: list[Header]) -> dict[bytes, Header]:

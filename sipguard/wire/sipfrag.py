@@ -9,7 +9,8 @@ is one strict reading: what two parsers could read differently is refused
 from typing import Final, NamedTuple
 
 from sipguard.errors import HostileInput
-from sipguard.reason import Reason, Weight
+from sipguard.reason import Reason
+from sipguard.weight import Weight
 from sipguard.wire.memo import NotPlain
 from sipguard.wire.plain import KNOWN_ROWS
 from sipguard.wire.reader import BLANKS

@@ -292,6 +292,18 @@ def test_a_via_in_clear_is_a_hint(hop: bytes, found: list[Reason]) -> None:
     assert reasons(SECURE.replace(b"Max-Forwards", via)) == found
 
 
+# --- TLS-20
+
+
+def test_a_certificate_that_is_not_valid_is_noted() -> None:
+    """Its sender goes on unauthenticated, and the record says why; nothing inside a call."""
+    bad = Channel("1.3", tls_failure="the certificate of a.example expired on 2026-01-01")
+    (finding,) = looked(SECURE, channel=bad)
+    assert (finding.reason, finding.rule) == (Reason.TLS_UNPROVEN, "TLS-20")
+    assert finding.detail == bad.tls_failure
+    assert looked(sips(request("BYE", branch="y", to_tag="b")), channel=bad) == []
+
+
 # --- TLS-33
 
 

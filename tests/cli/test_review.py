@@ -359,6 +359,17 @@ def report(**changes: object) -> StatusReport:
     return told
 
 
+def test_status_tells_of_connections(run: Run, tmp_path: Path) -> None:
+    """In a line of their own; and in none where nothing ever connected."""
+    counters = {"streams_open": 3, "streams_accepted": 1200, "stream_messages": 45_678}
+    write_status(tmp_path, report(counters={**counters, "streams_slow_stream": 7}))
+    _, out, _ = run("status", "--state-dir", tmp_path)
+    told = "3 open, 1,200 accepted, 45,678 messages; refused or ended: slow stream 7"
+    assert any(line.startswith("streams") and line.endswith(told) for line in out.splitlines())
+    write_status(tmp_path, report())
+    assert "streams" not in run("status", "--state-dir", tmp_path)[1]
+
+
 def test_status_of_a_running_service(run: Run, tmp_path: Path) -> None:
     """Healthy is short, with exit status 0."""
     write_status(tmp_path, report())
@@ -374,9 +385,11 @@ def test_status_of_a_running_service(run: Run, tmp_path: Path) -> None:
 
 def test_status_warns_of_what_is_lost(run: Run, tmp_path: Path) -> None:
     """Losses are the first thing an admin must see."""
-    write_status(tmp_path, report(queue_drops=3, lost_records=1, store_error="disk full", errors=2))
+    lost = {"queue_drops": 3, "lost_records": 1, "counters": {"crowded_out": 4}}
+    write_status(tmp_path, report(**lost, store_error="disk full", errors=2))
     _, out, _ = run("status", "--state-dir", tmp_path)
     assert "the kernel dropped 3 packets" in out
+    assert "4 large packets found the queue full" in out
     assert "1 record could not be stored" in out
     assert "disk full" in out
     assert "2 packets met a fault" in out

@@ -367,6 +367,20 @@ def test_a_store_that_cannot_be_read_is_one_sentence(
         other.close()
 
 
+@pytest.mark.parametrize("text", ["{", "[]", "[" * 100_000, ""])
+def test_a_record_that_somebody_spoilt_is_one_sentence(
+    run: Run, ids: dict[str, str], tmp_path: Path, text: str
+) -> None:
+    """What is in the file is not believed, either."""
+    with sqlite3.connect(tmp_path / FILE_NAME) as connection:
+        connection.execute("UPDATE records SET json = ?", (text,))
+    for command in (["blocked"], ["tail"], ["explain", "last"]):
+        code, out, err = run(*command)
+        assert (code, out) == (1, "")
+        assert err.endswith("one of its records is no JSON object\n")
+    assert run("blocked", "--by", "rule")[0] == 0
+
+
 AGAINST = """\
 It would refuse otherwise: 2 messages
 MESSAGES  NOW         BY                         THEN  BY                           FOR EXAMPLE
@@ -493,6 +507,16 @@ def test_suggest_at_the_end_of_a_policy_that_drops_the_rest(run: Run, tmp_path: 
     code, out, _ = run("policy", "suggest", ids["default"])
     assert code == 0
     assert "as line 5." in out
+
+
+def test_suggest_in_an_included_file(run: Run, tmp_path: Path) -> None:
+    """The line goes where the rule is that refuses, not where the policy begins."""
+    (tmp_path / "rules.policy").write_text(POLICY[POLICY.index("set phones") :])
+    policy = 'mode shadow\ndefault drop\ninclude "rules.policy"\n'
+    ids = night(tmp_path, NIGHT, policy)
+    code, out, err = run("policy", "suggest", ids["spoofed"])
+    assert (code, err) == (0, "")
+    assert "in chain request of /etc/rules.policy, as line 8, above rule spoofed." in out
 
 
 def test_suggest_needs_more_than_one_rule(run: Run, tmp_path: Path) -> None:

@@ -154,12 +154,15 @@ def test_refused_call_carries_no_clear_media(stage: Stage) -> None:
     assert stage.caller_side.rtp(network.callee.ipv4) == []
 
 
-def test_tcp_is_refused_at_once(stage: Stage) -> None:
-    """SIP over TCP is not judged yet, so it gets a reset and no way around the guard."""
+def test_tls_is_refused_at_once(stage: Stage) -> None:
+    """Without a certificate of ours it cannot be judged: a reset, and no way around the guard."""
     network = stage.network
-    with within(network.callee.namespace, lambda: packets.listener(network.callee.ipv4)):
+    with within(network.callee.namespace, lambda: packets.listener(network.callee.ipv4, 5061)):
         began_s = time.monotonic()
         with pytest.raises(ConnectionRefusedError):
-            within(network.caller.namespace, lambda: packets.connection(network.callee.ipv4))
+            within(
+                network.caller.namespace,
+                lambda: packets.connection(network.callee.ipv4, 5061),
+            )
         assert time.monotonic() - began_s < 1.0
     assert [f for f in stage.callee_side.frames if f.protocol == PROTOCOL_TCP] == []

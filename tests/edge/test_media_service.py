@@ -10,6 +10,7 @@ import pytest
 from asking import Answer, StubGuard, ended, phone, proves, until
 from guarded import opened
 from netns import A4, B4, Lab, heard, raw
+from twisted.internet.address import IPv4Address
 from twisted.internet.task import Clock
 
 from sipguard.edge import media_gate
@@ -22,6 +23,7 @@ from sipguard.edge.queued import QueuedPacket, Reader
 from sipguard.edge.samples import Samples
 from sipguard.edge.service import GuardService, Settings
 from sipguard.edge.store import Store
+from sipguard.edge.stream.gate import ListeningPort
 from sipguard.errors import EdgeError
 from sipguard.guard import Guard
 from sipguard.guard.media_gate import MediaDecision
@@ -179,6 +181,16 @@ class Running:
         return self.lab.router.run(self.service.report).counters[name]
 
 
+class NoPort:
+    """Nobody connects."""
+
+    def getHost(self) -> IPv4Address:  # noqa: N802
+        return IPv4Address("TCP", "127.0.0.1", 15060)
+
+    def stopListening(self) -> None:  # noqa: N802
+        pass
+
+
 class Reactor(Clock):
     """Nobody is read by it."""
 
@@ -187,6 +199,9 @@ class Reactor(Clock):
 
     def removeReader(self, reader: object) -> None:  # noqa: N802
         pass
+
+    def adoptStreamPort(self, *_: object) -> ListeningPort:  # noqa: N802
+        return NoPort()
 
     def callFromThread(self, work: Callable[..., None], *arguments: object) -> None:  # noqa: N802
         work(*arguments)

@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 from netns import A4, A6, B4, B6, Lab, heard
@@ -11,6 +11,7 @@ from twisted.internet.epollreactor import EPollReactor
 from twisted.logger import LogEvent, capturedLogs
 from twisted.python.failure import Failure
 
+from sipguard.edge.clock import Alarm
 from sipguard.edge.netfilter import Netfilter, Plan
 from sipguard.edge.nfqueue import Queue, read_status
 from sipguard.edge.queued import Judge, QueuedPacket
@@ -267,6 +268,56 @@ def test_a_full_queue_drops_and_counts(bench: Bench) -> None:
     status = bench.lab.router.run(queue.status)
     assert status is not None
     assert (status.waiting, status.dropped_full) == (10, 15)
+
+
+class Later:
+    """A reactor that is told what to call, and calls nothing."""
+
+    def __init__(self) -> None:
+        self.due: list[Callable[..., object]] = []
+
+    def callLater(  # noqa: N802
+        self, delay_s: float, work: Callable[..., object], /, *arguments: object
+    ) -> Alarm:
+        assert (delay_s, arguments) == (0, ())
+        self.due.append(work)
+        return IDLE
+
+
+class Idle:
+    def cancel(self) -> None:
+        pass
+
+    def active(self) -> bool:
+        return False
+
+
+IDLE = Idle()
+
+
+def test_large_packets_are_judged_after_small_ones_and_all_of_them(bench: Bench) -> None:
+    """The socket does not tell of those that wait here already: the reactor is asked for a turn."""
+    seen: list[int] = []
+    later = Later()
+
+    def judge(octets: bytes, _interface: str, packet: QueuedPacket) -> None:
+        seen.append(len(parse_packet(octets).payload))
+        packet.accept()
+
+    queue = bench.lab.router.run(lambda: Queue(0, judge, reactor=later))
+    bench.queues.append(queue)
+    with bench.lab.a.udp(A4, 0) as sender, bench.lab.a.udp(A6, 0) as other:
+        for octets in range(2000, 2006):
+            sender.sendto(bytes(octets), (B4, 5060))
+        other.sendto(b"OPTIONS", (B6, 5060))
+    time.sleep(0.1)
+    bench.lab.router.run(queue.doRead)
+    assert seen == [7, *range(2000, 2004)]
+    assert len(later.due) == 1
+    bench.lab.router.run(later.due.pop())
+    assert seen[5:] == [2004, 2005]
+    assert later.due == []
+    assert queue.counts()[:2] == (7, 7)
 
 
 def test_a_full_socket_is_counted_as_overrun(bench: Bench) -> None:

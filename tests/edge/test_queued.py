@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sipguard.edge.queued import ALONE, VERDICTS, QueuedPacket, Reader
+from sipguard.edge.apart import MAX_OF_SENDER, Apart
+from sipguard.edge.queued import ALONE, LARGE, VERDICTS, QueuedPacket, Reader
 
 MARK = 0x40000000
 
@@ -27,12 +28,19 @@ def queued(number: int, *more: bytes, octets: bytes = b"packet") -> bytes:
 class Desk:
     """A reader between a list of messages and a list of what was sent."""
 
-    def __init__(self, judge: Callable[[bytes, str, QueuedPacket], None], max_held: int = 1):
+    def __init__(
+        self,
+        judge: Callable[[bytes, str, QueuedPacket], None],
+        max_held: int = 1,
+        apart: Apart | None = None,
+    ):
         self.arriving: list[bytes | OSError] = []
         self.sent: list[bytes] = []
         self.failures: list[bool] = []
         ends = self.receive, self.sent.append
-        self.reader = Reader(7, MARK, *ends, judge, str, self.failed, max_held)
+        self.reader = Reader(
+            7, MARK, *ends, judge, str, self.failed, max_held, apart, QueuedPacket.accept
+        )
 
     def receive(self, _most: int) -> bytes:
         if not self.arriving:
@@ -185,3 +193,111 @@ def test_it_knows_whether_a_turn_left_something() -> None:
         desk.read(*messages, most=2)
         known.append(desk.reader.is_empty)
     assert known == [True, False, True]
+
+
+SMALL, LARGER = b"\x45" + bytes(40), b"\x45" + bytes(1600)
+
+
+def from_(sender: int, octets: bytes) -> bytes:
+    return octets[:12] + bytes((10, 0, 0, sender)) + octets[16:]
+
+
+def ids_in(octets: bytes) -> list[int]:
+    return [number for number, _, _ in verdicts(octets)]
+
+
+def test_small_packets_are_judged_before_large_ones() -> None:
+    """A running call does not wait for what came in fragments just before."""
+    desk = Desk(accept, apart=Apart(1500))
+    large = [queued(number, octets=from_(1, LARGER)) for number in (1, 2)]
+    small = [queued(number, octets=from_(2, SMALL)) for number in (3, 4)]
+    assert desk.read(*large, *small) == [(number, 1, MARK) for number in (3, 4, 1, 2)]
+    assert desk.reader.packets == 4
+    assert desk.reader.is_empty
+
+
+def test_a_sender_does_not_overtake_himself() -> None:
+    """What the large one's sender sent behind it comes behind it."""
+    desk = Desk(accept, apart=Apart(1500))
+    messages = [
+        queued(1, octets=from_(1, LARGER)),
+        queued(2, octets=from_(1, SMALL)),
+        queued(3, octets=from_(2, SMALL)),
+    ]
+    desk.read(*messages)
+    assert ids_in(b"".join(desk.sent)) == [3, 1, 2]
+
+
+def test_verdicts_do_not_wait_for_a_large_packet() -> None:
+    """In a crowd they wait for each other, for eight small ones at most."""
+    sent_before: list[int] = []
+
+    def judge(octets: bytes, _interface: str, packet: QueuedPacket) -> None:
+        if len(octets) > 1500:
+            sent_before.extend(ids_in(b"".join(desk.sent)))
+        packet.accept()
+
+    desk = Desk(judge, apart=Apart(1500))
+    small = [queued(number, octets=from_(2, SMALL)) for number in range(2, ALONE + 4)]
+    desk.read(queued(1, octets=from_(1, LARGER)), *small)
+    assert sent_before == list(range(2, ALONE + 4))
+
+
+def test_a_turn_has_a_few_large_packets_and_leaves_the_rest() -> None:
+    """Timers and media wait for no more; whoever calls must call again."""
+    desk = Desk(accept, apart=Apart(1500))
+    large = [queued(number, octets=from_(number % 2, LARGER)) for number in range(LARGE + 2)]
+    assert len(desk.read(*large)) == LARGE
+    assert (desk.reader.apart, desk.reader.is_empty) == (2, False)
+    assert len(desk.read()) == 2
+    assert (desk.reader.apart, desk.reader.is_empty) == (0, True)
+
+
+def test_small_packets_without_end_do_not_starve_large_ones() -> None:
+    """One in each turn, whatever comes."""
+    desk = Desk(accept, apart=Apart(1500))
+    small = [queued(number, octets=from_(2, SMALL)) for number in range(2, 12)]
+    desk.read(queued(1, octets=from_(1, LARGER)), *small, most=4)
+    assert ids_in(b"".join(desk.sent)) == [2, 3, 4, 1]
+
+
+def test_without_room_the_queue_is_full() -> None:
+    """What comes beyond it gets the verdict of a full queue, unjudged, and is counted."""
+    desk = Desk(lambda _octets, _interface, packet: packet.drop(), apart=Apart(1500))
+    large = [queued(number, octets=from_(1, LARGER)) for number in range(MAX_OF_SENDER + 2)]
+    assert desk.read(*large[:-2], most=MAX_OF_SENDER) == [(0, 0, 0)]
+    found = desk.read(*large[-2:], most=2)
+    assert found == [(MAX_OF_SENDER + 1, 1, MARK), (1, 0, 0)]
+    assert desk.reader.crowded_out == 1
+
+
+def test_the_small_of_one_who_waits_count_for_his_room() -> None:
+    """They are kept as well, so there is a bound to them as well."""
+    desk = Desk(accept, apart=Apart(1500))
+    first = queued(0, octets=from_(1, LARGER)), queued(1, octets=from_(1, LARGER))
+    desk.read(*first, *(queued(2, octets=from_(1, SMALL)) for _ in range(MAX_OF_SENDER)), most=258)
+    assert desk.reader.crowded_out == 2
+
+
+def test_without_a_place_apart_packets_come_in_order() -> None:
+    """Nobody would call again."""
+    desk = Desk(accept)
+    desk.read(queued(1, octets=from_(1, LARGER)), queued(2, octets=from_(2, SMALL)))
+    assert ids_in(b"".join(desk.sent)) == [1, 2]
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.booleans()), max_size=40), st.integers(1, 9))
+def test_every_packet_gets_one_verdict(flood: list[tuple[int, bool]], most: int) -> None:
+    """In every mixture, and each sender's in the order in which he sent them."""
+    desk = Desk(accept, apart=Apart(1500))
+    desk.arriving = [
+        queued(number, octets=from_(sender, LARGER if is_large else SMALL))
+        for number, (sender, is_large) in enumerate(flood)
+    ]
+    for _ in range(len(flood) + 1):
+        desk.reader.read(most)
+    given_ = ids_in(b"".join(desk.sent))
+    assert sorted(given_) == list(range(len(flood)))
+    for sender in range(3):
+        own = [number for number in given_ if flood[number][0] == sender]
+        assert own == sorted(own)

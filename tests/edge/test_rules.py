@@ -350,3 +350,50 @@ def test_a_policy_asks_for_the_gate_and_its_queue_follows_those_of_sip() -> None
     assert (named.media_queue, named.sample_group, named.recheck_s) == (9, 8, 5)
     assert plan_of(replace(policy, proof_within_s=0)).media_queue is None
     assert plan_of(replace(policy, recheck_s=0)).recheck_s == 0
+
+
+def test_diverted_connections_are_shown_with_their_routes() -> None:
+    """An operator reads beforehand what policy routing there will be."""
+    shown = render_rules(DIVERTED)
+    assert "ip route replace local default dev lo table 50600\n" in shown
+    assert "ip rule add pref 91 fwmark 0x8000000/0x8000000 lookup 50600\n" in shown
+    assert "ip rule" not in render_rules(PLAN)
+
+
+def test_connections_come_to_us_before_they_are_tracked() -> None:
+    """Both ends of one have the same addresses and ports: tracking would take them for one."""
+    script = nft_script(DIVERTED, queue_by_nft=True)
+    assert "chain inet sipguard streams { type filter hook prerouting priority raw;" in script
+    assert rules(DIVERTED, "streams_in")[-2:] == [
+        "meta nfproto ipv4 tcp dport { 5060 } tproxy ip to 127.0.0.1:15060 "
+        "meta mark set meta mark | 0x8000000 notrack accept",
+        "meta nfproto ipv6 tcp dport { 5060 } tproxy ip6 to [::1]:15060 "
+        "meta mark set meta mark | 0x8000000 notrack accept",
+    ]
+
+
+def test_what_nobody_took_is_reset_or_passes_as_the_plan_says() -> None:
+    """Fail closed; fail open and shadow count it alone. 5061 and SCTP stay refused."""
+    reset = "tcp dport { 5060 } counter name stream_unjudged reject with tcp reset"
+    assert reset in rules(DIVERTED, "gate")
+    for change in ({"fail_open": True}, {"shadow": True}):
+        plan = replace(DIVERTED, **change)  # type: ignore[arg-type]
+        assert "tcp dport { 5060 } counter name stream_unjudged" in rules(plan, "gate")
+    tls = "tcp dport { 5061 } counter name stream_refused reject with tcp reset"
+    assert tls in rules(replace(DIVERTED, fail_open=True), "gate")
+    assert any(rule.startswith("sctp dport { 5060, 5061 }") for rule in rules(DIVERTED, "gate"))
+
+
+@pytest.mark.parametrize(
+    ("diversions", "complaint"),
+    [
+        ((Diversion("tcp", (0,), 15060),), "port 0 is outside"),
+        ((Diversion("tcp", (5060,), 1), Diversion("tls", (5060,), 2)), "one kind of connection"),
+        ((Diversion("tcp", (5060,), 1), Diversion("tls", (5061,), 1)), "a listener's port"),
+        ((Diversion("tcp", (5060,), 5060),), "a listener's port"),
+    ],
+)
+def test_diversions_that_cannot_be(diversions: tuple[Diversion, ...], complaint: str) -> None:
+    """Said before anything is tried."""
+    with pytest.raises(EdgeError, match=complaint):
+        Plan(stream_transports=StreamTransports.JUDGE, diversions=diversions)

@@ -42,6 +42,7 @@ class Kernel:
         self.plans: list[Plan] = []
         self.refuses = False
         self.fail_open = False
+        self.reactor: Clock | None = None
         self.judge: Judge = lambda *_: None
         self.waiting = 0
         self.removed: list[bool] = []
@@ -99,10 +100,13 @@ class FakeNetfilter:
 class FakeQueue:
     kernel: Kernel
 
-    def __init__(self, number: int, judge: Judge, *, fail_open: bool, **_: object) -> None:
+    def __init__(
+        self, number: int, judge: Judge, *, fail_open: bool, reactor: Clock | None, **_: object
+    ) -> None:
         self.number = number
         self.kernel.judge = judge
         self.kernel.fail_open = fail_open
+        self.kernel.reactor = reactor
         self.closed = False
 
     def choose(self, *, fail_open: bool) -> None:
@@ -113,7 +117,7 @@ class FakeQueue:
         return type("S", (), values)()
 
     def counts(self) -> object:
-        return type("C", (), {"failures": 0, "overruns": 0})()
+        return type("C", (), {"failures": 0, "overruns": 0, "crowded_out": 2})()
 
     def close(self) -> None:
         self.closed = True
@@ -244,6 +248,12 @@ def test_holes_open_before_the_answer_goes_on(gateway: Gateway) -> None:
     gateway.kernel.log.clear()
     assert gateway.send(ANSWERED, BOB, ALICE) == "accept"
     assert gateway.kernel.log == ["open"] * 4 + ["accept"]
+
+
+def test_large_packets_may_wait(gateway: Gateway) -> None:
+    """The queue for SIP knows whom to ask for another turn; what found no room is told."""
+    assert gateway.kernel.reactor is gateway.reactor
+    assert gateway.service.report().counters["crowded_out"] == 2 * 2  # of SIP and of media
 
 
 def test_what_was_done_is_counted_and_recorded(gateway: Gateway) -> None:

@@ -330,3 +330,29 @@ def test_what_was_found_is_the_same_from_a_record_and_from_its_line() -> None:
     assert words_of_line(line) == words_found(made.findings, made.identity)
     assert " bare-lf " in words_of_line(line)
     assert callee_of_line(line) == "bob@example.org"
+
+
+def test_a_copy_is_of_one_moment_however_much_is_written_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A busy service must not have a backup begin anew for ever."""
+    monkeypatch.setattr("sipguard.edge.archive._PAGES", 4)
+    store = Store(tmp_path)
+    store.write([record(n, n) for n in range(1, 101)], NOON)
+    steps = 0
+
+    def write(_status: int, _left: int, _pages: int) -> None:
+        nonlocal steps
+        steps += 1
+        if steps > 1000:
+            raise RuntimeError("it begins anew for ever")
+        store.write([record(1000 + steps, 1000 + steps)], NOON)
+
+    copy = sqlite3.connect(tmp_path / "copy.sqlite3")
+    Archive(tmp_path).copy_to(copy, write)
+    assert copy.execute("SELECT count(*) FROM records").fetchone() == (100,)
+    assert copy.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    copy.close()
+    assert steps > 3
+    assert store.waiting == 0
+    store.close()

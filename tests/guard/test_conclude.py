@@ -7,8 +7,9 @@ from phones import ALICE, BOB, CALL_HOLES
 from subjects import octets
 
 from sipguard.guard.conclude import judgement_of_findings
-from sipguard.reason import Finding, Reason, Weight
+from sipguard.reason import Finding, Reason
 from sipguard.verdict import Action
+from sipguard.weight import Weight
 
 SHADOW = "mode shadow\n" + POLICY
 BARE_LF = request("OPTIONS", branch="lf", headers="Subject: x").replace(

@@ -296,6 +296,18 @@ def test_the_peers_certificate_is_a_question_for_the_policy() -> None:
     assert world.guard.judge(way, world.now).judgement.rule == "peer"
 
 
+def test_a_certificate_that_is_not_valid_is_a_question_for_the_policy() -> None:
+    """Clients may show one that proves nobody; a rule may refuse them, and the record says why."""
+    way = packet(CALL.invite().replace(b"/UDP", b"/TLS"), ALICE, BOB, transport="tls")
+    way = way._replace(channel=Channel("1.3", tls_failure="the certificate of a.example expired"))
+    world = World()
+    decision = world.guard.judge(way, world.now)
+    assert (decision.action, found(decision)) == (Action.ACCEPT, {Reason.TLS_UNPROVEN})
+    rule = "bad reject 403 if finding in {tls-unproven}\n  hosts "
+    world = World(POLICY.replace("hosts ", rule))
+    assert world.guard.judge(way, world.now).judgement.rule == "bad"
+
+
 # --- TLS-32
 
 

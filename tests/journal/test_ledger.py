@@ -144,6 +144,20 @@ def test_a_flood_from_one_source_is_a_number() -> None:
     assert not any(record.elsewhere for record in grown)
 
 
+def test_a_spent_source_is_told_of_less_often() -> None:
+    """Nothing of it was looked at, so its records are alike, and each holds up the calls a bit."""
+    ledger = Ledger(per_source=30)
+    spent = Reason.SIGNATURE_BUDGET
+    records = [
+        ledger.note(seen(number / 100, call=b"c%d" % number, reason=spent)) for number in range(99)
+    ]
+    made = [record for record in records if record]
+    assert len(made) == 3
+    grown = only(ledger.flush(NOON + 1))
+    assert (grown.id, grown.more) == (made[-1].id, 96)
+    assert ledger.note(seen(1, call=b"x", src=B, reason=spent))
+
+
 def test_another_rule_or_source_is_not_silenced_by_a_flood() -> None:
     """A flood cannot hide the one call that matters."""
     ledger = Ledger(per_source=30)

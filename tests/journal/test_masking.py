@@ -224,3 +224,40 @@ def test_real_messages_keep_no_key() -> None:
 def shares(text: bytes, key: bytes) -> bool:
     """Whether 12 octets of *key* (72 bits of it) are left."""
     return any(key[at : at + 12] in text for at in range(max(len(key) - 11, 1)))
+
+
+@given(
+    st.lists(st.sampled_from((b"abcdefgh", b"aaaa", b"sip:u:secret@h ", b"k=", b"xyz" * 90))),
+    st.lists(st.tuples(st.integers(0, 400), st.integers(0, 300)), max_size=3),
+)
+def test_traces_are_what_the_masked_text_does_not_show(
+    pieces: list[bytes], cuts: list[tuple[int, int]]
+) -> None:
+    """Every run of eight octets, found the quick way or not; one missed would show a key."""
+    text = masked = b"".join(pieces)
+    for at, octets in cuts:
+        masked = masked[:at] + b"***" + masked[at + octets :]
+    shown = {masked[at : at + 8] for at in range(len(masked) - 7)}
+    runs = {text[at : at + 8] for at in range(len(text) - 7)}
+    assert traces_of_secrets(text, masked) == runs - shown
+
+
+@pytest.mark.parametrize("junk", [b"", b"a", b"ab", b"abc"])
+@pytest.mark.parametrize(
+    "secret", [b"password=x y", b"sip:u:word@host", b"Sips%3au%3aword%40host", b"https://u:p@host"]
+)
+def test_base64_is_looked_into_at_every_alignment(junk: bytes, secret: bytes) -> None:
+    """Whichever of the four ways to read it shows the secret, it goes."""
+    hidden = junk + base64.b64encode(b"something before " + secret + b" and behind it")
+    assert mask(b"x " + hidden + b" y") == b"x *** y"
+    twice = junk + base64.b64encode(hidden)
+    assert mask(b"x " + twice + b" y") == b"x *** y"
+
+
+@pytest.mark.parametrize(
+    "hidden",
+    [b"quoted-printable\r\n=73ip:u:word=40host", b"\r\nContent-Encoding: gzip\r\n\r\nno text"],
+)
+def test_what_base64_hides_may_be_encoded_itself(hidden: bytes) -> None:
+    """Nothing but the encoding shows that there may be a secret."""
+    assert mask(b"x " + base64.b64encode(b"something " + hidden) + b" y") == b"x *** y"

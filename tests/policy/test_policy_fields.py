@@ -177,6 +177,28 @@ def test_a_downgrade_can_be_asked_for() -> None:
     assert holds("media.downgraded", made(FULL, stream=Stream(downgraded=True)), "media")
 
 
+TLS_TRUE = [
+    "tls.version == 1.3",
+    "tls.peer in {EXAMPLE.com}",
+    'tls.peer in {"10.20.0.9"}',
+    "tls.client.valid",
+    'ws.origin == "https://phone.EXAMPLE.com"',
+]
+
+
+@pytest.mark.parametrize("condition", TLS_TRUE)
+def test_tls_fields(condition: str) -> None:
+    """What is known of the connection; false of what came in clear, whoever it names."""
+    channel = Channel("1.3", ("example.com", "10.20.0.9"), tls_client_valid=True)
+    channel = channel._replace(ws_origin="https://phone.example.com")
+    clear = made(FULL)
+    secured = made(FULL)
+    secured.packet = secured.packet._replace(channel=channel)
+    for chain in ("parse", "request"):
+        assert holds(condition, secured, chain)
+        assert not holds(condition, clear, chain)
+
+
 def test_what_is_secured_can_be_asked_for() -> None:
     """SIPS in Request-URI, Route or Contact; a flow of RFC 5626; a connection of RFC 5923."""
     assert holds("sips.claimed", made(request(uri="sips:bob@example.com")))
@@ -190,7 +212,7 @@ def test_what_is_secured_can_be_asked_for() -> None:
 
 def test_every_field_is_tried() -> None:
     """No field goes untested."""
-    tried = " ".join([*TRUE, *STREAM_TRUE])
+    tried = " ".join([*TRUE, *STREAM_TRUE, *TLS_TRUE])
     assert [name for name in FIELDS if name not in tried] == []
 
 

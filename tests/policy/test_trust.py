@@ -114,7 +114,7 @@ def test_trust_is_remembered_twice_as_long_as_it_is_good() -> None:
 
 
 TOLD = [
-    ("trust", "6: expected aib, stir, digest or mikey, found the end of the line"),
+    ("trust", "6: expected aib, stir, digest, mikey or tls, found the end of the line"),
     ("trust aib", "7: trust aib needs ca: without it nobody is trusted (write trust aib ca"),
     ("trust stir max-age 1m", "7: trust stir needs ca: without it nobody is trusted"),
     ('trust aib ca "no.pem"', "14: cannot read no.pem: No such file or directory (this file"),

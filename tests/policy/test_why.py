@@ -21,7 +21,10 @@ INVITE = (
 
 
 def policy_of(rule: str, chain: str = "request") -> Policy:
-    text = f"set phones {{ 10.20.0.0/16 }}\nset own {{ example.com }}\nchain {chain}\n  {rule}\n"
+    zone = "zone z { interface e ipsec }\n"
+    text = (
+        f"{zone}set phones {{ 10.20.0.0/16 }}\nset own {{ example.com }}\nchain {chain}\n  {rule}\n"
+    )
     return load_policy("p", lambda _name: text)
 
 
@@ -104,7 +107,15 @@ def test_every_field_can_be_shown(name: str) -> None:
     field = FIELDS[name]
     chain = "media" if field.scope == Scope.MEDIA else "request"
     word = [*getattr(field, "words", ()), "x"][0]
-    tests = ("", "> 1", 'in { "x" }', "in { SIP-8 }", "in { 10.0.0.0/8 }", "in { signalling }")
+    tests = (
+        "",
+        "> 1",
+        'in { "x" }',
+        "in { SIP-8 }",
+        "in { 10.0.0.0/8 }",
+        "in { signalling }",
+        "in { z }",
+    )
     for test in (*tests, f"== {word}"):
         try:
             policy = policy_of(f"a drop if {name} {test}", chain)

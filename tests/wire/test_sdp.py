@@ -11,7 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sipguard.errors import HostileInput
-from sipguard.reason import Reason, Weight
+from sipguard.reason import Reason
+from sipguard.weight import Weight
 from sipguard.wire.sdp import MAX_CRYPTOS, MAX_MEDIA, Fingerprint, Media, Sdp, parse_sdp
 
 CORPUS = Path(os.environ.get("SIPGUARD_CORPUS", Path(__file__).parents[3] / "shared" / "corpus"))

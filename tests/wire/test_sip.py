@@ -7,7 +7,8 @@ from typing import NamedTuple
 import pytest
 
 from sipguard.errors import HostileInput
-from sipguard.reason import Reason, Weight
+from sipguard.reason import Reason
+from sipguard.weight import Weight
 from sipguard.wire.sip import MAX_HEADERS, Kind, Message, classify, parse_message
 
 VECTORS = Path(__file__).parents[1] / "vectors" / "sip"

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sipguard.errors import HostileInput
-from sipguard.reason import Weight
+from sipguard.weight import Weight
 from sipguard.wire.packet import parse_packet
 from sipguard.wire.sip import Kind, classify, parse_message
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sipguard.errors import HostileInput
-from sipguard.reason import Weight
+from sipguard.weight import Weight
 from sipguard.wire.careful import read_carefully
 from sipguard.wire.fields import (
     parse_address,

@@ -8,22 +8,24 @@ A new kind is a :class:`Binding`, a diversion in ``edge/from_policy.py`` with th
    :class:`~sipguard.edge.stream.leg.Leg`\\ s. **TLS**: return ``TLSMemoryBIOFactory(options,
    False, factory)``. The leg implements ``IHandshakeListener``.
 2. With ``is_secured``, the leg stands at ``handshakeCompleted``, else at once. Then
-   ``channel`` is asked (**TLS**: version, verified names of the peer's certificate), and
+   ``channel`` is asked (**TLS**: version, verified names of the peer's certificate); where it
+   raises ``HostileInput``, that is recorded and the connection ends. Then
    what the codec says at ``begin`` is sent.
 3. The client's octets go into its codec, until ``is_open`` says that the onward connection
    may be made (**WebSocket**: once the opening handshake was read and is a good one; what it
    says back leaves by ``Codec.answers``). For TCP and TLS that is at once. From then on
-   the client is not read until the onward connection stands.
+   the client is not read until the onward connection stands. Before that, ``objection`` is
+   asked whether the policy has any (**WebSocket**: to the page's origin).
 4. The onward connection is made, from the client's address and, if it is free, port.
    ``onward`` wraps the factory (**TLS**: ``TLSMemoryBIOFactory(creator, True, factory)``; the
    client's leg is there for its SNI: ``leg.wire``). It stands as in 2.
    ``server_codec`` gets the client's codec (**WebSocket**: path, host and origin to ask for).
-   A codec whose handshake is not over keeps what it has to encode, and gives it from
-   ``answers`` later.
+   Whenever something came from one end, both codecs are asked for their ``answers``: what
+   the server says to the handshake is what the client is told.
 5. Messages are judged, both ways, as ``kind``, with the channel of the leg that they came by.
-6. A leg that is lost before it stands is asked about by ``explain`` (**TLS**: a failed
-   handshake, a certificate that does not verify); its finding is recorded, with the client's
-   addresses, and the connection ends.
+6. A leg that is lost before it stands, or by an error, is asked about by ``explain`` (**TLS**:
+   a failed handshake, a certificate that does not verify); its finding is recorded, with the
+   client's addresses, and the connection ends.
 """
 
 from collections.abc import Callable
@@ -62,11 +64,26 @@ def _nothing(_leg: "Leg", _reason: Failure) -> Finding | None:
     return None
 
 
+def _never(_codec: Codec) -> bool:
+    return False
+
+
+def _no_objection(_client: Codec) -> Finding | None:
+    return None
+
+
+def _no_origin(_client: Codec) -> str:
+    return ""
+
+
 @dataclass(frozen=True, slots=True)
 class Binding:
     """One kind of connection; see the module for what is called when.
 
-    ``passes_raw`` says that in shadow mode, what cannot be framed any more may go on as it came.
+    ``passes_raw`` says that in shadow mode, what cannot be framed any more may go on as it came;
+    ``says_why``, that a connection that we end is closed with a word in its framing, not reset.
+    ``has_ended`` tells whether a codec's peer has said goodbye in its framing: nothing more comes.
+    ``origin`` is what the client's codec knows of the page that opened the connection.
     """
 
     kind: str
@@ -79,3 +96,7 @@ class Binding:
     is_open: Callable[[Codec], bool] = _always
     explain: Callable[["Leg", Failure], Finding | None] = _nothing
     passes_raw: bool = True
+    says_why: bool = False
+    has_ended: Callable[[Codec], bool] = _never
+    objection: Callable[[Codec], Finding | None] = _no_objection
+    origin: Callable[[Codec], str] = _no_origin

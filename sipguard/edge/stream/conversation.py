@@ -15,12 +15,14 @@ from sipguard.edge.stream.binding import Binding
 from sipguard.edge.stream.leg import Leg, Passage, Throttle
 from sipguard.errors import HostileInput
 from sipguard.reason import Finding, Reason
+from sipguard.wire.channel import Channel
 from sipguard.wire.packet import Packet, parse_address
 
 FIRST_S: Final = 30.0  # a connection whose first message was not accepted by then is nobody's
 WHOLE_S: Final = 10.0  # a message that was begun
 STALLED_S: Final = 60.0  # for an end that does not take what there is for it
 HALF_S: Final = 120.0  # for the rest, once one end has nothing more to say
+LAST_WORD_S: Final = 5.0  # for an end to take what we say before we close
 DAY_S: Final = 86_400.0
 
 # A header's value by one of its names, in a message that was accepted.
@@ -57,7 +59,10 @@ class Keeper(Protocol):
         """Call *work* in the reactor's next turn."""
 
     def interface_of(self, leg: Leg) -> str:
-        """Return the interface that a client's connection came in by, empty where nobody knows."""
+        """Return the interface that an end's packets come in by, empty where nobody knows."""
+
+    def channel_by(self, interface: str) -> Channel:
+        """Return the zone, and whether it is IPsec's, of what comes in by an interface."""
 
     def is_diverted(self, kind: str, port: int) -> bool:
         """Whether connections to *port* come to us by our rules."""
@@ -117,6 +122,7 @@ class Conversation:
         self._idle_s = 0.0  # of its own, longer than the usual
         self._since_s = self._active_s = keeper.now_s()
         self._half_s: float | None = None
+        self._reset_at_s = 0.0  # once it is over
         self._is_finished = False
 
     # --- setting up
@@ -133,6 +139,7 @@ class Conversation:
         there = self.client.packet
         kind = self.binding.kind
         leg.packet = Packet(there.dst, there.src, there.dport, there.sport, b"", kind)
+        leg.packet = leg.packet._replace(interface=self._keeper.interface_of(leg))
 
     def make_server(self) -> Leg:
         """Return the protocol of the onward connection."""
@@ -159,6 +166,13 @@ class Conversation:
         if self.server is not None or self._attempt is not None or self.is_over:
             return
         if client.stands and self.binding.is_open(client.codec):
+            finding = self.binding.objection(client.codec)
+            if finding is not None and not self._keeper.is_shadow:
+                self._end(finding)
+                return
+            if finding is not None:
+                self._keeper.refused(client.packet, finding)
+            client.know(self.binding.origin(client.codec))
             client.pause("onward")
             factory = self.binding.onward(_Onward(self), client)
             self._attempt = self._keeper.connect(self, factory, client.packet)
@@ -169,11 +183,19 @@ class Conversation:
         if not self.is_over:
             self._end(Finding(Reason.UNREACHABLE, reason.getErrorMessage()[:128]))
 
+    def channel_of(self, leg: Leg) -> Channel:
+        """Return what one end's messages come through."""
+        zone = self._keeper.channel_by(leg.packet.interface)
+        channel = self.binding.channel(leg)
+        return channel._replace(zone=zone.zone, ipsec=zone.ipsec, connection=self.number)
+
     # --- messages
 
     def progress(self, leg: Leg) -> None:
         """Something came from one end."""
         self._active_s = self._keeper.now_s()
+        for end in self.legs():
+            end.write(end.codec.answers())
         if not self.is_through:
             self._go_on()
             if leg.lost is not None and self._attempt is None:
@@ -272,14 +294,20 @@ class Conversation:
                 if not self.is_through:
                     self._end(None)
             else:
-                self._end(None)
+                self._end(self.binding.explain(leg, reason))
         if all(end.gone for end in self.legs()) and not self._is_finished:
             self._is_finished = True
             self._keeper.finished(self)
+            for end in self.legs():
+                end.forget()
+
+    def unproven(self, error: HostileInput) -> None:
+        """One end is not whom it must be."""
+        self._end(error.finding())
 
     def close(self) -> None:
         """Close both ends, when what was accepted has left."""
-        self.is_over = True
+        self._over(STALLED_S)
         self._give_up()
         for end in self.legs():
             end.finish()
@@ -290,12 +318,20 @@ class Conversation:
 
     def _end(self, finding: Finding | None, leg: Leg | None = None) -> None:
         """Reset both ends; *finding* says why, unless an end itself did it."""
-        self.is_over = True
+        self._over(LAST_WORD_S)
         if finding is not None:
             self._keeper.refused((leg or self.client).packet, finding)
         self._give_up()
         for end in self.legs():
-            end.abort()
+            if finding is not None and end.stands and self.binding.says_why:
+                end.finish()
+            else:
+                end.abort()
+
+    def _over(self, within_s: float) -> None:
+        """Go no further; what is not closed *within_s* is reset."""
+        self.is_over = True
+        self._reset_at_s = self._keeper.now_s() + within_s
 
     def _give_up(self) -> None:
         if self._attempt is not None:
@@ -307,6 +343,8 @@ class Conversation:
     def check(self, now_s: float) -> None:
         """End it, if it is too slow or too silent."""
         if self.is_over:
+            if now_s > self._reset_at_s:
+                self._end(None)
             return
         for leg in self.legs():
             if leg.began_s is not None and leg.is_paused:
@@ -336,8 +374,8 @@ class Conversation:
         return self._keeper.now_s()
 
     def later(self, work: Callable[[], None]) -> None:
-        """Call *work* in the reactor's next turn."""
-        self._keeper.later(work)
+        """Call *work* in the reactor's next turn, if this is not over by then."""
+        self._keeper.later(lambda: None if self.is_over else work())
 
 
 def _packet_between(

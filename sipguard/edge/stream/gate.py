@@ -4,9 +4,14 @@ Opened before the rules are installed, so that no connection is diverted to nobo
 after the last conversation has had its time to end.
 """
 
+import resource
 import socket
+import sys
+import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
+from contextlib import suppress
+from functools import partial
 from typing import Final, Protocol, final
 
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -20,21 +25,30 @@ from twisted.python.failure import Failure
 from sipguard.edge.clock import Clock
 from sipguard.edge.control import StatusReport
 from sipguard.edge.plan import Diversion, Plan
+from sipguard.edge.stream import arrival
 from sipguard.edge.stream.admission import Accepting, Admission
 from sipguard.edge.stream.binding import Binding
 from sipguard.edge.stream.conversation import Attempt, Conversation
 from sipguard.edge.stream.leg import Leg, Passage
 from sipguard.edge.stream.limits import Limits
-from sipguard.edge.stream.sockets import OnwardAttempt, ingress_of, listening_socket
+from sipguard.edge.stream.sockets import OnwardAttempt, listening_socket
 from sipguard.edge.stream.tcp import TCP
+from sipguard.edge.stream.tls import Tls
+from sipguard.edge.stream.tls_binding import over_tls
+from sipguard.edge.stream.tls_credentials import read_credentials
+from sipguard.edge.stream.ways import interface_towards
+from sipguard.edge.stream.websocket import websocket
 from sipguard.edge.turnstile import Turnstile
+from sipguard.errors import EdgeError
 from sipguard.policy.rules import Policy
 from sipguard.rates import Rates
 from sipguard.reason import Finding, Reason
+from sipguard.wire.channel import CLEAR, Channel
 from sipguard.wire.packet import Packet, network_of, parse_address
 
 CHECK_S: Final = 1.0
 GRACE_S: Final = 3.0  # for what is under way at the end
+OTHER_FILES: Final = 128  # than connections: queues, the store, certificates on their way
 RECORDS_PER_MIN: Final = 10  # of one source, about connections
 
 BINDINGS: Final[Mapping[str, Binding]] = {"tcp": TCP}
@@ -74,6 +88,7 @@ class StreamGate:
         reactor: Twisted's.
         bindings: By the kind that a diversion names.
         dial: Connects onward; a test has its own network.
+        way_to: Returns the interface by which an address is reached.
     """
 
     log = Logger()
@@ -84,13 +99,24 @@ class StreamGate:
         reactor: StreamReactor,
         bindings: Mapping[str, Binding] = BINDINGS,
         dial: Dial | None = None,
+        way_to: Callable[[bytes], str] = interface_towards,
     ) -> None:
         self._turnstile = turnstile
         self._reactor = reactor
-        self._bindings = bindings
+        self._tls = Tls(reactor)
+        self._origins: tuple[str, ...] = ()
+        web = websocket(lambda: self._origins)
+        self._bindings = {
+            "tls": over_tls("tls", TCP, self._tls),
+            "ws": web,
+            "wss": over_tls("wss", web, self._tls, for_browsers=True),
+            **bindings,
+        }
         self._dial = dial or self._dial_out
+        self._way_to = way_to
         self._sockets: list[tuple[Diversion, socket.socket]] = []
         self._ports: list[ListeningPort] = []
+        self._bound: set[int] = set()
         self._diversions: tuple[Diversion, ...] = ()
         self._mark = 0
         self._limits = Limits(1, 1)
@@ -103,16 +129,24 @@ class StreamGate:
         self._is_serving = False
         self._ended: Deferred[None] | None = None
         self.is_shadow = False
-        self.messages = 0
+        self.messages = self.failures = 0
         self.ends: Counter[str] = Counter()
 
     # --- opening and closing
 
     def use(self, policy: Policy) -> None:
         """Keep to the limits of *policy* from now on."""
-        self._limits.most = policy.max_connections
+        self._limits.most = min(policy.max_connections, _room_for_connections())
+        if self._diversions and self._limits.most < policy.max_connections:
+            self.log.warn(
+                "max-connections {wanted}: the limit on open files leaves room for {most}",
+                wanted=policy.max_connections,
+                most=self._limits.most,
+            )
         self._limits.most_of_source = policy.max_connections_per_source
         self._idle_s = float(policy.stream_idle_s)
+        self._origins = policy.ws_origins
+        self._tls.use(read_credentials(policy.tls, time.time()), policy.tls)
 
     def open(self, plan: Plan) -> None:
         """Bind what *plan* asks for, before its rules are installed.
@@ -120,24 +154,8 @@ class StreamGate:
         Raises:
             EdgeError: a port is in use, or there is no permission.
         """
-        wanted = [one for one in plan.diversions if one not in self._diversions]
-        made: list[tuple[Diversion, socket.socket]] = []
-        try:
-            for diversion in wanted:
-                for family in (socket.AF_INET, socket.AF_INET6):
-                    listener = listening_socket(family, diversion.listener, plan.mark)
-                    if listener is not None:
-                        made.append((diversion, listener))
-        except Exception:
-            for _, listener in made:
-                listener.close()
-            raise
-        self._sockets += made
-        self._diversions = (*self._diversions, *wanted)
-        self._mark = plan.mark
-        self.is_shadow = plan.shadow
-        if self._is_serving:
-            self._listen()
+        self._bind(plan)
+        self._adopt(plan)
 
     def replace(self, plan: Plan, install: Callable[[], None]) -> None:
         """Go over to another plan, whose rules *install* puts in force.
@@ -145,15 +163,43 @@ class StreamGate:
         Raises:
             EdgeError: nothing has changed.
         """
-        before, was_shadow = self._diversions, self.is_shadow
-        self.open(plan)
+        before = {one.listener for one in self._diversions}
+        self._bind(plan)
         try:
             install()
         except Exception:
             self._keep(before)
-            self.is_shadow = was_shadow
             raise
-        self._keep(plan.diversions)
+        self._adopt(plan)
+        self._keep({one.listener for one in plan.diversions})
+        for conversation in tuple(self._conversations):
+            if not self.is_diverted(conversation.binding.kind, conversation.client.packet.dport):
+                conversation.abort()  # its packets do not come here any more
+
+    def _adopt(self, plan: Plan) -> None:
+        self._diversions = plan.diversions
+        self._mark = plan.mark
+        self.is_shadow = plan.shadow
+        if self._is_serving:
+            self._listen()
+
+    def _bind(self, plan: Plan) -> None:
+        """Bind the listeners that are not there yet: all of them, or none."""
+        made: list[tuple[Diversion, socket.socket]] = []
+        try:
+            for diversion in plan.diversions:
+                if diversion.listener in self._bound:
+                    continue
+                for family in (socket.AF_INET, socket.AF_INET6):
+                    listener = listening_socket(family, diversion.listener, plan.mark)
+                    if listener is not None:
+                        made.append((diversion, listener))
+        except EdgeError:
+            for _, listener in made:
+                listener.close()
+            raise
+        self._sockets += made
+        self._bound |= {diversion.listener for diversion, _ in made}
 
     def start(self) -> None:
         """Begin to accept connections."""
@@ -165,7 +211,7 @@ class StreamGate:
     def stop(self) -> Deferred[None]:
         """Accept nothing more; fire when what is under way has ended, or its time is up."""
         self._is_serving = False
-        self._keep(())
+        self._keep(frozenset())
         if self._loop.running:
             self._loop.stop()
         if not self._conversations:
@@ -179,7 +225,7 @@ class StreamGate:
 
     def close(self) -> None:
         """Give everything back at once; safe to call twice."""
-        self._keep(())
+        self._keep(frozenset())
         self._abort()
 
     def _abort(self) -> None:
@@ -197,16 +243,15 @@ class StreamGate:
             self._ports.append(port)
         self._sockets.clear()
 
-    def _keep(self, diversions: tuple[Diversion, ...]) -> None:
-        """Listen for these alone."""
-        gone = [one.listener for one in self._diversions if one not in diversions]
-        self._diversions = tuple(one for one in self._diversions if one in diversions)
+    def _keep(self, listeners: Set[int]) -> None:
+        """Listen on these ports alone."""
+        self._bound &= listeners
         for port in tuple(self._ports):
-            if port.getHost().port in gone:
+            if port.getHost().port not in listeners:
                 self._ports.remove(port)
                 port.stopListening()
         for diversion, listener in tuple(self._sockets):
-            if diversion.listener in gone:
+            if diversion.listener not in listeners:
                 self._sockets.remove((diversion, listener))
                 listener.close()
 
@@ -238,9 +283,16 @@ class StreamGate:
             ended.callback(None)
 
     def _check(self) -> None:
+        """Look at the time; a fault of ours with one of them does not end that for all."""
         now_s = self.now_s()
-        for conversation in tuple(self._conversations):
-            conversation.check(now_s)
+        works = [self._tls.renew]
+        works += [partial(one.check, now_s) for one in self._conversations]
+        for work in works:
+            try:
+                work()
+            except Exception:  # noqa: BLE001 - the others go on
+                self.failures += 1
+                self.log.failure("our own code failed on a connection", Failure())
 
     # --- what conversations ask
 
@@ -258,15 +310,26 @@ class StreamGate:
         self._reactor.callLater(0, work)
 
     def interface_of(self, leg: Leg) -> str:
-        """Return the interface that a client's connection came in by, empty where nobody knows."""
+        """Return the interface that an end's packets come in by, empty where nobody knows.
+
+        A client's packets say it; the server's are taken to come by where those to it go.
+        """
+        if not leg.is_client:
+            return self._way_to(leg.packet.src)
         transport: object = leg.wire
         while transport is not None:
             get_handle = getattr(transport, "getHandle", None)
             handle = get_handle() if get_handle is not None else None
             if isinstance(handle, socket.socket):
-                return ingress_of(handle)
+                return arrival.interface_of(handle)
             transport = getattr(transport, "transport", None)  # below TLS
         return ""
+
+    def channel_by(self, interface: str) -> Channel:
+        """Return the zone of what comes in by an interface; which IPsec it was nobody says here."""
+        guard = self._turnstile.guard
+        zones = guard.zones if guard is not None else None
+        return zones.channel(interface, 0) if zones is not None else CLEAR
 
     def is_diverted(self, kind: str, port: int) -> bool:
         """Whether connections to *port* come to us: others reached our listener by themselves."""
@@ -312,6 +375,17 @@ class StreamGate:
         report.counters["stream_messages"] = self.messages
         for cause, count in self._limits.refused.items():
             report.counters[f"streams_too_many_{cause.replace(' ', '_')}"] = count
+        if self._tls.done:
+            report.counters["tls_handshakes"] = self._tls.done
         for reason, count in self.ends.items():
             if reason != Reason.STREAM_LIMIT._value_:
                 report.counters[f"streams_{reason.replace('-', '_')}"] = count
+
+
+def _room_for_connections() -> int:
+    """Return how many connections the limit on open files allows, which is raised if it can be."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):  # forbidden: then what there is must do
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        soft = hard
+    return sys.maxsize if soft == resource.RLIM_INFINITY else max((soft - OTHER_FILES) // 2, 1)

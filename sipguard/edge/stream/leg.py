@@ -72,6 +72,7 @@ class Leg(Protocol):
         self.stands = False  # connected, and secured where that is asked
         self.ended = False  # nothing more comes from here
         self.gone = False
+        self.is_forgotten = False  # the conversation is over, and nothing here may ask for it
         self.lost: HostileInput | None = None
         self.began_s: float | None = None  # when what is held of a message began to come
         self.full_s: float | None = None  # since when the peer does not take what we have for it
@@ -86,7 +87,7 @@ class Leg(Protocol):
         """Wait for the handshake, where there is one."""
         self.wire = self.transport
         self.conversation.connected(self)
-        if not self.conversation.binding.is_secured:
+        if not self.gone and not self.conversation.binding.is_secured:
             self._stand()
 
     def handshakeCompleted(self) -> None:
@@ -97,11 +98,21 @@ class Leg(Protocol):
     def _stand(self) -> None:
         if self.conversation.is_over:
             return
-        binding, self.stands = self.conversation.binding, True
-        channel = binding.channel(self)._replace(connection=self.conversation.number)
+        try:
+            channel = self.conversation.channel_of(self)
+        except HostileInput as error:
+            self.conversation.unproven(error)
+            return
+        self.stands = True
         self.packet = self.packet._replace(channel=channel)
         self.write(self.codec.begin())
         self.conversation.stands(self)
+
+    def know(self, origin: str) -> None:
+        """Keep what the handshake says of who is there."""
+        if origin:
+            channel = self.packet.channel._replace(ws_origin=origin)
+            self.packet = self.packet._replace(channel=channel)
 
     def dataReceived(self, data: bytes) -> None:
         """Have judged what is whole by now."""
@@ -117,7 +128,7 @@ class Leg(Protocol):
             self.began_s = None
         elif messages or self.began_s is None:
             self.began_s = self.conversation.now_s()
-        self.write(self.codec.answers())
+        self.ended = self.ended or self.conversation.binding.has_ended(self.codec)
         self.conversation.progress(self)
 
     def readConnectionLost(self) -> None:
@@ -133,11 +144,18 @@ class Leg(Protocol):
         self.gone = True
         self.conversation.over(self, reason)
 
+    def forget(self) -> None:
+        """Let go of the conversation, which holds us: the collector seldom comes."""
+        self.is_forgotten = True
+        self._pending.clear()
+        self._passage = self.wire = self.transport = None
+        del self.conversation
+
     # --- messages
 
     def drain(self) -> None:
         """Judge what waits, a few messages at a time."""
-        if self._draining or not self.conversation.is_through:
+        if self._draining or self.is_forgotten or not self.conversation.is_through:
             return
         self._draining = True
         try:
@@ -147,7 +165,7 @@ class Leg(Protocol):
                 self._judge(self._pending.popleft())
         finally:
             self._draining = False
-        if self._waits or self.conversation.is_over:
+        if self._waits:
             return
         if self._pending:
             self.pause("turn")
@@ -159,11 +177,9 @@ class Leg(Protocol):
 
     @property
     def _waits(self) -> bool:
-        return (
-            self._passage is not None
-            or not self._pauses.isdisjoint(_FULL.values())
-            or self.conversation.is_over
-        )
+        if self.is_forgotten or self._passage is not None:
+            return True
+        return self.conversation.is_over or not self._pauses.isdisjoint(_FULL.values())
 
     def _next_turn(self) -> None:
         self.resume("turn")
@@ -179,7 +195,7 @@ class Leg(Protocol):
 
     def settled(self, passage: "Passage") -> None:
         """A message that waited has its verdict."""
-        if self._passage is passage and not self._draining:
+        if self._passage is passage and not self._draining and not self.is_forgotten:
             self._passage = None
             self.resume("hold")
             self.conversation.later(self.drain)
@@ -259,7 +275,8 @@ class Passage:
     def accept(self) -> None:
         """Send it on."""
         if self._settle():
-            self._leg.conversation.carry(self._leg, self.packet.payload)
+            if not self._leg.is_forgotten:
+                self._leg.conversation.carry(self._leg, self.packet.payload)
             self._leg.settled(self)
 
     def drop(self) -> None:
@@ -273,12 +290,13 @@ class Passage:
 
     def retain(self) -> bool:
         """Keep it for a later verdict; False where its connection is over."""
-        return not self._leg.gone
+        return not self._leg.is_forgotten
 
     def fail(self) -> None:
         """Our own code failed on it."""
-        if self._settle():
+        if self._settle() and not self._leg.is_forgotten:
             self._leg.conversation.failed(self._leg)
+            self._leg.settled(self)
 
     def _settle(self) -> bool:
         was, self.settled = self.settled, True

@@ -3,10 +3,8 @@
 Needs CAP_NET_ADMIN (for IP_TRANSPARENT and the mark).
 """
 
-import contextlib
 import errno
 import socket
-import struct
 from collections.abc import Callable
 from typing import Final, final
 
@@ -21,13 +19,11 @@ from sipguard.wire.packet import Packet, show_address
 
 BACKLOG: Final = 1024
 CONNECT_S: Final = 5.0
+KEEP_IDLE_S: Final = 600
 
 _SO_MARK: Final = 36
 _IP_TRANSPARENT: Final = 19
 _IPV6_TRANSPARENT: Final = 75
-_IP_PKTINFO, _IP_PKTOPTIONS = 8, 9
-_IPV6_RECVPKTINFO, _IPV6_PKTINFO, _IPV6_2292PKTOPTIONS = 49, 50, 6
-_OPTIONS_OCTETS: Final = 256
 _IN_USE: Final = frozenset({errno.EADDRINUSE, errno.EADDRNOTAVAIL})
 _LOOPBACK: Final = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
 
@@ -43,13 +39,9 @@ def listening_socket(family: int, port: int, mark: int) -> socket.socket | None:
     except OSError:
         return None
     try:
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        _make_transparent(made, mark)
+        _prepare(made, mark)
         if family == socket.AF_INET6:
             made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            made.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVPKTINFO, 1)
-        else:
-            made.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
         made.bind((_LOOPBACK[socket.AddressFamily(family)], port))
         made.setblocking(False)
         made.listen(BACKLOG)
@@ -69,42 +61,18 @@ def _why_no_listener(port: int, refusal: OSError) -> str:
     return f"cannot listen for diverted connections on port {port}: {refusal.strerror}"
 
 
-def _make_transparent(made: socket.socket, mark: int) -> None:
+def _prepare(made: socket.socket, mark: int) -> None:
+    """Let it have any address, and let no message wait for the next one; the dead are found."""
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEP_IDLE_S)
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEP_IDLE_S // 10)
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if made.family == socket.AF_INET6:
         made.setsockopt(socket.IPPROTO_IPV6, _IPV6_TRANSPARENT, 1)
     else:
         made.setsockopt(socket.IPPROTO_IP, _IP_TRANSPARENT, 1)
     made.setsockopt(socket.SOL_SOCKET, _SO_MARK, mark)
-
-
-def ingress_of(accepted: socket.socket) -> str:
-    """Return the interface that the first packet of an accepted connection came in by, or ""."""
-    with contextlib.suppress(OSError, struct.error, ValueError):
-        if accepted.family == socket.AF_INET6:
-            options = accepted.getsockopt(
-                socket.IPPROTO_IPV6, _IPV6_2292PKTOPTIONS, _OPTIONS_OCTETS
-            )
-            kinds = (socket.IPPROTO_IPV6, _IPV6_PKTINFO)
-        else:
-            options = accepted.getsockopt(socket.IPPROTO_IP, _IP_PKTOPTIONS, _OPTIONS_OCTETS)
-            kinds = (socket.IPPROTO_IP, _IP_PKTINFO)
-        return socket.if_indextoname(_index_in(options, kinds))
-    return ""
-
-
-def _index_in(options: bytes, kinds: tuple[int, int]) -> int:
-    """Return the interface's number out of a list of control messages (RFC 3542 section 20.1)."""
-    size = struct.calcsize("@Nii")
-    at = 0
-    while at + size <= len(options):
-        length, level, kind = struct.unpack_from("@Nii", options, at)
-        if (level, kind) == kinds:
-            start = at + size + (16 if level == socket.IPPROTO_IPV6 else 0)
-            return int(struct.unpack_from("@I", options, start)[0])
-        if length < size:
-            break
-        at += (length + 7) & ~7
-    raise ValueError("no such control message")
 
 
 class _OnwardClient(Client):
@@ -114,8 +82,7 @@ class _OnwardClient(Client):
         made: socket.socket = super().createInternetSocket()  # type: ignore[no-untyped-call]
         connector = self.connector
         if isinstance(connector, _OnwardConnector):
-            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            _make_transparent(made, connector.mark)
+            _prepare(made, connector.mark)
         return made
 
 
@@ -131,6 +98,11 @@ class _OnwardConnector(Connector):
         self.mark = mark
         source = (show_address(ends.src), source_port)
         super().__init__(show_address(ends.dst), ends.dport, factory, CONNECT_S, source, reactor)
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Let go of the transport: it holds us, and the collector seldom comes."""
+        super().connectionLost(reason)
+        self.transport = None
 
     def _makeTransport(self) -> Client:
         return _OnwardClient(  # type: ignore[no-untyped-call]
@@ -179,10 +151,12 @@ class OnwardAttempt(ClientFactory):
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
         """Return the protocol of what stands now."""
+        self._connector = None
         return self._factory.buildProtocol(addr)  # type: ignore[return-value] # an interface of zope's
 
     def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
         """Try once more from another port, if that is what failed."""
+        self._connector = None
         if self._is_cancelled:
             return
         error = reason.value

@@ -1,0 +1,213 @@
+"""TLS towards servers: who is believed, by which name, and why others are not (RFC 5922)."""
+
+import ssl
+
+import pytest
+from authority import DAY_S, NOW_S, revoke
+from tls_ends import (
+    BASE,
+    GATEWAY,
+    OTHER_ROOT,
+    ROOT,
+    SERVER,
+    Peer,
+    Side,
+    connected,
+    made,
+    tls_certificate,
+)
+
+from sipguard.edge.stream.tls_contexts import Wanted
+from sipguard.reason import Reason
+
+PBX = tls_certificate("pbx", dns=("pbx.example.com",))
+ASKED = Wanted(SERVER, 5061, b"pbx.example.com")
+MAPPED = BASE + 'tls-server 192.0.2.1 name "pbx.example.com"\n'
+BOTH = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
+
+
+def why(side: Side) -> Reason | None:
+    """Return why a server was refused; None where it stands."""
+    if side.inner.channel is not None:
+        return None
+    assert side.line.finding is not None
+    return side.line.finding.reason
+
+
+@pytest.mark.parametrize("version", BOTH)
+def test_a_server_with_the_name_asked_for_is_spoken_to(version: ssl.TLSVersion) -> None:
+    """The client's own name for it goes on as SNI, and the certificate must carry it."""
+    peer = Peer(PBX, serves=True, version=version)
+    names: list[str] = []
+    peer.context.sni_callback = lambda _tls, name, _context: names.append(name)
+    side = connected(made(), peer, ASKED)
+    assert why(side) is None
+    assert names == ["pbx.example.com"]
+    assert side.inner.channel is not None
+    assert side.inner.channel.tls_peer == ("pbx.example.com",)
+    assert not side.inner.channel.tls_client_valid
+
+
+def test_the_policy_names_the_server_where_the_client_does_not() -> None:
+    """And before the client: what the operator says of an address counts (TLS-20)."""
+    assert why(connected(made(MAPPED), Peer(PBX, serves=True))) is None
+    lied = Wanted(SERVER, 5061, b"elsewhere.example.com")
+    assert why(connected(made(MAPPED), Peer(PBX, serves=True), lied)) is None
+    other = Wanted(b"\xc0\x00\x02\x02", 5061)
+    assert why(connected(made(MAPPED), Peer(PBX, serves=True), other)) is Reason.TLS_WRONG_NAME
+
+
+def test_without_any_name_the_address_must_stand_in_the_certificate() -> None:
+    """As an iPAddress; IPv6 as well."""
+    mine = tls_certificate("by address", addresses=("192.0.2.1", "2001:db8::1"))
+    side = connected(made(), Peer(mine, serves=True))
+    assert side.inner.channel is not None
+    assert side.inner.channel.tls_peer == ("192.0.2.1", "2001:db8::1")
+    six = Wanted(bytes.fromhex("20010db8" + "00" * 11 + "01"), 5061)
+    assert why(connected(made(), Peer(mine, serves=True), six)) is None
+    other = Wanted(b"\xc0\x00\x02\x02", 5061)
+    assert why(connected(made(), Peer(mine, serves=True), other)) is Reason.TLS_WRONG_NAME
+
+
+NAMES = {
+    "another host": {"dns": ("elsewhere.example.com",)},
+    "a wildcard": {"dns": ("*.example.com",)},
+    "a part of it": {"dns": ("example.com",)},
+    "more than it": {"dns": ("x.pbx.example.com",)},
+    "another URI bars the DNS name": {"dns": ("pbx.example.com",), "uris": ("sip:example.org",)},
+    "a user": {"uris": ("sip:pbx@pbx.example.com",)},
+    "sips names no domain": {"uris": ("sips:pbx.example.com",)},
+}
+
+
+@pytest.mark.parametrize("what", NAMES)
+@pytest.mark.parametrize("version", BOTH)
+def test_a_server_with_another_name_is_refused(what: str, version: ssl.TLSVersion) -> None:
+    """Whole names, sip URIs before DNS names, no wildcards (RFC 5922 section 7.2)."""
+    certificate = tls_certificate(f"named {what}", **NAMES[what])  # type: ignore[arg-type]
+    side = connected(made(), Peer(certificate, serves=True, version=version), ASKED)
+    assert why(side) is Reason.TLS_WRONG_NAME
+    assert side.line.finding is not None
+    assert side.line.finding.detail.endswith("not pbx.example.com")
+
+
+def test_a_port_in_a_uri_raises_nothing() -> None:
+    """``sip:pbx.example.com:5061`` names the host all the same."""
+    ported = tls_certificate("ported", uris=("sip:pbx.example.com:5061", "sip:[::1", "http://x"))
+    assert why(connected(made(), Peer(ported, serves=True), ASKED)) is None
+
+
+BAD = {
+    Reason.CERTIFICATE_EXPIRED: tls_certificate(
+        "old pbx", dns=("pbx.example.com",), until_s=NOW_S - DAY_S
+    ),
+    Reason.CERTIFICATE_NOT_YET: tls_certificate(
+        "young pbx", dns=("pbx.example.com",), from_s=NOW_S + DAY_S
+    ),
+    Reason.UNKNOWN_ISSUER: tls_certificate("strange pbx", OTHER_ROOT, dns=("pbx.example.com",)),
+    Reason.SELF_SIGNED: tls_certificate("own pbx", None, dns=("pbx.example.com",)),
+}
+
+
+@pytest.mark.parametrize("reason", BAD)
+@pytest.mark.parametrize("version", BOTH)
+def test_a_bad_certificate_names_its_fault(reason: Reason, version: ssl.TLSVersion) -> None:
+    """And the server gets an alert, not one octet more."""
+    peer = Peer(BAD[reason], serves=True, version=version)
+    side = connected(made(), peer, ASKED)
+    assert why(side) is reason
+    assert peer.error is not None
+    assert "ALERT" in str(peer.error.reason)
+    assert peer.received == b""
+
+
+def test_a_revoked_server_is_refused() -> None:
+    """By the list that ``trust tls`` names (CERT-2)."""
+    text = BASE.replace('"ca.pem"', '"ca.pem" crl "crl.pem"')
+    listed = made(text, crl_pem=revoke(ROOT, PBX))
+    assert why(connected(listed, Peer(PBX, serves=True), ASKED)) is Reason.CERTIFICATE_REVOKED
+    clean = made(text, crl_pem=revoke(ROOT))
+    assert why(connected(clean, Peer(PBX, serves=True), ASKED)) is None
+
+
+def test_a_server_that_speaks_old_versions_only_is_refused() -> None:
+    """TLS 1.1 (RFC 8996)."""
+    peer = Peer(PBX, serves=True, version=ssl.TLSVersion.TLSv1_1, ciphers="ALL:@SECLEVEL=0")
+    assert why(connected(made(), peer, ASKED)) is Reason.TLS_OLD_VERSION
+
+
+def test_unverified_is_said_and_goes_on() -> None:
+    """``tls-servers unverified``: the server stands, and is nobody."""
+    text = BASE.split("\n")[1] + "\ntls-servers unverified\n"
+    for certificate in (*BAD.values(), PBX):
+        channel = connected(made(text), Peer(certificate, serves=True), ASKED).inner.channel
+        assert channel is not None
+        assert channel.tls_peer == ()
+        assert channel.tls_failure != ""
+    side = connected(made(BASE + "tls-servers unverified\n"), Peer(PBX, serves=True), ASKED)
+    assert side.inner.channel is not None
+    assert side.inner.channel.tls_peer == ("pbx.example.com",)
+
+
+def test_the_gateway_shows_its_certificate_where_it_is_asked() -> None:
+    """A trunk that wants mutual TLS gets the first certificate of ours."""
+    peer = Peer(PBX, serves=True, trusts=ROOT)
+    assert why(connected(made(), peer, ASKED)) is None
+    shown = peer.tls.getpeercert()
+    assert shown is not None
+    assert ("DNS", "gw.example.com") in shown["subjectAltName"]
+    assert GATEWAY.certificate.serial_number == int(str(shown["serialNumber"]), 16)
+
+
+def test_sip_is_offered_where_the_client_offers_it() -> None:
+    """A server that knows no ALPN, and one that does (RFC 7301)."""
+    peer = Peer(PBX, serves=True, alpn=("sip/2",))
+    connected(made(), peer, ASKED)
+    assert peer.tls.selected_alpn_protocol() is None
+    peer = Peer(PBX, serves=True, alpn=("sip/2",))
+    assert why(connected(made(), peer, ASKED._replace(alpn=True))) is None
+    assert peer.tls.selected_alpn_protocol() == "sip/2"
+    assert why(connected(made(), Peer(PBX, serves=True), ASKED._replace(alpn=True))) is None
+
+
+@pytest.mark.parametrize("version", BOTH)
+def test_sessions_are_resumed(version: ssl.TLSVersion) -> None:
+    """The second connection to a server saves the signatures, and it is the same server."""
+    tls = made()
+    first = Peer(PBX, serves=True, version=version)
+    connected(tls, first, ASKED).hang_up()
+    again = Peer(serves=True, context=first.context)
+    side = connected(tls, again, ASKED)
+    assert again.tls.session_reused
+    assert side.inner.channel is not None
+    assert side.inner.channel.tls_peer == ("pbx.example.com",)
+    # Another name is another session: what it was verified for does not carry over.
+    other = Peer(serves=True, context=first.context)
+    side = connected(tls, other, ASKED._replace(name=b"elsewhere.example.com"))
+    assert why(side) is Reason.TLS_WRONG_NAME
+
+
+@pytest.mark.parametrize("version", BOTH)
+def test_another_certificate_in_place_of_a_resumption_is_judged(version: ssl.TLSVersion) -> None:
+    """Whoever took the server's place cannot resume, and must not pass by what it once showed."""
+    tls = made()
+    connected(tls, Peer(PBX, serves=True, version=version), ASKED).hang_up()
+    impostor = Peer(BAD[Reason.UNKNOWN_ISSUER], serves=True, version=version)
+    side = connected(tls, impostor, ASKED)
+    assert not impostor.tls.session_reused
+    assert why(side) is Reason.UNKNOWN_ISSUER
+
+
+@pytest.mark.parametrize("version", BOTH)
+def test_a_certificate_that_expired_meanwhile_is_not_resumed(version: ssl.TLSVersion) -> None:
+    """What it showed is judged at the time of each connection."""
+    now_s = [NOW_S]
+    tls = made(clock=None, utc_s=lambda: now_s[0])
+    brief = tls_certificate("brief pbx", dns=("pbx.example.com",), until_s=NOW_S + 60)
+    first = Peer(brief, serves=True, version=version)
+    connected(tls, first, ASKED).hang_up()
+    now_s[0] += 120
+    again = Peer(serves=True, context=first.context)
+    side = connected(tls, again, ASKED)
+    assert again.tls.session_reused
+    assert why(side) is Reason.CERTIFICATE_EXPIRED
