@@ -20,6 +20,7 @@ from sipguard.cli import (
     stats,
     status,
     tail,
+    web_password,
 )
 from sipguard.cli.output import Screen, Style, standard_screen
 from sipguard.errors import EdgeError
@@ -43,6 +44,7 @@ _COMMANDS: Final[tuple[tuple[str, ModuleType], ...]] = (
     ("tail", tail),
     ("status", status),
     ("backup", backup),
+    ("web-password", web_password),
     ("identity", identity),
 )
 _DESCRIPTION: Final = """\
