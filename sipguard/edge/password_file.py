@@ -118,6 +118,4 @@ def _secret(path: Path) -> str:
 def _digest(password: str, cost: tuple[int, int, int], salt: bytes) -> bytes:
     n, r, p = cost
     octets = password.encode("utf-8", "surrogateescape")
-    return hashlib.scrypt(
-        octets, salt=salt, n=n, r=r, p=p, maxmem=_MAX_MEMORY, dklen=_HASH_OCTETS
-    )
+    return hashlib.scrypt(octets, salt=salt, n=n, r=r, p=p, maxmem=_MAX_MEMORY, dklen=_HASH_OCTETS)
