@@ -12,6 +12,7 @@ WIDTH: Final = 720
 HEIGHT: Final = 220
 _LEFT: Final = 52
 _TOP: Final = 12
+_RIGHT: Final = 16
 _BOTTOM: Final = 28
 _MOST_STAMPS: Final = 7
 _DAY_S: Final = 86_400
@@ -65,7 +66,7 @@ def chart_of(bars: Sequence[Bar], since_s: float, until_s: float, span_s: int) -
     most = max([sum(bar.records.values()) for bar in all_bars] + [0])
     top, step = _round_top(most)
     room = HEIGHT - _TOP - _BOTTOM
-    slot = (WIDTH - _LEFT) / len(all_bars)
+    slot = (WIDTH - _LEFT - _RIGHT) / len(all_bars)
     columns = tuple(
         Column(
             round(_LEFT + n * slot + slot * 0.12, 1),
@@ -107,7 +108,7 @@ def _round_top(most: int) -> tuple[int, int]:
     while True:
         for factor in (1, 2, 5):
             if most <= 4 * factor * step:
-                return 4 * factor * step, factor * step
+                return max(-(-most // (factor * step)), 1) * factor * step, factor * step
         step *= 10
 
 
@@ -123,8 +124,8 @@ def _short(utc_s: float, span_s: int, all_s: float) -> str:
     return f"{moment:%H:%M}" if all_s <= 2 * _DAY_S else f"{moment:%d %b %H:%M}"
 
 
-_APART: Final = 230
-_MARGIN: Final = 120
+_APART: Final = 200
+_MARGIN: Final = 78
 _ROW: Final = 34
 _HEAD: Final = 44
 _TIME: Final = 96

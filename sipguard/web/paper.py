@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from sipguard.journal.escape import safe_text
 from sipguard.journal.record import iso_time
@@ -34,7 +35,7 @@ def _visible(value: object) -> object:
     Records are escaped when they are made. A store that somebody edited, a
     policy's text and file names are not.
     """
-    if not isinstance(value, str):
+    if not isinstance(value, str) or isinstance(value, Markup):  # a macro's, made of such values
         return value
     if len(value) > MAX_CHARACTERS:
         value = f"{value[:MAX_CHARACTERS]}… (+{len(value) - MAX_CHARACTERS} characters)"

@@ -101,13 +101,15 @@ def page_of(archive: Archive, query: Query, after: str) -> Page:
         until_s = behind_s if until_s is None else min(until_s, behind_s)
     more = _MARGIN if after else 0
     while True:
-        found = archive.search(_with(query, until_s, query.limit + 1 + more))
+        limit = query.limit + 1 + more
+        found = archive.search(replace(query, until_s=until_s, limit=limit))
         entries = found.entries[::-1]
         kept = _behind(entries, stamp, last_id) if after else entries
-        is_all = len(entries) < query.limit + 1 + more
-        if is_all or len(kept) > query.limit or more >= _MOST:
+        is_all = len(entries) < limit or more >= _MOST
+        if is_all or (kept is not None and len(kept) > query.limit):
             break
         more *= 4
+    kept = kept or []
     rows = [row_of(entry.line) for entry in kept[: query.limit]]
     older = ""
     if len(kept) > query.limit:
@@ -116,16 +118,13 @@ def page_of(archive: Archive, query: Query, after: str) -> Page:
     return Page(rows, older, found.searched_to_s)
 
 
-def _with(query: Query, until_s: float | None, limit: int) -> Query:
-    return replace(query, until_s=until_s, limit=limit)
-
-
-def _behind(entries: list[Entry], stamp: str, last_id: str) -> list[Entry]:
+def _behind(entries: list[Entry], stamp: str, last_id: str) -> list[Entry] | None:
+    """Return the entries behind the cursor; ``None`` if it must be looked for further back."""
     for n, entry in enumerate(entries):
         if told.text(entry.line, "id") == last_id:
             return entries[n + 1 :]
-    # It grew in the meantime and is newer now; what is as old as it was may be told twice.
-    return [entry for entry in entries if told.text(entry.line, "last_time") <= stamp]
+    older = [entry for entry in entries if told.text(entry.line, "last_time") < stamp]
+    return older or None  # the cursor's record grew in the meantime, and is newer now
 
 
 def _posix(stamp: str) -> float:

@@ -337,9 +337,9 @@ class QuietSite(Site):
 
     displayTracebacks = False
 
-    def __init__(self, pages: Pages) -> None:
+    def __init__(self, pages: Pages, clock: IReactorTime) -> None:
         super().__init__(  # type: ignore[no-untyped-call] # Twisted does not type it
-            pages, requestFactory=BoundedRequest, timeout=IDLE_S
+            pages, requestFactory=BoundedRequest, timeout=IDLE_S, reactor=clock
         )
         self.pages = pages
         self._connections = 0

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from OpenSSL import SSL, crypto
 from twisted.application.internet import StreamServerEndpointService
 from twisted.internet import endpoints, reactor, ssl
+from twisted.internet.error import CannotListenError
 from twisted.internet.threads import deferToThreadPool
 from twisted.python import usage
 
@@ -70,7 +71,21 @@ and --tls-key, or leave it on loopback behind ssh or a proxy that speaks TLS.
             )
 
 
-def makeService(options: Options) -> StreamServerEndpointService:
+class PageService(StreamServerEndpointService):
+    """Listens, or ends the program with a sentence that says why it cannot."""
+
+    def privilegedStartService(self) -> None:
+        """Listen while there still are privileges, for ports below 1024."""
+        try:
+            super().privilegedStartService()  # type: ignore[no-untyped-call] # not typed
+        except CannotListenError as error:
+            raise SystemExit(
+                f"sipguard-web: cannot listen on {error.interface}:{error.port}: "
+                f"{getattr(error.socketError, 'strerror', '')}; see --listen"
+            ) from None
+
+
+def makeService(options: Options) -> PageService:
     """Wire the site; a file that cannot be used ends the program here."""
     if os.geteuid() == 0:
         print("warning: root is not needed for this; see --uid and --gid", file=sys.stderr)
@@ -94,7 +109,7 @@ def makeService(options: Options) -> StreamServerEndpointService:
         is_secure=bool(options["tls-cert"]),
         now=time.time,
     )
-    service = StreamServerEndpointService(endpoint, QuietSite(pages))
+    service = PageService(endpoint, QuietSite(pages, reactor))
     service._raiseSynchronously = True  # an address in use ends the start, and says so
     return service
 
