@@ -47,7 +47,8 @@ def state(tmp_path: Path) -> Path:
 def plain(page: str) -> str:
     """A page's text, blanks made one."""
     text = re.sub(r"<(style|script)[^>]*>.*?</\1>", " ", page, flags=re.DOTALL)
-    return " ".join(re.sub(r"<[^>]*>", "", text).split())
+    text = re.sub(r"</?(bdi|code|mark)\b[^>]*>", "", text)
+    return " ".join(re.sub(r"<[^>]*>", " ", text).split())
 
 
 @pytest.mark.parametrize("path", PAGES)
@@ -70,7 +71,7 @@ def test_the_overview_counts_and_says_how_it_is(state: Path) -> None:
     text = plain(inside(state).get("/").text)
     assert "The service is running for 1 h 9 min and enforces its policy." in text
     assert "5 calls blocked in 24 hours" in text
-    assert re.search(r"2026-01-01 12:00 3 2 0 5", text)
+    assert re.search(r"2026-01-01 12:00 2 3 0 5", text)
     assert "A header that may stand once stands twice." in text
 
 
