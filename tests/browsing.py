@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,12 +25,17 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 
 @contextmanager
-def way_in(page: str, cookie: str) -> Iterator[str]:
-    """Serve *page* with a session's cookie added to each request; yield the address."""
+def way_in(page: str, cookie: str, linger_s: float = 0.0) -> Iterator[str]:
+    """Serve *page* with a session's cookie added to each request; yield the address.
+
+    *linger_s*: how long the logo takes, and with it the moment when a browser is done.
+    """
     opener = urllib.request.build_opener(_NoRedirect)
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            if self.path == "/static/shield.svg":
+                time.sleep(linger_s)
             request = urllib.request.Request(page + self.path, headers={"Cookie": cookie})
             try:
                 answer = opener.open(request, timeout=20)
@@ -48,8 +54,13 @@ def way_in(page: str, cookie: str) -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             """Say nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
+    class Server(ThreadingHTTPServer):
+        daemon_threads = True
+
+        def handle_error(self, *_: object) -> None:
+            """A browser that ends leaves its streams."""
+
+    server = Server(("127.0.0.1", 0), Handler)
     Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield f"http://127.0.0.1:{server.server_address[1]}"
@@ -68,9 +79,9 @@ def picture(address: str, file: Path, size: tuple[int, int], *, dark: bool = Fal
     )
 
 
-def document(address: str, wait_ms: int = 2_000) -> str:
-    """Return the document after its scripts ran for so long."""
-    return _chromium("--dump-dom", f"--virtual-time-budget={wait_ms}", address)
+def document(address: str) -> str:
+    """Return the document as it is when all of it is there and its scripts ran."""
+    return _chromium("--dump-dom", address)
 
 
 def _chromium(*arguments: str) -> str:
