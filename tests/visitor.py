@@ -57,20 +57,20 @@ class Visitor:
     """A browser as far as HTTP goes."""
 
     def __init__(self, state: Path, *, is_secure: bool = False, source: str = "127.0.0.1") -> None:
-        self.clock = Clock()
+        self.clock: Clock = Clock()
         self.clock.advance(NOON + 3600)
         door = Door(hashed(), digest_of(TOKEN), self.clock.seconds, at_once)
         self.pages = Pages(
-            Archive(state), door, self.clock, at_once, at_once,
+            Archive(state), door, self.clock, at_once, at_once,  # type: ignore[arg-type] # an interface
             is_secure=is_secure, now=self.clock.seconds,
         )  # fmt: skip
-        self.site = QuietSite(self.pages, self.clock)
+        self.site = QuietSite(self.pages, self.clock)  # type: ignore[arg-type] # an interface
         self.source = source
         self.jar: dict[str, str] = {}
 
     def send(self, octets: bytes) -> StringTransportWithDisconnection:
         """Send octets over a new connection, and return its other end."""
-        protocol = self.site.buildProtocol(IPv4Address("TCP", self.source, 40_000))
+        protocol = self.site.buildProtocol(IPv4Address("TCP", self.source, 40_000))  # type: ignore[arg-type] # an interface
         assert protocol is not None
         transport = StringTransportWithDisconnection(
             peerAddress=IPv4Address("TCP", self.source, 40_000)
@@ -99,7 +99,7 @@ class Visitor:
         return reply
 
     def get(self, path: str, **headers: str) -> Reply:
-        return self.ask("GET", path, **headers)
+        return self.ask("GET", path, b"", **headers)
 
     def post(self, path: str, fields: dict[str, str], **headers: str) -> Reply:
         return self.ask("POST", path, urlencode(fields).encode(), **headers)

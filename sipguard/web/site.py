@@ -326,7 +326,7 @@ class BoundedRequest(Request):
         """Cut off who announces more than a form, or does not say how much."""
         if length is None or length > MAX_BODY_OCTETS:
             refusal = b"HTTP/1.1 413 Too Large\r\nConnection: close\r\n\r\n"
-            self.transport.write(refusal)  # type: ignore[call-arg, union-attr] # an interface
+            self.transport.write(refusal)  # type: ignore[call-arg, misc, union-attr] # an interface
             self.loseConnection()  # type: ignore[no-untyped-call] # Twisted does not type it
             length = 0
         super().gotLength(length)  # type: ignore[no-untyped-call] # Twisted does not type it

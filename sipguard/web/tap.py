@@ -109,7 +109,7 @@ def makeService(options: Options) -> PageService:
         is_secure=bool(options["tls-cert"]),
         now=time.time,
     )
-    service = PageService(endpoint, QuietSite(pages, reactor))
+    service = PageService(endpoint, QuietSite(pages, reactor))  # type: ignore[no-untyped-call] # Twisted does not type it
     service._raiseSynchronously = True  # an address in use ends the start, and says so
     return service
 

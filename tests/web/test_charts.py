@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sipguard.journal.query import Bar
+from sipguard.journal.record import Json
 from sipguard.web.charts import HEIGHT, WIDTH, chart_of, ladder_of
 
 COUNTS = st.dictionaries(st.sampled_from(["drop", "reject", "accept"]), st.integers(0, 10**7))
@@ -33,7 +34,7 @@ def test_time_runs_evenly_where_nothing_was() -> None:
 
 def test_a_refused_message_does_not_reach_its_end() -> None:
     """Its arrow ends in a cross before the other's line; others touch it."""
-    rungs = [
+    rungs: list[Json] = [
         {"time": "2026-01-01T12:00:00.000Z", "message": "INVITE", "src": "a", "dst": "b"},
         {"time": "x", "message": "BYE", "src": "b", "dst": "a", "verdict": "drop"},
         {"time": "", "message": "", "src": "a", "dst": "a", "verdict": ""},

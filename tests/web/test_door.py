@@ -109,7 +109,7 @@ def test_guessing_takes_longer_and_longer_and_is_told(tmp_path: Path) -> None:
     def observe(event: dict[str, object]) -> None:
         events.append(f"{event.get('log_format')} {event.get('source')} {event.get('what')}")
 
-    globalLogPublisher.addObserver(observe)
+    globalLogPublisher.addObserver(observe)  # type: ignore[arg-type] # an interface
     try:
         visitor = Visitor(tmp_path, source="192.0.2.9")
         for _ in range(FREE_GUESSES):
@@ -119,7 +119,7 @@ def test_guessing_takes_longer_and_longer_and_is_told(tmp_path: Path) -> None:
         visitor.clock.advance(1.1)
         assert visitor.enter(PASSWORD).status == 303
     finally:
-        globalLogPublisher.removeObserver(observe)
+        globalLogPublisher.removeObserver(observe)  # type: ignore[arg-type] # an interface
     failures = [line for line in events if "login failed" in line]
     assert len(failures) == FREE_GUESSES
     assert all("192.0.2.9" in line and "wrong wrong" not in line for line in failures)
