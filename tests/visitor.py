@@ -16,7 +16,8 @@ from twisted.internet.testing import StringTransportWithDisconnection
 from sipguard.edge.archive import Archive
 from sipguard.edge.password_file import Hashed, digest_of, hash_password
 from sipguard.web.door import Door
-from sipguard.web.site import Pages, QuietSite
+from sipguard.web.listening import QuietSite
+from sipguard.web.site import Pages
 
 PASSWORD = "correct horse battery"
 TOKEN = "0123456789abcdef0123456789abcdef"

@@ -20,7 +20,8 @@ from sipguard.edge.archive import Archive
 from sipguard.edge.password_file import read_password, read_token
 from sipguard.errors import EdgeError
 from sipguard.web.door import Door
-from sipguard.web.site import Pages, QuietSite
+from sipguard.web.listening import QuietSite
+from sipguard.web.site import Pages
 
 STATE_DIR: Final = "/var/lib/sipguard"
 LISTEN: Final = "127.0.0.1:5080"
