@@ -52,6 +52,8 @@ COMPILED: Final = (
     "edge/proofs.py",
     "edge/queued.py",
     "edge/turnstile.py",
+    "streams/head.py",
+    "streams/live.py",
     "policy/compile.py",
     "policy/fields.py",
     "policy/leaves.py",

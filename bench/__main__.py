@@ -8,7 +8,7 @@ import signal
 import sys
 from types import FrameType
 
-from bench import flood, identity, inprocess, kernel, media
+from bench import flood, identity, inprocess, kernel, media, stream_tls, streams, tls
 from bench.gateways import kamailio_there, sipguard
 from bench.generator import BUILD, build
 from bench.network import lab
@@ -22,7 +22,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="one short round of everything")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument(
-        "--part", choices=("all", "process", "kernel"), default="all", help="leave the rest out"
+        "--part",
+        choices=("all", "process", "kernel", "streams"),
+        default="all",
+        help="leave the rest out; streams are a part of the kernel's",
     )
     return parser.parse_args()
 
@@ -39,31 +42,58 @@ def _why_no_kernel() -> str:
     return ""
 
 
-def _kernel_part(quick: bool, left_out: list[str]) -> list[Figure]:
+def _kernel_part(quick: bool, streams_only: bool, left_out: list[str]) -> list[Figure]:
     rival = kamailio_there()
     if not rival:
         left_out.append("the rival: kamailio is not installed")
-    variant = sipguard(kernel.state_folder(BUILD))
     progress("compiling the call generator and building three network namespaces")
     build()
     with lab():
-        progress("opening and closing pinholes")
-        pinholes = kernel.pinholes() + kernel.set_changes()
-        rounds, seconds = (1, 1.0) if quick else (3, 1.5)
-        figures = kernel.measure(variant, rival, rounds, seconds, pinholes[0].value)
-        own = f"calls/s without loss, {variant.name}"
-        most = next(figure.value for figure in figures if figure.what == own)
-        calls = kernel.HELD_CALLS // 10 if quick else kernel.HELD_CALLS
-        progress(f"setting up {calls:,} calls that stay up")
-        figures.append(kernel.hold_calls(variant, max(most, 100) * 0.6, calls))
-        progress("forged signatures beside calls")
-        figures += flood.measure(BUILD / "flood", kernel.state_folder(BUILD), rounds, 2 * seconds)
-        if media.why_not():
-            left_out.append(media.why_not())
-        else:
-            progress(f"media through {media.HOLES:,} pinholes")
-            figures += media.measure(rounds, seconds)
+        figures = [] if streams_only else _packet_part(quick, rival, left_out)
+        return figures + _stream_part(quick, rival, left_out)
+
+
+def _packet_part(quick: bool, rival: bool, left_out: list[str]) -> list[Figure]:
+    variant = sipguard(kernel.state_folder(BUILD))
+    progress("opening and closing pinholes")
+    pinholes = kernel.pinholes() + kernel.set_changes()
+    rounds, seconds = (1, 1.0) if quick else (3, 1.5)
+    figures = kernel.measure(variant, rival, rounds, seconds, pinholes[0].value)
+    own = f"calls/s without loss, {variant.name}"
+    most = next(figure.value for figure in figures if figure.what == own)
+    calls = kernel.HELD_CALLS // 10 if quick else kernel.HELD_CALLS
+    progress(f"setting up {calls:,} calls that stay up")
+    figures.append(kernel.hold_calls(variant, max(most, 100) * 0.6, calls))
+    progress("forged signatures beside calls")
+    figures += flood.measure(BUILD / "flood", kernel.state_folder(BUILD), rounds, 2 * seconds)
+    if media.why_not():
+        left_out.append(media.why_not())
+    else:
+        progress(f"media through {media.HOLES:,} pinholes")
+        figures += media.measure(rounds, seconds)
     return figures + pinholes
+
+
+def _stream_part(quick: bool, rival: bool, left_out: list[str]) -> list[Figure]:
+    rounds, seconds = (1, 1.0) if quick else (3, 1.5)
+    folder = BUILD / "streams"
+    folder.mkdir(parents=True, exist_ok=True)
+    policy = stream_tls.write_policy(folder)
+    variant = sipguard(kernel.state_folder(BUILD), policy)
+    progress("calls over TCP")
+    figures = streams.measure(variant, rival, rounds, seconds)
+    progress(f"{streams.FLOOD_CONNECTS:,} connects at once beside calls")
+    narrow = sipguard(kernel.state_folder(BUILD), stream_tls.write_policy(folder, few=True))
+    figures += streams.flood(narrow, 2 * seconds)
+    progress("TLS handshakes")
+    figures += stream_tls.handshakes(variant, policy, rounds, 2 * seconds)
+    wanted = stream_tls.IDLE // 10 if quick else stream_tls.IDLE
+    possible = stream_tls.connections_possible(wanted)
+    if possible < wanted:
+        left_out.append(
+            f"{wanted - possible:,} of {wanted:,} idle TLS connections: the limit on open files"
+        )
+    return figures + stream_tls.idle(variant, policy, possible)
 
 
 def _interrupted(number: int, frame: FrameType | None) -> None:
@@ -86,14 +116,15 @@ def main() -> int:
         left_out: list[str] = []
         progress(f"sipguard runs {'compiled' if inprocess.is_compiled() else 'as plain Python'}")
         why = _why_no_kernel() if options.part != "process" else "not asked for"
-        if options.part != "kernel":
+        if options.part in ("all", "process"):
             figures += inprocess.measure(BUILD, options.quick)
             figures += identity.measure(BUILD / "identity", options.quick)
+            figures += tls.measure(options.quick)
         if why:
             figures.append(inprocess.memory(options.quick))  # else the real service shows it
             left_out.append(f"all that goes through the kernel: {why}")
         else:
-            figures += _kernel_part(options.quick, left_out)
+            figures += _kernel_part(options.quick, options.part == "streams", left_out)
     if options.json:
         print_json(figures, left_out)
     else:

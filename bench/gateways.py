@@ -34,6 +34,7 @@ class Variant(NamedTuple):
     command: tuple[str, ...] = ()
     queue: bool = False  # ready when a queue is bound; else when a socket is
     proxy: str = ""  # where callers send, if not to the callee
+    socket: str = "udp :13C4 "  # else: of which kind, and its port
 
 
 ROUTING = Variant("routing")
@@ -47,6 +48,10 @@ KAMAILIO = Variant(
     "kamailio",
     command=("kamailio", "-f", str(HERE / "kamailio.cfg"), "-DD", "-E", "-m", "64", "-M", "8"),
     proxy=CALLER_SIDE,
+)
+KAMAILIO_STREAMS = KAMAILIO._replace(
+    command=(*KAMAILIO.command[:2], str(HERE / "kamailio-streams.cfg"), *KAMAILIO.command[3:]),
+    socket="tcp :13C4 ",
 )
 
 
@@ -103,7 +108,8 @@ def _is_ready(variant: Variant, process: int) -> bool:
     try:
         if variant.queue:
             return bool((network / "netfilter/nfnetlink_queue").read_text().strip())
-        return ":13C4 " in (network / "udp").read_text()  # port 5060
+        kind, port = variant.socket.split(maxsplit=1)
+        return port in (network / kind).read_text()
     except OSError:
         return False  # it ended meanwhile
 

@@ -2,7 +2,8 @@
 
 import json
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +11,7 @@ from typing import NamedTuple
 from bench.network import CALLEE, CALLER, FIRST_CALLEE, FIRST_CALLER, HOSTS, run
 
 SOURCE = Path(__file__).with_name("load.c")
-HEADERS = tuple(Path(__file__).with_name(name) for name in ("messages.h", "forged.h"))
+HEADERS = tuple(Path(__file__).with_name(name) for name in ("messages.h", "forged.h", "streams.h"))
 BUILD = Path(__file__).parents[1] / "build" / "bench"
 MESSAGES_PER_CALL = 7
 HELD_MESSAGES_PER_CALL = 5  # a call that stays up has no BYE and no answer to it
@@ -73,10 +74,7 @@ def build() -> Path:
 
 def play(load: Load, core: int) -> Played:
     """Play calls from the callers' namespace to the callees', pinned to one core."""
-    salt = next(_runs) * 40503 & 0xFFFF  # no two runs share an identifier
-    command = ["taskset", "-c", str(core), str(build()), CALLER, CALLEE]
-    command += ["-a", FIRST_CALLER, "-b", FIRST_CALLEE, "-n", str(HOSTS), "-s", str(salt)]
-    command += ["-t", str(load.seconds)]
+    command = [*_command(core, HOSTS), "-t", str(load.seconds)]
     for option, value in (
         ("-r", load.rate),
         ("-w", load.in_flight),
@@ -94,6 +92,48 @@ def play(load: Load, core: int) -> Played:
     )
     if done.returncode:
         raise RuntimeError(done.stderr.strip())
-    said = json.loads(done.stdout)
+    return _read(done.stdout)
+
+
+def _command(core: int, hosts: int) -> list[str]:
+    salt = next(_runs) * 40503 & 0xFFFF  # no two runs share an identifier
+    command = ["taskset", "-c", str(core), str(build()), CALLER, CALLEE]
+    return [*command, "-a", FIRST_CALLER, "-b", FIRST_CALLEE, "-n", str(hosts), "-s", str(salt)]
+
+
+def _read(text: str) -> Played:
+    said = json.loads(text)
     counted = {name: said.pop(name) for name in Played._fields[:-1]}
     return Played(**counted, latency_us=said)
+
+
+class Lines:
+    """Connections over TCP that stand, to play calls over."""
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self._process = process
+
+    def play(self, load: Load) -> Played:
+        """Play calls over them."""
+        words = (load.seconds, load.rate, load.in_flight, int(load.timed))
+        said, asked = self._process.stdout, self._process.stdin
+        if said is None or asked is None:
+            raise RuntimeError("the generator has no pipes")
+        asked.write(" ".join(map(str, words)) + "\n")
+        asked.flush()
+        return _read(said.readline())
+
+
+@contextmanager
+def line_player(connections: int, core: int, proxy: str) -> Iterator[Lines]:
+    """Open so many connections from the callers' namespace, and close them at the end."""
+    command = [*_command(core, min(HOSTS, connections)), "-T", str(connections)]
+    command += ["-v", proxy] if proxy else []
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
+        said = process.stdout
+        if said is None or said.readline() != "ready\n":
+            raise RuntimeError("no connection stands")
+        yield Lines(process)
+        if process.stdin is not None:
+            process.stdin.close()

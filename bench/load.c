@@ -79,12 +79,10 @@ static void die(const char *what) {
     exit(1);
 }
 
+#include "streams.h"
+
 static int open_socket(const char *namespace, int port) {
-    char path[128];
-    snprintf(path, sizeof path, "/var/run/netns/%s", namespace);
-    int entry = open(path, O_RDONLY | O_CLOEXEC);
-    if (entry < 0 || setns(entry, CLONE_NEWNET)) die(path);
-    close(entry);
+    stream_enter(namespace);
     int descriptor = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0);
     int room = 32 << 20, on = 1;
     setsockopt(descriptor, SOL_SOCKET, SO_RCVBUFFORCE, &room, sizeof room);
@@ -102,6 +100,10 @@ static struct in_addr address_of(enum side side, uint32_t number) {
 }
 
 static void flush(struct outbox *box) {
+    if (streams.count) {
+        stream_flush();
+        return;
+    }
     int done = 0;
     while (done < box->count) {
         int n = sendmmsg(box->descriptor, box->headers + done, box->count - done, 0);
@@ -115,6 +117,16 @@ static void flush(struct outbox *box) {
 static void post(enum kind kind, uint32_t number, const struct sockaddr_in *to, const char *rows) {
     enum side side = kind == INVITE || kind == ACK || kind == BYE ? CALLER : CALLEE;
     struct outbox *box = &outboxes[side];
+    if (streams.count) {
+        char message[MESSAGE_OCTETS];
+        int octets = compose(message, kind, number, rows);
+        stream_post(side == CALLER ? &streams.callers[number % streams.count] : streams.arrived_by,
+                    message, octets);
+        sent_messages++;
+        calls[number % RING].sent_s[kind] = set.stamp ? now_s() : 0;
+        if (set.stamp) stream_flush();
+        return;
+    }
     int i = box->count;
     box->octets[i].iov_base = box->message[i];
     box->octets[i].iov_len = compose(box->message[i], kind, number, rows);
@@ -278,10 +290,10 @@ static void play(double start_s) {
         int room = due(at_s - start_s);
         for (int i = 0; i < room; i++) begin(at_s);
         flush(&outboxes[CALLER]);
-        drain(outboxes[CALLEE].descriptor);
+        streams.count ? stream_drain(CALLEE) : drain(outboxes[CALLEE].descriptor);
         flush(&outboxes[CALLEE]);
         flush(&outboxes[CALLER]); /* a BYE goes out when the callee has its ACK */
-        drain(outboxes[CALLER].descriptor);
+        streams.count ? stream_drain(CALLER) : drain(outboxes[CALLER].descriptor);
         flush(&outboxes[CALLER]);
     }
 }
@@ -332,6 +344,7 @@ static void usage(void) {
             "load CALLER-NETNS CALLEE-NETNS -a CALLER-ADDRESS -b CALLEE-ADDRESS [-n ADDRESSES]\n"
             "     [-v PROXY-ADDRESS] [-t SECONDS] [-c CALLS] [-r CALLS-PER-SECOND | -w IN-FLIGHT]\n"
             "     [-f FIRST-CALL-NUMBER] [-s SALT] [-l: time messages] [-k: keep calls up]\n"
+            "     [-T TCP-CONNECTIONS: then read SECONDS RATE IN-FLIGHT from each line of input]\n"
             "     [-x MESSAGES-FILE -y FORGED-PER-SECOND -u FIRST-SOURCE -z SOURCES]\n");
     exit(2);
 }
@@ -339,7 +352,7 @@ static void usage(void) {
 int main(int argc, char **argv) {
     if (argc < 3) usage();
     optind = 3;
-    for (int option; (option = getopt(argc, argv, "a:b:n:v:t:c:r:w:f:s:x:y:u:z:lk")) > 0;) switch (option) {
+    for (int option; (option = getopt(argc, argv, "a:b:n:v:t:c:r:w:f:s:x:y:u:z:T:lk")) > 0;) switch (option) {
         case 'a': if (!inet_aton(optarg, &set.caller)) usage(); break;
         case 'b': if (!inet_aton(optarg, &set.callee)) usage(); break;
         case 'v': if (!inet_aton(optarg, &set.via)) usage(); break;
@@ -354,6 +367,7 @@ int main(int argc, char **argv) {
         case 'y': flood.rate = atof(optarg); break;
         case 'u': if (!inet_aton(optarg, &flood.first)) usage(); break;
         case 'z': flood.sources = strtoul(optarg, NULL, 10); break;
+        case 'T': streams.count = atoi(optarg); break;
         case 'l': set.stamp = 1; break;
         case 'k': set.hold = 1; break;
         default: usage();
@@ -365,12 +379,18 @@ int main(int argc, char **argv) {
         struct in_addr address = address_of(i % 2, i / 2);
         inet_ntop(AF_INET, &address, address_texts[i % 2][i / 2], INET_ADDRSTRLEN);
     }
-    for (int kind = 0; set.stamp && kind < KINDS; kind++)
+    for (int kind = 0; (set.stamp || streams.count) && kind < KINDS; kind++)
         if (!(samples[kind] = malloc(SAMPLES * sizeof(float)))) die("memory");
+    next_number = oldest_number = set.first;
+    if (streams.count) {
+        transport = "TCP", uri_tail = ";transport=tcp";
+        stream_open(argv[1], argv[2], set.via);
+        play_by_line();
+        return 0;
+    }
     outboxes[CALLER].descriptor = open_socket(argv[1], SIP_PORT);
     if (flood.rate > 0) flood.descriptor = open_socket(argv[1], FLOOD_PORT);
     outboxes[CALLEE].descriptor = open_socket(argv[2], SIP_PORT);
-    next_number = oldest_number = set.first;
     double start_s = now_s();
     play(start_s);
     report(start_s);

@@ -18,6 +18,7 @@ static const char BASE64[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwx
 /* Calls take the addresses of each side in turn; the salt keeps the calls of two runs apart. */
 static char address_texts[2][MAX_ADDRESSES][INET_ADDRSTRLEN];
 static uint32_t address_count = 1, salt;
+static const char *transport = "UDP", *uri_tail = ""; /* of a request's URI */
 
 /* Texts are put together by hand: printf would cost more than sending them. */
 static char *put(char *out, const char *text) {
@@ -57,7 +58,8 @@ static char *put_sdp(char *out, enum side side, uint32_t number, const char *add
 }
 
 static char *put_via(char *out, enum kind kind, uint32_t number) {
-    out = put(put(out, "Via: SIP/2.0/UDP "), address_texts[CALLER][number % address_count]);
+    out = put(put(put(out, "Via: SIP/2.0/"), transport), " ");
+    out = put(out, address_texts[CALLER][number % address_count]);
     out = put_hex(put_hex(put(out, ":5060;branch=z9hG4bK"), salt), number);
     return put(out, kind == ACK ? "a;rport\r\n" : kind == BYE ? "b;rport\r\n" : "i;rport\r\n");
 }
@@ -86,7 +88,8 @@ static int compose(char *start, enum kind kind, uint32_t number, const char *row
     char body[700], *out = put(start, LINES[kind]), *body_end = body;
     if (request) {
         out = put(put_user(out, CALLEE, number), "@");
-        out = put(put(out, callee), ":5060 SIP/2.0\r\nMax-Forwards: 70\r\n");
+        out = put(put(put(out, callee), ":5060"), uri_tail);
+        out = put(out, " SIP/2.0\r\nMax-Forwards: 70\r\n");
     }
     if (request || !rows) out = put_via(out, bye ? BYE : kind, number);
     if (rows) out = put(out, rows);

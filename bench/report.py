@@ -38,6 +38,11 @@ def shown(value: float) -> str:
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
+def spread(values: Sequence[float]) -> str:
+    """Say between which values a median lies."""
+    return f"{shown(min(values))} to {shown(max(values))} in {len(values)} rounds"
+
+
 def progress(text: str) -> None:
     """Say on standard error what goes on; standard output is for the figures."""
     print(f"bench: {text}", file=sys.stderr, flush=True)

@@ -247,6 +247,10 @@ class Line:
         """The onward connection cannot be made."""
         self.paper.attempts[-1].failed(Failure(ConnectError()))
 
+    def wait_for_turns(self) -> None:
+        """Let the reactor do what it was asked to do soon."""
+        self._turns()
+
     def client_sends(self, octets: bytes) -> None:
         self._say(self.client_leg, octets)
 

@@ -143,6 +143,11 @@ class Turnstile:
         self._let(decision, passage)
         return ()
 
+    def unavailable(self, packet: Packet) -> bytes:
+        """Return our answer to a request that there is no server for; nothing to what is none."""
+        reply = None if self.guard is None else self.guard.unavailable(packet, now())
+        return b"" if reply is None else reply.octets
+
     def refuse_stream(self, packet: Packet, finding: Finding) -> None:
         """Record why a connection ends."""
         if self.guard is not None:

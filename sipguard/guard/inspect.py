@@ -14,7 +14,7 @@ from sipguard.moment import Moment
 from sipguard.policy.rules import Policy
 from sipguard.policy.zones import Zones
 from sipguard.reason import Finding, Reason
-from sipguard.verdict import Action, Decision, Effect, Hole, Judgement
+from sipguard.verdict import Action, Decision, Effect, Hole, Judgement, Reply
 from sipguard.wire.channel import CLEAR, Channel
 from sipguard.wire.packet import Packet, parse_packet
 from sipguard.wire.sip import Kind, classify, parse_message
@@ -159,6 +159,13 @@ class Guard:
             return self.judge(packet, now)
         finally:
             rooms.again = rooms.last_chance = False
+
+    def unavailable(self, packet: Packet, now: Moment) -> Reply | None:
+        """Return our 503 to a message that was accepted and has nowhere to go (RSP-11)."""
+        message = parse_message(packet.payload, packet.transport)
+        if message.ids is None:
+            return None
+        return self._rooms.refuser.refuse(message, message.ids, packet, 503, "", now)
 
     def refuse_stream(self, packet: Packet, finding: Finding, now: Moment) -> Decision:
         """Record that a connection ends, or octets of it that are no message; see *finding*."""

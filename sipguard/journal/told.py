@@ -86,8 +86,8 @@ def caller(told: Told) -> str:
 
 
 def subject(told: Told) -> str:
-    """Return what kind of message it was: ``INVITE``, ``200 to INVITE``, or ``datagram``."""
+    """Return what it was: ``INVITE``, ``200 to INVITE``, ``datagram`` or ``connection``."""
     method, status = text(told, "method"), number(told, "status")
     if status:
         return f"{status} to {method}" if method else str(status)
-    return method or "datagram"
+    return method or ("datagram" if text(told, "transport") in ("", "udp") else "connection")

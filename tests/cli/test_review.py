@@ -14,6 +14,7 @@ from sipguard.cli.main import main
 from sipguard.edge.control import RuleHits, StatusReport, write_status
 from sipguard.edge.store import FILE_NAME, Store
 from sipguard.evidence import Evidence, State
+from sipguard.journal import told
 from sipguard.journal.advice import advise
 from sipguard.journal.ledger import Ledger
 from sipguard.journal.observation import MediaNote, Observation
@@ -450,3 +451,19 @@ def test_advice_on_proofs_fits_what_was_there() -> None:
         lines = list(advise(record_of(observation, "00000001").to_json()))
         assert all(lines)
         assert any("signs nothing" in line for line in lines) is told_to_sign
+
+
+@pytest.mark.parametrize(
+    ("transport", "what"), [("udp", "datagram"), ("tls", "connection"), ("tcp", "connection")]
+)
+def test_what_is_no_message_is_named_after_what_it_is(transport: str, what: str) -> None:
+    """A failed handshake is no datagram; a packet that cannot be read is one."""
+    reason = Reason.TLS_OLD_VERSION if transport == "tls" else Reason.NOT_SIP
+    seen = Observation(NOW, Action.DROP, Action.DROP, reason, A, C, transport=transport)
+    assert told.subject(record_of(seen, "00000000").to_json()) == what
+
+
+def test_a_failed_handshake_comes_with_advice() -> None:
+    """What to do about the name of a server is in the policy's own words."""
+    seen = Observation(NOW, Action.DROP, Action.DROP, Reason.TLS_WRONG_NAME, A, C, transport="tls")
+    assert any("tls-server ADDRESS name" in one for one in advise(record_of(seen, "0").to_json()))

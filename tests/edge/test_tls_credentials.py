@@ -59,8 +59,6 @@ TOLD: list[tuple[dict[str, bytes], str]] = [
     ({"gw_pem": ROOT.pem + GATEWAY.pem}, "2:17: the key fits certificate 2 of gw.pem"),
     ({"gw_key": encrypted(GATEWAY)}, "2:30: the key in gw.key is encrypted"),
     ({"gw_key": GATEWAY.key_pem[:90]}, "2:30: the private key in gw.key cannot be read"),
-    ({"gw_pem": OLD.pem, "gw_key": OLD.key_pem}, "2:17: gw.pem expired on 2026-09-20 (renew it)"),
-    ({"gw_pem": YOUNG.pem, "gw_key": YOUNG.key_pem}, "2:17: gw.pem is not valid before 2026-09-22"),
     ({"gw_pem": WEAK.pem, "gw_key": WEAK.key_pem}, "2:17: gw.pem is weak: its RSA key has 1024"),
     ({"gw_pem": CUT}, "2:17: gw.pem: certificate 1 of 1: a certificate that breaks RFC 5280"),
     ({"ca_pem": CUT}, "1:14: ca.pem: certificate 1 of 1: a certificate that breaks RFC 5280"),
@@ -91,6 +89,21 @@ def test_a_broken_revocation_list_is_refused() -> None:
     crl = b"-----BEGIN X509 CRL-----\nMIIB\n-----END X509 CRL-----\n"
     (first, *_) = wrong(text, crl_pem=crl)
     assert first.startswith("p:1:27: crl.pem: revocation list 1 of 1 cannot be read")
+
+
+@pytest.mark.parametrize(
+    ("holder", "told"),
+    [
+        (OLD, "p:2:17: gw.pem expired on 2026-09-20: clients will refuse it (renew it)"),
+        (YOUNG, "p:2:17: gw.pem is not valid before 2026-09-22: clients will refuse it"),
+    ],
+)
+def test_a_certificate_out_of_its_time_ends_no_other_calls(holder: Holder, told: str) -> None:
+    """It is shown, and clients refuse it; a gateway that did not start would take all with it."""
+    files = {"gw_pem": holder.pem, "gw_key": holder.key_pem}
+    (warning,) = warned(**files)
+    assert warning.startswith(told), warning
+    assert len(read_credentials(terms_of(**files), NOW_S).own) == 1
 
 
 def test_what_works_badly_is_said() -> None:

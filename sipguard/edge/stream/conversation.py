@@ -1,8 +1,7 @@
 """A client's connection and the one made in its name: two legs, and one guard between them."""
 
-import re
 from collections.abc import Callable, Sequence
-from typing import Final, Protocol, final
+from typing import Final, final
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.error import ConnectionDone
@@ -12,7 +11,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from sipguard.edge.stream.binding import Binding
+from sipguard.edge.stream.keeper import Attempt, Keeper
 from sipguard.edge.stream.leg import Leg, Passage, Throttle
+from sipguard.edge.stream.registered import kept_s
 from sipguard.errors import HostileInput
 from sipguard.reason import Finding, Reason
 from sipguard.wire.channel import Channel
@@ -23,66 +24,6 @@ WHOLE_S: Final = 10.0  # a message that was begun
 STALLED_S: Final = 60.0  # for an end that does not take what there is for it
 HALF_S: Final = 120.0  # for the rest, once one end has nothing more to say
 LAST_WORD_S: Final = 5.0  # for an end to take what we say before we close
-DAY_S: Final = 86_400.0
-
-# A header's value by one of its names, in a message that was accepted.
-_REGISTERED: Final = re.compile(rb"\nCSeq[ \t]*:[ \t]*[0-9]+[ \t]+REGISTER\b", re.IGNORECASE)
-_FLOW_TIMER: Final = re.compile(rb"\nFlow-Timer[ \t]*:[ \t]*([0-9]{1,6})", re.IGNORECASE)
-_EXPIRES: Final = re.compile(
-    rb"(?:\nExpires[ \t]*:[ \t]*|;[ \t]*expires[ \t]*=[ \t]*)([0-9]{1,6})", re.IGNORECASE
-)
-_FLOW_GRACE_S: Final = 30.0
-
-
-class Attempt(Protocol):
-    """An onward connection in the making."""
-
-    def cancel(self) -> None:
-        """Give it up, silently."""
-
-
-class Keeper(Protocol):
-    """What a conversation asks of whoever keeps it."""
-
-    @property
-    def is_shadow(self) -> bool:
-        """Whether nothing is ever dropped."""
-
-    @property
-    def idle_s(self) -> float:
-        """How long a connection may be silent."""
-
-    def now_s(self) -> float:
-        """Return the time, in monotonic seconds."""
-
-    def later(self, work: Callable[[], None]) -> None:
-        """Call *work* in the reactor's next turn."""
-
-    def interface_of(self, leg: Leg) -> str:
-        """Return the interface that an end's packets come in by, empty where nobody knows."""
-
-    def channel_by(self, interface: str) -> Channel:
-        """Return the zone, and whether it is IPsec's, of what comes in by an interface."""
-
-    def is_diverted(self, kind: str, port: int) -> bool:
-        """Whether connections to *port* come to us by our rules."""
-
-    def connect(
-        self, conversation: "Conversation", factory: ClientFactory, client: Packet
-    ) -> Attempt:
-        """Connect to where *client* wanted to, in its name.
-
-        ``conversation.unreachable`` is called where that fails.
-        """
-
-    def judge(self, passage: Passage) -> None:
-        """Have a message judged, now or later."""
-
-    def refused(self, packet: Packet, finding: Finding) -> None:
-        """Record that a connection ends, and why."""
-
-    def finished(self, conversation: "Conversation") -> None:
-        """Both ends are gone."""
 
 
 class _Onward(ClientFactory):
@@ -122,6 +63,7 @@ class Conversation:
         self._idle_s = 0.0  # of its own, longer than the usual
         self._since_s = self._active_s = keeper.now_s()
         self._half_s: float | None = None
+        self._deserted_s: float | None = None  # since when there is no server
         self._reset_at_s = 0.0  # once it is over
         self._is_finished = False
 
@@ -178,10 +120,23 @@ class Conversation:
             self._attempt = self._keeper.connect(self, factory, client.packet)
 
     def unreachable(self, reason: Failure) -> None:
-        """The onward connection cannot be made: the client is reset, as the server would."""
+        """The onward connection cannot be made."""
         self._attempt = None
         if not self.is_over:
-            self._end(Finding(Reason.UNREACHABLE, reason.getErrorMessage()[:128]))
+            self._desert(Finding(Reason.UNREACHABLE, reason.getErrorMessage()[:128]))
+
+    def _desert(self, finding: Finding) -> None:
+        """There is no server: for some seconds, 503 answers what the policy accepts.
+
+        A reset would leave the telephone to its timers: it has sent its request already.
+        """
+        if not self.client.stands or self.binding.says_why:
+            self._end(finding)
+            return
+        self._keeper.refused(self.client.packet, finding)
+        self._deserted_s, self.is_through = self._keeper.now_s(), True
+        self.client.resume("onward")
+        self.client.drain()
 
     def channel_of(self, leg: Leg) -> Channel:
         """Return what one end's messages come through."""
@@ -209,22 +164,15 @@ class Conversation:
 
     def carry(self, leg: Leg, message: bytes) -> None:
         """Send an accepted message to the other end."""
+        if self._deserted_s is not None:
+            leg.send(self._keeper.unavailable(leg.packet._replace(payload=message)))
+            return
         self._is_serving = True
         other = self.server if leg.is_client else self.client
-        if not leg.is_client and message.startswith(b"SIP/2.0 2"):
-            self._watch(message)
+        if not leg.is_client:
+            self._idle_s = kept_s(message) or self._idle_s
         if other is not None:
             other.send(message)
-
-    def _watch(self, response: bytes) -> None:
-        """A registration keeps its connection (RFC 5626 section 5.3)."""
-        if not _REGISTERED.search(response):
-            return
-        times = [float(found) for found in _EXPIRES.findall(response)]
-        flow = _FLOW_TIMER.search(response)
-        if flow is not None:
-            times.append(float(flow[1]) + _FLOW_GRACE_S)
-        self._idle_s = min(max(times, default=0.0), DAY_S)
 
     def failed(self, leg: Leg) -> None:
         """Our own code failed on a message: nothing may follow it unjudged."""
@@ -258,7 +206,8 @@ class Conversation:
             return
         tail = self._tail[leg.is_client]
         if not (self._keeper.is_shadow and self.binding.passes_raw and self.is_through):
-            self._end(error.finding(), leg)
+            # No reset: it would take away what the other end was told just before.
+            self._end(error.finding(), leg, kindly=True)
             return
         self._keeper.refused(leg.packet._replace(payload=tail[:256]), error.finding())
         self._passes_raw = True
@@ -269,7 +218,7 @@ class Conversation:
     def half_over(self, leg: Leg) -> None:
         """One end has said everything, and all of it has been judged."""
         other = self.server if leg.is_client else self.client
-        if other is None or not self.is_through:
+        if other is None or not self.is_through or self._deserted_s is not None:
             self._end(None)
             return
         self._half_s = self._half_s or self._keeper.now_s()
@@ -285,9 +234,11 @@ class Conversation:
         if not self.is_over:
             if not leg.stands:
                 finding = self.binding.explain(leg, reason)
-                if finding is None and not leg.is_client:
-                    finding = Finding(Reason.UNREACHABLE, reason.getErrorMessage()[:128])
-                self._end(finding)
+                if leg.is_client:
+                    self._end(finding)
+                else:
+                    words = reason.getErrorMessage()[:128]
+                    self._desert(finding or Finding(Reason.UNREACHABLE, words))
             elif reason.check(ConnectionDone):
                 leg.ended = True
                 leg.drain()
@@ -316,14 +267,16 @@ class Conversation:
         """Reset both ends."""
         self._end(None)
 
-    def _end(self, finding: Finding | None, leg: Leg | None = None) -> None:
-        """Reset both ends; *finding* says why, unless an end itself did it."""
+    def _end(
+        self, finding: Finding | None, leg: Leg | None = None, *, kindly: bool = False
+    ) -> None:
+        """Reset both ends, or close them *kindly*; *finding* says why, unless an end did it."""
         self._over(LAST_WORD_S)
         if finding is not None:
             self._keeper.refused((leg or self.client).packet, finding)
         self._give_up()
         for end in self.legs():
-            if finding is not None and end.stands and self.binding.says_why:
+            if finding is not None and end.stands and (kindly or self.binding.says_why):
                 end.finish()
             else:
                 end.abort()
@@ -345,7 +298,12 @@ class Conversation:
         if self.is_over:
             if now_s > self._reset_at_s:
                 self._end(None)
-            return
+        elif self._deserted_s is not None and now_s - self._deserted_s > LAST_WORD_S:
+            self.close()
+        else:
+            self._check_ends(now_s)
+
+    def _check_ends(self, now_s: float) -> None:
         for leg in self.legs():
             if leg.began_s is not None and leg.is_paused:
                 leg.began_s = now_s  # it is we who do not read

@@ -28,10 +28,11 @@ from sipguard.edge.plan import Diversion, Plan
 from sipguard.edge.stream import arrival
 from sipguard.edge.stream.admission import Accepting, Admission
 from sipguard.edge.stream.binding import Binding
-from sipguard.edge.stream.conversation import Attempt, Conversation
+from sipguard.edge.stream.conversation import Conversation
+from sipguard.edge.stream.keeper import Attempt
 from sipguard.edge.stream.leg import Leg, Passage
 from sipguard.edge.stream.limits import Limits
-from sipguard.edge.stream.sockets import OnwardAttempt, listening_socket
+from sipguard.edge.stream.sockets import OnwardAttempt, listening_socket, serve_fairly
 from sipguard.edge.stream.tcp import TCP
 from sipguard.edge.stream.tls import Tls
 from sipguard.edge.stream.tls_binding import over_tls
@@ -114,6 +115,7 @@ class StreamGate:
         }
         self._dial = dial or self._dial_out
         self._way_to = way_to
+        self._ways: dict[bytes, str] = {}  # of the last second: servers are few, questions dear
         self._sockets: list[tuple[Diversion, socket.socket]] = []
         self._ports: list[ListeningPort] = []
         self._bound: set[int] = set()
@@ -239,6 +241,7 @@ class StreamGate:
             port = self._reactor.adoptStreamPort(
                 listener.fileno(), listener.family, Admission(self._admit, inner)
             )
+            serve_fairly(port)
             listener.close()  # the port has its own
             self._ports.append(port)
         self._sockets.clear()
@@ -285,6 +288,7 @@ class StreamGate:
     def _check(self) -> None:
         """Look at the time; a fault of ours with one of them does not end that for all."""
         now_s = self.now_s()
+        self._ways.clear()
         works = [self._tls.renew]
         works += [partial(one.check, now_s) for one in self._conversations]
         for work in works:
@@ -315,7 +319,11 @@ class StreamGate:
         A client's packets say it; the server's are taken to come by where those to it go.
         """
         if not leg.is_client:
-            return self._way_to(leg.packet.src)
+            address = leg.packet.src
+            way = self._ways.get(address)
+            if way is None:
+                way = self._ways[address] = self._way_to(address)
+            return way
         transport: object = leg.wire
         while transport is not None:
             get_handle = getattr(transport, "getHandle", None)
@@ -352,6 +360,10 @@ class StreamGate:
         """Have a message judged, now or later."""
         self.messages += 1
         self._turnstile.take_message(passage)
+
+    def unavailable(self, packet: Packet) -> bytes:
+        """Return our answer to a request that there is no server for; maybe nothing."""
+        return self._turnstile.unavailable(packet)
 
     def refused(self, packet: Packet, finding: Finding) -> None:
         """Count why a connection ends, and record it: of one source, now and then."""

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 _FULL: Final = {True: "the client is full", False: "the server is full"}
 MESSAGES: Final = 16  # judged in one turn of the reactor; others wait, and so does the sender
+# A few leave one by one: some clients take what they read at once for one message.
+_CROWD: Final = 4
+_CORKED_OCTETS: Final = 1 << 16  # of what is accepted in one turn, sent together at the latest
 
 
 class Wire(typing.Protocol):
@@ -80,6 +83,7 @@ class Leg(Protocol):
         self._passage: Passage | None = None  # while a message waits for its verdict
         self._pauses: set[str] = set()
         self._draining = False
+        self._corked: bytearray | None = None  # what leaves together
 
     # --- Twisted's side
 
@@ -158,6 +162,9 @@ class Leg(Protocol):
         if self._draining or self.is_forgotten or not self.conversation.is_through:
             return
         self._draining = True
+        ends = self.conversation.legs() if len(self._pending) >= _CROWD else ()
+        for end in ends:
+            end.cork()
         try:
             for _ in range(MESSAGES):
                 if not self._pending or self._waits:
@@ -165,6 +172,8 @@ class Leg(Protocol):
                 self._judge(self._pending.popleft())
         finally:
             self._draining = False
+            for end in ends:
+                end.uncork()
         if self._waits:
             return
         if self._pending:
@@ -207,8 +216,26 @@ class Leg(Protocol):
 
     def write(self, octets: bytes) -> None:
         """Send octets to the peer."""
-        if octets and not self.gone and self.wire is not None:
+        if not octets or self.gone or self.wire is None:
+            return
+        if self._corked is None:
             self.wire.write(octets)
+            return
+        self._corked += octets
+        if len(self._corked) > _CORKED_OCTETS:
+            self.uncork()
+            self.cork()
+
+    def cork(self) -> None:
+        """Keep what is sent from now on: one call of the kernel for several messages."""
+        if self._corked is None:
+            self._corked = bytearray()
+
+    def uncork(self) -> None:
+        """Send what was kept."""
+        corked, self._corked = self._corked, None
+        if corked:
+            self.write(bytes(corked))
 
     # --- pressure
 
@@ -236,6 +263,7 @@ class Leg(Protocol):
     def finish(self) -> None:
         """Close when everything has left."""
         if not self.gone and self.wire is not None:
+            self.uncork()
             self.write(self.codec.end())
             self.wire.loseConnection()
 
@@ -247,6 +275,7 @@ class Leg(Protocol):
         if half is None or self.ended:
             self.finish()
         else:
+            self.uncork()
             self.write(self.codec.end())
             half()
 

@@ -11,13 +11,14 @@ from typing import Final, final
 from twisted.internet.error import ConnectBindError, ConnectError
 from twisted.internet.interfaces import IAddress, IConnector
 from twisted.internet.protocol import ClientFactory, Protocol
-from twisted.internet.tcp import Client, Connector
+from twisted.internet.tcp import Client, Connection, Connector, Port, Server
 from twisted.python.failure import Failure
 
 from sipguard.errors import EdgeError
 from sipguard.wire.packet import Packet, show_address
 
 BACKLOG: Final = 1024
+ACCEPTS: Final = 4  # in one turn of the reactor: each costs more than a message
 CONNECT_S: Final = 5.0
 KEEP_IDLE_S: Final = 600
 
@@ -53,6 +54,55 @@ def listening_socket(family: int, port: int, mark: int) -> socket.socket | None:
     return made
 
 
+class _Prompt(Connection):
+    """Sends what is written at once, as far as the peer takes it.
+
+    Twisted would ask the kernel to say when there is room, which there nearly always is; that
+    costs more than the sending.
+    """
+
+    _is_writing = False
+
+    def write(self, octets: bytes) -> None:
+        """Send."""
+        self._is_writing = True
+        try:
+            super().write(octets)  # type: ignore[no-untyped-call] # Twisted does not type it
+        finally:
+            self._is_writing = False
+
+    def startWriting(self) -> None:
+        """Send at once; what fails or is left has the kernel asked."""
+        if self._is_writing:
+            self._is_writing = False  # room again may let our producer write
+            refusal: object = self.doWrite()  # type: ignore[no-untyped-call] # Twisted's
+            if refusal is None and not self.dataBuffer and not self._tempDataLen:
+                return
+        super().startWriting()  # type: ignore[no-untyped-call] # Twisted's
+
+
+class _Accepted(_Prompt, Server):
+    """A connection of a client."""
+
+
+def serve_fairly(port: object) -> None:
+    """Let a port of Twisted's accept few connections at a time, which send promptly.
+
+    By itself it takes the more in one turn, the more there are, and messages that came by
+    other connections wait for all of them.
+    """
+    if not isinstance(port, Port):
+        return
+    port.transport = _Accepted
+    as_many_as_there_are = port.doRead
+
+    def accept() -> None:
+        port.numberAccepts = ACCEPTS  # Twisted changes it each time
+        as_many_as_there_are()  # type: ignore[no-untyped-call] # Twisted does not type it
+
+    port.doRead = accept  # type: ignore[method-assign] # what the reactor calls
+
+
 def _why_no_listener(port: int, refusal: OSError) -> str:
     if refusal.errno in (errno.EPERM, errno.EACCES):
         return "cannot listen for diverted connections: run as root or with CAP_NET_ADMIN"
@@ -75,7 +125,7 @@ def _prepare(made: socket.socket, mark: int) -> None:
     made.setsockopt(socket.SOL_SOCKET, _SO_MARK, mark)
 
 
-class _OnwardClient(Client):
+class _OnwardClient(_Prompt, Client):
     """A connection that starts from an address which is not ours."""
 
     def createInternetSocket(self) -> socket.socket:

@@ -151,7 +151,7 @@ def _own(one: OwnCertificate, now_s: float, faults: _Faults) -> Own | None:
         faults.wrong(one.certificate, f"{one.certificate.name}: {error}")
         return None
     key = _key(one, faults)
-    if key is None or not _fits(one, key, ders, faults) or not _sound(one, leaf, now_s, faults):
+    if key is None or not _fits(one, key, ders, faults) or not _sound(one, leaf, faults):
         return None
     _advise(one.certificate, leaf, now_s, faults)
     if not isinstance(key, TlsKey):
@@ -198,19 +198,13 @@ def _public_of(der: bytes) -> bytes:
     return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo) if key else b""
 
 
-def _sound(one: OwnCertificate, leaf: Certificate, now_s: float, faults: _Faults) -> bool:
+def _sound(one: OwnCertificate, leaf: Certificate, faults: _Faults) -> bool:
     """Refuse what no peer should accept."""
     name = one.certificate.name
     if leaf.weakness:
         faults.wrong(one.certificate, f"{name} is weak: {leaf.weakness}", "make a new key")
     elif leaf.digest != "sha-2" and not leaf.is_self_signed:
         faults.wrong(one.certificate, f"{name} is signed with an outdated digest")
-    elif now_s >= leaf.not_after_s:
-        faults.wrong(one.certificate, f"{name} expired on {_day(leaf.not_after_s)}", "renew it")
-    elif now_s < leaf.not_before_s:
-        hint = "see that the gateway's clock is right"
-        day = _day(leaf.not_before_s)
-        faults.wrong(one.certificate, f"{name} is not valid before {day}", hint)
     else:
         return True
     return False
@@ -218,7 +212,14 @@ def _sound(one: OwnCertificate, leaf: Certificate, now_s: float, faults: _Faults
 
 def _advise(file: TrustFile, leaf: Certificate, now_s: float, faults: _Faults) -> None:
     """Warn of what works, but not with every peer or not for long."""
-    if leaf.not_after_s - now_s < SOON_S:
+    if now_s >= leaf.not_after_s:
+        # No reason not to start: calls over UDP and TCP would end with it.
+        what = f"{file.name} expired on {_day(leaf.not_after_s)}: clients will refuse it"
+        faults.warn(file, what, "renew it")
+    elif now_s < leaf.not_before_s:
+        what = f"{file.name} is not valid before {_day(leaf.not_before_s)}: clients will refuse it"
+        faults.warn(file, what, "see that the gateway's clock is right")
+    elif leaf.not_after_s - now_s < SOON_S:
         faults.warn(file, f"{file.name} expires on {_day(leaf.not_after_s)}", "renew it")
     if leaf.purposes is not None and not leaf.purposes & _SERVES:
         what = f"{file.name} is not for servers: its extended key usage says otherwise"

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from stream_paper import ALICE, BOB, POLICY, PORT, Paper, answer, request
 
-from sipguard.edge.stream.conversation import FIRST_S, HALF_S, STALLED_S, WHOLE_S
+from sipguard.edge.stream.conversation import FIRST_S, HALF_S, LAST_WORD_S, STALLED_S, WHOLE_S
 from sipguard.reason import Reason
 from sipguard.verdict import OpenPinhole
 
@@ -75,13 +75,39 @@ def test_the_server_is_asked_in_the_clients_name() -> None:
     assert (ends.src, ends.dst) == (bytes([10, 20, 1, 2]), bytes([10, 20, 2, 2]))
 
 
-def test_a_server_that_refuses() -> None:
-    """The client is reset, and a record says why."""
+def test_a_server_that_is_gone() -> None:
+    """The request is answered in its place, a record says why, and the connection ends."""
+    paper = Paper()
+    line = paper.reaches()
+    line.client_sends(OPTIONS)
+    line.server_refuses()
+    line.wait_for_turns()
+    assert line.client_got().startswith(b"SIP/2.0 503 Service Unavailable\r\n")
+    assert paper.reasons() == [Reason.UNREACHABLE.value]
+    line.client_sends(SECOND)
+    assert line.client_got().startswith(b"SIP/2.0 503 ")
+    assert not line.is_over()
+    paper.wait(LAST_WORD_S + 2)
+    assert line.is_over()
+    assert not line.client.reset
+    assert paper.gate._limits.open == 0
+
+
+def test_what_the_policy_refuses_hears_so_where_the_server_is_gone() -> None:
+    """It is judged as ever."""
+    line = Paper().reaches()
+    line.server_refuses()
+    line.client_sends(REFUSED)
+    assert line.client_got().startswith(b"SIP/2.0 488 ")
+
+
+def test_a_client_that_leaves_a_server_that_is_gone() -> None:
+    """Nothing of it stays."""
     paper = Paper()
     line = paper.reaches()
     line.server_refuses()
-    assert line.client.reset
-    assert paper.reasons() == [Reason.UNREACHABLE.value]
+    line.client_ends()
+    assert line.is_over()
     assert paper.gate._limits.open == 0
 
 
@@ -97,11 +123,14 @@ def test_lost_framing_ends_both_sides(octets: bytes) -> None:
 
 
 def test_what_was_whole_before_the_framing_was_lost() -> None:
-    """Goes on; what follows does not."""
+    """Goes on, and so does its refusal; what follows does not."""
     line = Paper().connected()
-    line.client_sends(OPTIONS + POST)
+    line.client_sends(OPTIONS + REFUSED + POST)
     assert line.server_got() == OPTIONS
+    assert line.client_got().startswith(b"SIP/2.0 488 ")
     assert line.is_over()
+    assert not line.client.reset, "a reset would take both away again"
+    assert not line.server.reset
 
 
 def test_shadow_mode_lets_pass_what_cannot_be_framed() -> None:
@@ -186,6 +215,21 @@ def test_many_messages_at_once_do_not_hold_up_others() -> None:
     paper.reactor.advance(0)
     assert line.server_got() == b"".join(many[16:])
     assert line.client.is_read()
+
+
+def test_messages_of_one_turn_leave_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call of the kernel for each would cost more than some of the judging; refusals, too."""
+    line = Paper(
+        "default drop\nchain request\n  no reject 403 if method == MESSAGE\n  all accept\n"
+    ).connected()
+    written: list[bytes] = []
+    monkeypatch.setattr(line.server, "write", written.append)
+    monkeypatch.setattr(line.client, "write", written.append)
+    many = [request("OPTIONS", number) for number in range(1, 4)]
+    line.client_sends(b"".join([*many, request("MESSAGE", 4), request("MESSAGE", 5)]))
+    refusals, passed = sorted(written, key=lambda octets: octets[:1], reverse=True)
+    assert passed == b"".join(many)
+    assert refusals.count(b"SIP/2.0 403") == 2
 
 
 # --- ends

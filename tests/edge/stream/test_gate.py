@@ -13,6 +13,7 @@ from sipguard.edge.control import StatusReport
 from sipguard.edge.plan import Diversion, Plan, StreamTransports
 from sipguard.edge.stream import gate as room
 from sipguard.edge.stream.binding import Binding
+from sipguard.edge.stream.conversation import LAST_WORD_S
 from sipguard.edge.stream.gate import StreamGate
 from sipguard.edge.stream.leg import Leg
 from sipguard.edge.stream.limits import ACCEPTS_PER_S, Limits
@@ -158,6 +159,23 @@ def test_the_servers_messages_come_by_the_way_to_it() -> None:
     line.client_sends(OPTIONS)
     line.server_sends(answer(OPTIONS).replace(b"call-1", b"call-9"))
     assert paper.observations[-1].interface == "lan0"
+
+
+def test_the_way_to_a_server_is_asked_once_in_a_second() -> None:
+    """Each connection would else cost a question to the kernel; a route may change all the same."""
+    asked: list[bytes] = []
+
+    def way_to(address: bytes) -> str:
+        asked.append(address)
+        return ""
+
+    paper = Paper(way_to=way_to)
+    paper.connected()
+    paper.connected()
+    assert len(asked) == 1
+    paper.wait(1.5)
+    paper.connected()
+    assert len(asked) == 2
 
 
 def test_a_zone_is_known_by_its_interface() -> None:
@@ -338,7 +356,7 @@ def test_a_secured_connection_stands_after_its_handshake(monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("is_client", [True, False])
 def test_a_failed_handshake_is_explained(monkeypatch: pytest.MonkeyPatch, is_client: bool) -> None:
-    """Of either end; both are closed."""
+    """Of either end; both are closed, the client's after its request had its answer."""
     paper = kind(monkeypatch, SECURED)
     line = paper.reaches()
     if not is_client:
@@ -348,6 +366,7 @@ def test_a_failed_handshake_is_explained(monkeypatch: pytest.MonkeyPatch, is_cli
     assert wire.leg is not None
     wire.leg.connectionLost(Failure(ConnectionLost()))
     assert paper.reasons() == [Reason.SLOW_STREAM.value]
+    paper.wait(LAST_WORD_S + 2)
     assert paper.gate._limits.open == 0
 
 

@@ -168,14 +168,14 @@ def test_the_onward_connection_waits_for_the_client() -> None:
 
 
 def test_a_server_with_another_name_ends_both() -> None:
-    """The client is cut off, the server hears nothing, and the record names the cause."""
+    """The client hears 503, the server nothing, and the record names the cause."""
     gate = Gate()
     other = tls_certificate("elsewhere", dns=("elsewhere.example.com",))
     talk = Talk(gate, _client(BRANCH), Peer(other, serves=True))
     talk.client_says(request())
     assert talk.server is not None
     assert talk.server.peer.received == b""
-    assert talk.client.is_lost
+    assert talk.client.peer.received.startswith(b"SIP/2.0 503 Service Unavailable")
     assert gate.reasons() == ["tls-wrong-name"]
     assert gate.told[-1].sport == PORT
     assert gate.gate._tls.handshakes == 0

@@ -1,0 +1,105 @@
+"""Ports of Twisted's as we want them: few connections in one turn, and what is written leaves."""
+
+import socket
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+from twisted.internet.epollreactor import EPollReactor
+from twisted.internet.interfaces import IProtocolFactory
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.tcp import Port
+
+from sipguard.edge.stream.sockets import ACCEPTS, serve_fairly
+
+
+class Place:
+    """A port on the loopback, whose reactor never turns by itself."""
+
+    def __init__(self) -> None:
+        self.made: list[Protocol] = []
+        self.reactor = EPollReactor()
+        # An interface of zope's is nothing that types could be checked against.
+        factory: IProtocolFactory = Factory.forProtocol(self._make)  # type: ignore[assignment]
+        self.port = Port(0, factory, interface="127.0.0.1", reactor=self.reactor)
+        self.port.startListening()
+        serve_fairly(self.port)
+
+    def _make(self) -> Protocol:
+        self.made.append(Protocol())
+        return self.made[-1]
+
+    def connect(self) -> socket.socket:
+        """Connect to it; the kernel accepts."""
+        return socket.create_connection(("127.0.0.1", self.port.getHost().port))
+
+    def turn(self) -> None:
+        """Accept, once."""
+        self.port.doRead()
+
+
+@pytest.fixture
+def place() -> Iterator[Place]:
+    """A port with nobody there yet."""
+    made = Place()
+    yield made
+    for one in made.made:
+        if one.transport is not None:
+            one.transport.abortConnection()
+    made.port.connectionLost(None)
+    for one in made.reactor.removeAll():
+        one.connectionLost(None)
+
+
+def test_few_connections_are_accepted_in_one_turn(place: Place) -> None:
+    """However many there are, and however often: messages of others come between."""
+    clients = [place.connect() for _ in range(3 * ACCEPTS)]
+    for turns in (1, 2, 3):
+        place.turn()
+        assert len(place.made) == turns * ACCEPTS
+    for one in clients:
+        one.close()
+
+
+def test_what_is_written_leaves_at_once(place: Place) -> None:
+    """Without a turn of the reactor."""
+    with closing(place.connect()) as client:
+        place.turn()
+        transport = place.made[0].transport
+        assert transport is not None
+        transport.write(b"INVITE")  # type: ignore[call-arg] # an interface of zope's
+        client.settimeout(1)
+        assert client.recv(100) == b"INVITE"
+        assert place.reactor.getWriters() == []
+
+
+def test_what_the_peer_does_not_take_waits(place: Place) -> None:
+    """The kernel says when there is room."""
+    with closing(place.connect()) as client:
+        place.turn()
+        transport = place.made[0].transport
+        assert transport is not None
+        sent = bytes(range(256)) * (1 << 16)  # more than the kernel keeps
+        transport.write(sent)  # type: ignore[call-arg] # an interface of zope's
+        assert place.reactor.getWriters() == [transport]
+        got = bytearray()
+        client.settimeout(1)
+        while len(got) < len(sent):
+            got += client.recv(1 << 20)
+            transport.doWrite()
+        assert got == sent
+        assert place.reactor.getWriters() == []
+
+
+def test_a_connection_closes_when_all_has_left(place: Place) -> None:
+    """The last of it is not forgotten where nothing waits any more."""
+    with closing(place.connect()) as client:
+        place.turn()
+        transport = place.made[0].transport
+        assert transport is not None
+        transport.write(b"BYE")  # type: ignore[call-arg] # an interface of zope's
+        transport.loseConnection()  # type: ignore[misc] # zope's
+        assert place.reactor.getWriters() == [transport]  # the reactor closes what has to go
+        assert transport.doWrite() is not None
+        client.settimeout(1)
+        assert client.recv(100) == b"BYE"
