@@ -18,9 +18,10 @@ ZRTP_PACKAGES   := linphone-cli
 # A rival to measure against; `make bench` goes on without it.
 BENCH_PACKAGES  := kamailio
 
-.PHONY: help demo test check bench format clean
+.PHONY: help demo demo-web test check bench format clean
 help:
 	@echo "make demo    place real calls through a real gateway in network namespaces"
+	@echo "make demo-web  the calls of the demo on the page for reviewers, until Ctrl-C"
 	@echo "make test    run the whole test suite"
 	@echo "make check   ruff, format check, mypy --strict"
 	@echo "make bench   measure CPU per message, calls/s, latency, memory, and what proofs cost"
@@ -39,6 +40,9 @@ demo: $(STAMP)
 	@sh demo/install.sh --packages "$(CLIENT_PACKAGES)"
 	@sh demo/install.sh --packages --optional "$(ZRTP_PACKAGES)"
 	@$(BIN)/python -m demo
+
+demo-web: $(STAMP)
+	@$(BIN)/python -m demo.web
 
 test: $(STAMP)
 	@sh demo/install.sh --packages "$(CLIENT_PACKAGES)"

@@ -4,11 +4,11 @@ import argparse
 import json
 import time
 
-from sipguard.cli import told
 from sipguard.cli.filters import FILTER_HELP, add_filters, query_of
 from sipguard.cli.output import Screen, many, show_time
 from sipguard.cli.state import add_state_option
 from sipguard.edge.archive import Archive
+from sipguard.journal import told
 from sipguard.journal.query import DEFAULT_LIMIT, Count, Counts, GroupBy, Query, parse_group
 from sipguard.journal.record import Json, iso_time
 

@@ -6,17 +6,18 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from sipguard.cli import told
-from sipguard.cli.advice import advise
-from sipguard.cli.because import because, heading_of, tell_condition
 from sipguard.cli.ladder import draw_ladder, mark_octets
-from sipguard.cli.media import tell_media, tell_packets
-from sipguard.cli.output import VERDICT_STYLES, Screen, Style, show_time
-from sipguard.cli.proofs import tell_proofs
+from sipguard.cli.output import VERDICT_STYLES, Screen, Style
 from sipguard.cli.state import add_state_option
 from sipguard.edge.archive import Archive, Entry
+from sipguard.edge.stored import text_of_rule
+from sipguard.journal import told
+from sipguard.journal.advice import advise
+from sipguard.journal.because import heading_of, tell_condition
 from sipguard.journal.escape import escape, safe_text
-from sipguard.reason import Reason
+from sipguard.journal.media_told import tell_media
+from sipguard.journal.proofs_told import tell_proofs
+from sipguard.journal.story import path_of, rule_of, sentence, span_of, tell_findings
 
 SUMMARY = "tell why one call was blocked"
 DETAILS = """\
@@ -41,7 +42,6 @@ exit status:
   2  the command line was wrong
 """
 
-_PLACE = re.compile(r"(.+):([0-9]{1,7})")
 _LABEL_COLUMNS = 11
 
 
@@ -91,36 +91,19 @@ def _tell(entry: Entry, screen: Screen) -> None:
             screen.line(f"{heading} {screen.isolate(value)}")
     _section(screen, "Media", tell_media(record))
     _section(screen, heading_of(record), tell_condition(record))
-    _section(screen, "Findings", _findings(record))
+    _section(screen, "Findings", tell_findings(record))
     _section(screen, "Marked octets", mark_octets(record, entry.message, screen))
     _section(screen, "Ladder (UTC)", draw_ladder(record))
     _section(screen, "What you can do", (f"- {advice}" for advice in advise(record)))
 
 
-def sentence(record: told.Told) -> str:
-    """Return the story in one sentence: what, from whom, what became of it, and why."""
-    if told.is_media(record):
-        return tell_packets(record)
-    verdict = told.verdict(record)
-    done = {
-        "accept": "was accepted",
-        "drop": "was dropped",
-        "reject": f"was refused with {told.number(record, 'code')}",
-        "would drop": "would have been dropped (shadow mode: it passed)",
-        "would reject": (
-            f"would have been refused with {told.number(record, 'code')} (shadow mode: it passed)"
-        ),
-    }.get(verdict, verdict)
-    return f"{told.subject(record)} from {told.text(record, 'src')} {done}{because(record)}"
-
-
 def _facts(record: told.Told) -> Iterator[tuple[str, str]]:
-    yield "Record", f"{told.text(record, 'id')}, {_span(record)}"
-    yield "Rule", _rule(record)
-    yield "", _rule_text(told.text(record, "place"), told.text(record, "rule"))
+    yield "Record", f"{told.text(record, 'id')}, {span_of(record)}"
+    yield "Rule", rule_of(record)
+    yield "", text_of_rule(told.text(record, "place"), told.text(record, "rule"))
     yield "Reason", told.text(record, "reason")
     yield "Field", told.text(record, "field")
-    yield "Path", _path(record)
+    yield "Path", path_of(record)
     yield "Request", told.text(record, "request_uri")
     yield "From", told.text(record, "from")
     yield "To", told.text(record, "to")
@@ -141,58 +124,6 @@ def _facts(record: told.Told) -> Iterator[tuple[str, str]]:
             for other in told.parts(record, "also")
         ),
     )
-
-
-def _span(record: told.Told) -> str:
-    first, last = told.text(record, "first_time"), told.text(record, "last_time")
-    if first == last:
-        return f"{show_time(first)} UTC"
-    return f"{show_time(first)} to {show_time(last)} UTC"
-
-
-def _path(record: told.Told) -> str:
-    interface = told.text(record, "interface")
-    on = f" on {interface}" if interface else ""
-    if zone := told.text(record, "zone"):
-        on += f" (zone {zone}{', by IPsec' if record.get('ipsec') is True else ''})"
-    return (
-        f"{told.end(record, 'src')} to {told.end(record, 'dst')},"
-        f" {told.text(record, 'transport').upper()}{on}"
-    )
-
-
-def _rule(record: told.Told) -> str:
-    rule, place = told.text(record, "rule"), told.text(record, "place")
-    if told.is_media(record):
-        return f"{rule}, the setting of that name{f' in {place}' if place else ''}"
-    if place:
-        return f"{rule}, {place}"
-    return f"{rule} (decided by sipguard itself, before any rule of the policy)" if rule else ""
-
-
-def _rule_text(place: str, rule: str) -> str:
-    """Return the rule's line as the policy file has it now; empty if it is another's by now."""
-    found = _PLACE.fullmatch(place)
-    if found is None or not Path(found[1]).is_file():
-        return ""
-    try:
-        from sipguard.edge.policy_file import read_text  # brings the grammar, which takes time
-
-        lines = read_text(found[1]).splitlines()
-    except (OSError, ValueError):
-        return ""
-    number = int(found[2])
-    words = lines[number - 1].split() if 0 < number <= len(lines) else []
-    return safe_text(" ".join(words)) if words[:1] == [rule] else ""
-
-
-def _findings(record: told.Told) -> Iterator[str]:
-    sentences = {reason.value: reason.sentence for reason in Reason}
-    for finding in told.parts(record, "findings"):
-        code = told.text(finding, "reason")
-        detail, octets = told.text(finding, "detail"), told.text(finding, "octets")
-        words = [sentences.get(code, ""), detail, f"“{octets}”" if octets else ""]
-        yield f"{told.text(finding, 'rule'):<7} {code}: {' '.join(word for word in words if word)}"
 
 
 def _section(screen: Screen, heading: str, lines: Iterator[str]) -> None:

@@ -1,20 +1,17 @@
 """``sipguard export``: the packets that a record kept, as a file that Wireshark opens."""
 
 import argparse
-from datetime import datetime
-from ipaddress import ip_address
 from pathlib import Path
-from typing import Final
 
-from sipguard.cli import told
 from sipguard.cli.explain import record_named
 from sipguard.cli.output import Screen, many
 from sipguard.cli.state import add_state_option
-from sipguard.cli.stored import padded
 from sipguard.edge.archive import Entry
 from sipguard.edge.capture import PcapWriter
+from sipguard.edge.stored import is_whole, packet_of, padded
 from sipguard.errors import EdgeError
-from sipguard.wire.packet import Packet, build_udp
+from sipguard.journal import told
+from sipguard.wire.packet import build_udp
 
 SUMMARY = "write the stored packet of a record as pcap"
 DETAILS = """\
@@ -37,7 +34,6 @@ exit status:
   1  no such record, no packet kept with it, or the file is there already
   2  the command line was wrong
 """
-_PORT: Final = 5060  # where a record has no port
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -68,34 +64,6 @@ def run(options: argparse.Namespace, screen: Screen) -> int:
     writer.close()
     screen.note(f"1 packet, {many(len(packet.payload), 'octet')}{_left_out(entry)}.")
     return 0
-
-
-def packet_of(entry: Entry) -> tuple[Packet, float]:
-    """Return the stored message as the packet it was, masked, and its POSIX time.
-
-    Raises:
-        EdgeError: The record has no message, or no addresses that fit together.
-    """
-    record = entry.line
-    if not entry.message:
-        what = "it is about packets of a stream" if told.is_media(record) else "none was kept"
-        raise EdgeError(f"record {told.text(record, 'id')} has no message: {what}")
-    try:
-        src, dst = (ip_address(told.text(record, side)).packed for side in ("src", "dst"))
-        time_s = datetime.fromisoformat(told.text(record, "time")).timestamp()
-    except ValueError:
-        raise EdgeError(f"record {told.text(record, 'id')} has no usable addresses") from None
-    if len(src) != len(dst):
-        raise EdgeError(f"record {told.text(record, 'id')} has addresses of two families")
-    sport, dport = (told.number(record, f"{side}_port") or _PORT for side in ("src", "dst"))
-    way = (told.text(record, "transport") or "udp", told.text(record, "interface"))
-    return Packet(src, dst, sport, dport, entry.message, *way), time_s
-
-
-def is_whole(entry: Entry) -> bool:
-    """Report whether all of the message was kept."""
-    packets = told.part(entry.line, "packets")
-    return told.number(packets, "octets") <= told.number(packets, "kept")
 
 
 def _left_out(entry: Entry) -> str:

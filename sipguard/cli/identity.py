@@ -322,9 +322,9 @@ def _write(options: argparse.Namespace, signed: "MessageFile") -> None:
 
 def _verify(options: argparse.Namespace, screen: Screen) -> int:
     from sipguard.cli.message_file import read_octets
-    from sipguard.cli.proofs import tell_proofs
     from sipguard.cli.verify_message import Trust, exit_status, verify_message
     from sipguard.journal.proofs import proofs_json
+    from sipguard.journal.proofs_told import tell_proofs
 
     now_s = time.time()
     at_s = parse_when(options.now, now_s) if options.now else now_s

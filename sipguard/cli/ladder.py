@@ -1,12 +1,12 @@
 """A record's ladder as arrows between the ends, with the octets a reason is about marked."""
 
-import re
 from collections.abc import Iterator
 from typing import Final
 
-from sipguard.cli import told
 from sipguard.cli.output import Screen, cut, width
-from sipguard.journal.escape import escape, unescape
+from sipguard.journal import told
+from sipguard.journal.escape import escape
+from sipguard.journal.marks import marks_of
 
 _MOST_ENDS: Final = 5
 _SHORT: Final = 15  # an IPv4 address; longer ones get a letter
@@ -14,7 +14,6 @@ _APART: Final = 26
 _TIME_COLUMNS: Final = 14
 _AROUND: Final = 48  # octets shown on either side of what is marked
 _MOST_MARKS: Final = 4
-_NAME: Final = re.compile(rb"[a-z][a-z-]{0,31}")
 
 
 def draw_ladder(record: told.Told) -> Iterator[str]:
@@ -91,31 +90,8 @@ def mark_octets(record: told.Told, message: bytes, screen: Screen) -> Iterator[s
 
     What was masked, or is not in the part that is kept, is not there to be marked.
     """
-    quotes = [told.text(record, "field")]
-    quotes += [told.text(finding, "octets") for finding in told.parts(record, "findings")]
-    places = [place for quote in dict.fromkeys(quotes) for place in _find(quote, message)]
-    for first, end in places[:_MOST_MARKS]:
+    for first, end in marks_of(record, message)[:_MOST_MARKS]:
         yield from _marked(message, first, end, screen)
-
-
-def _find(quote: str, message: bytes) -> list[tuple[int, int]]:
-    """Return where the quoted octets stand in the message: first and behind the last.
-
-    Of a header's name, which is quoted in lower case, that is each of its rows.
-    """
-    try:
-        octets = unescape(quote.partition("…")[0])
-    except ValueError:
-        return []
-    if not octets:
-        return []
-    if _NAME.fullmatch(octets):
-        row = re.compile(rb"(?mi)^" + re.escape(octets) + rb"(?=[ \t]*:)")
-        rows = [found.span() for found in row.finditer(message)]
-        if rows:
-            return rows
-    at = message.find(octets)
-    return [(at, at + len(octets))] if at >= 0 else []
 
 
 def _marked(message: bytes, first: int, end: int, screen: Screen) -> Iterator[str]:

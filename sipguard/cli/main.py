@@ -23,6 +23,7 @@ from sipguard.cli import (
     stats,
     status,
     tail,
+    web_password,
 )
 from sipguard.cli.output import Screen, Style, standard_screen
 from sipguard.errors import EdgeError
@@ -49,6 +50,7 @@ _COMMANDS: Final[tuple[tuple[str, ModuleType], ...]] = (
     ("mute", mute),
     ("exceptions", exceptions),
     ("backup", backup),
+    ("web-password", web_password),
     ("identity", identity),
 )
 _DESCRIPTION: Final = """\

@@ -5,13 +5,13 @@ import json
 import time
 from dataclasses import replace
 
-from sipguard.cli import told
 from sipguard.cli.explain import record_named
 from sipguard.cli.output import Screen, Style, many
 from sipguard.cli.state import add_state_option
 from sipguard.edge.archive import Archive, Entry
 from sipguard.edge.control import read_status
 from sipguard.errors import EdgeError, PolicyError
+from sipguard.journal import told
 from sipguard.journal.escape import safe_text
 from sipguard.journal.query import GroupBy, Query, QueryError, parse_source
 

@@ -8,14 +8,13 @@ not suggested.
 import re
 from typing import Final, NamedTuple
 
-from sipguard.cli import told
-from sipguard.cli.because import short
-from sipguard.cli.export import is_whole, packet_of
-from sipguard.cli.stored import restored
 from sipguard.edge.archive import Entry
 from sipguard.edge.policy_file import Files, read_policy
+from sipguard.edge.stored import is_whole, packet_of, restored
 from sipguard.errors import EdgeError, PolicyError
 from sipguard.guard import Guard
+from sipguard.journal import told
+from sipguard.journal.because import short
 from sipguard.moment import Moment
 from sipguard.policy.rules import Policy, Rule
 from sipguard.policy.verdicts import TOLERABLE

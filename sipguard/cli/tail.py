@@ -5,13 +5,13 @@ import json
 import time
 from dataclasses import replace
 
-from sipguard.cli import told
 from sipguard.cli.blocked import HEADINGS, row_of
 from sipguard.cli.filters import FILTER_HELP, add_filters, query_of
 from sipguard.cli.output import Screen
 from sipguard.cli.state import add_state_option
 from sipguard.edge.archive import Archive, Entry
 from sipguard.errors import EdgeError
+from sipguard.journal import told
 from sipguard.journal.query import MAX_LIMIT, Query
 
 SUMMARY = "show the latest records, and new ones as they come"

@@ -8,17 +8,17 @@ from pathlib import Path
 import pytest
 from stream_ends import ALICE, BOB, NOON, ended, invited, refused
 
-from sipguard.cli import told
-from sipguard.cli.advice import advise
 from sipguard.cli.blocked import HEADINGS, row_of
-from sipguard.cli.explain import sentence
 from sipguard.cli.main import main
-from sipguard.cli.media import tell_media
-from sipguard.cli.media_advice import BY_MEDIA
 from sipguard.edge.store import Store
+from sipguard.journal import told
+from sipguard.journal.advice import advise
 from sipguard.journal.ledger import Ledger
+from sipguard.journal.media_advice import BY_MEDIA
+from sipguard.journal.media_told import tell_media
 from sipguard.journal.observation import Observation
 from sipguard.journal.record import record_of
+from sipguard.journal.story import sentence
 from sipguard.journal.streams import Closer, StreamEnd
 from sipguard.reason import Finding, Reason
 from sipguard.verdict import Action

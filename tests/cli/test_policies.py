@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from sipguard.cli.advice import advise
 from sipguard.cli.main import main
+from sipguard.journal.advice import advise
 from sipguard.policy import load_policy
 from sipguard.reason import Reason
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from sipguard.cli import told
-from sipguard.cli.advice import advise
 from sipguard.cli.main import main
 from sipguard.edge.control import RuleHits, StatusReport, write_status
 from sipguard.edge.store import FILE_NAME, Store
 from sipguard.evidence import Evidence, State
+from sipguard.journal import told
+from sipguard.journal.advice import advise
 from sipguard.journal.ledger import Ledger
 from sipguard.journal.observation import MediaNote, Observation
 from sipguard.journal.record import record_of

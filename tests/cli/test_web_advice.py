@@ -5,9 +5,9 @@ import re
 import pytest
 from stream_ends import refused
 
-from sipguard.cli.advice import advise
-from sipguard.cli.web_advice import BY_WEB
+from sipguard.journal.advice import advise
 from sipguard.journal.record import record_of
+from sipguard.journal.web_advice import BY_WEB
 from sipguard.reason import Reason
 
 FAULTS = [reason for reason in Reason if reason.name.startswith("WS_")]

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 from stream_ends import ALICE, BOB, CALL, NOON, refused
 
-from sipguard.cli.told import parts
 from sipguard.edge import journal
 from sipguard.edge.archive import Archive
 from sipguard.edge.elements import Tally
@@ -15,6 +14,7 @@ from sipguard.edge.store import Store
 from sipguard.edge.streams_told import Closing
 from sipguard.journal.observation import Observation
 from sipguard.journal.query import Query
+from sipguard.journal.told import parts
 from sipguard.reason import Reason
 from sipguard.verdict import Action, ClosePinhole, Hole
 

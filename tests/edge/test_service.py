@@ -13,7 +13,6 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from waiting import Proving, prove_by
 
-from sipguard.cli.told import parts
 from sipguard.edge import journal, media_gate
 from sipguard.edge import service as room
 from sipguard.edge.archive import Archive
@@ -29,6 +28,7 @@ from sipguard.edge.stream import gate
 from sipguard.errors import EdgeError
 from sipguard.guard import Guard
 from sipguard.journal.query import Query
+from sipguard.journal.told import parts
 from sipguard.moment import Moment
 from sipguard.verdict import ClosePinhole, Effect, OpenPinhole, Reply
 

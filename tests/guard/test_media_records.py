@@ -8,13 +8,13 @@ import pytest
 from exchange import ALICE, BOB, KEYS, OTHER_KEY, SUITE, Call, Exchange, octets, sdp
 from srtp_sender import Sender, rtp
 
-from sipguard.cli.told import Told, part, parts
 from sipguard.edge.archive import Archive
 from sipguard.edge.elements import Tally
 from sipguard.edge.journal import Journal
 from sipguard.edge.store import Store
 from sipguard.edge.streams_told import Closing
 from sipguard.journal.query import Query
+from sipguard.journal.told import Told, part, parts
 from sipguard.policy import load_policy
 from sipguard.reason import Reason
 from sipguard.verdict import ClosePinhole, Effect, Hole

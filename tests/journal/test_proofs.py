@@ -7,10 +7,10 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sipguard.cli.proofs import tell_proofs
 from sipguard.evidence import Evidence, State
 from sipguard.journal.observation import Observation
 from sipguard.journal.proofs import MAX_COVERED, MAX_NOTES, Json, because
+from sipguard.journal.proofs_told import tell_proofs
 from sipguard.journal.record import record_of
 from sipguard.reason import Finding, Reason
 from sipguard.verdict import Action

@@ -8,3 +8,10 @@ sipguard = ServiceMaker(
     "SIP-aware firewall: judges diverted packets, opens SRTP pinholes, explains every block.",
     "sipguard",
 )
+
+sipguard_web = ServiceMaker(
+    "sipguard-web",
+    "sipguard.web.tap",
+    "Pages for the review of what sipguard blocked; a process of its own, without privileges.",
+    "sipguard-web",
+)

@@ -2,8 +2,8 @@
 
 from typing import Final
 
-from sipguard.cli.output import cut
 from sipguard.journal.record import Json
+from sipguard.journal.words import cut
 from sipguard.reason import Reason
 
 _CALL_ID_COLUMNS: Final = 24

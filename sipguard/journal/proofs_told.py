@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Final
 
-from sipguard.cli import told
+from sipguard.journal import told
 
 _NAMES: Final = {"aib": "AIB", "smime": "S/MIME", "stir": "STIR", "digest": "Digest"}
 _PARTS: Final = {"sdp": "the session description", "body": "the body"}

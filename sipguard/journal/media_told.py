@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import Final
 
-from sipguard.cli import told
-from sipguard.cli.output import many
+from sipguard.journal import told
+from sipguard.journal.words import many
 from sipguard.reason import Reason
 
 # What came, where the medium's name would not do.

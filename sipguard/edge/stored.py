@@ -1,12 +1,22 @@
-"""A stored message made fit to be judged again: what was masked gets a stand-in."""
+"""What a record kept, made into the packet it was, and fit to be read or judged again."""
 
 import re
 from base64 import b64encode
+from datetime import datetime
 from hashlib import sha512
+from ipaddress import ip_address
+from pathlib import Path
 from typing import Final
 
+from sipguard.edge.archive import Entry
+from sipguard.errors import EdgeError
+from sipguard.journal import told
+from sipguard.journal.escape import safe_text
 from sipguard.wire.packet import Packet
 
+_PORT: Final = 5060  # where a record has no port
+_PLACE: Final = re.compile(r"(.+):([0-9]{1,7})")
+_RULE_OCTETS: Final = 4 << 20
 _MASK: Final = b"***"
 _WORD: Final = b"MASKED"
 _INLINE: Final = re.compile(rb"(a=crypto:[0-9]{1,9} ([A-Za-z0-9_]{1,64}) inline:)\*\*\*")
@@ -16,6 +26,49 @@ _SIZES: Final = (
     (b"AES_CM_128", 30), (b"F8_128", 30), (b"AES_192_CM", 38), (b"AES_256_CM", 46),
     (b"AEAD_AES_128_GCM", 28), (b"AEAD_AES_256_GCM", 44),
 )  # fmt: skip
+
+
+def packet_of(entry: Entry) -> tuple[Packet, float]:
+    """Return the stored message as the packet it was, masked, and its POSIX time.
+
+    Raises:
+        EdgeError: The record has no message, or no addresses that fit together.
+    """
+    record = entry.line
+    if not entry.message:
+        what = "it is about packets of a stream" if told.is_media(record) else "none was kept"
+        raise EdgeError(f"record {told.text(record, 'id')} has no message: {what}")
+    try:
+        src, dst = (ip_address(told.text(record, side)).packed for side in ("src", "dst"))
+        time_s = datetime.fromisoformat(told.text(record, "time")).timestamp()
+    except ValueError:
+        raise EdgeError(f"record {told.text(record, 'id')} has no usable addresses") from None
+    if len(src) != len(dst):
+        raise EdgeError(f"record {told.text(record, 'id')} has addresses of two families")
+    sport, dport = (told.number(record, f"{side}_port") or _PORT for side in ("src", "dst"))
+    way = (told.text(record, "transport") or "udp", told.text(record, "interface"))
+    return Packet(src, dst, sport, dport, entry.message, *way), time_s
+
+
+def is_whole(entry: Entry) -> bool:
+    """Report whether all of the message was kept."""
+    packets = told.part(entry.line, "packets")
+    return told.number(packets, "octets") <= told.number(packets, "kept")
+
+
+def text_of_rule(place: str, rule: str) -> str:
+    """Return the rule's line as the policy file has it now; empty if it is another's by now."""
+    found = _PLACE.fullmatch(place)
+    if found is None or not Path(found[1]).is_file():
+        return ""
+    try:
+        with Path(found[1]).open(encoding="utf-8") as stream:
+            lines = stream.read(_RULE_OCTETS).splitlines()
+    except (OSError, ValueError):
+        return ""
+    number = int(found[2])
+    words = lines[number - 1].split() if 0 < number <= len(lines) else []
+    return safe_text(" ".join(words)) if words[:1] == [rule] else ""
 
 
 def padded(payload: bytes) -> bytes:

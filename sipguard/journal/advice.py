@@ -4,10 +4,10 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from sipguard.cli import told
-from sipguard.cli.media_advice import BY_MEDIA
-from sipguard.cli.tls_advice import BY_TLS
-from sipguard.cli.web_advice import BY_WEB
+from sipguard.journal import told
+from sipguard.journal.media_advice import BY_MEDIA
+from sipguard.journal.tls_advice import BY_TLS
+from sipguard.journal.web_advice import BY_WEB
 from sipguard.reason import Reason
 from sipguard.weight import Weight
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Final
 
-from sipguard.cli import told
-from sipguard.cli.output import cut, width
+from sipguard.journal import told
+from sipguard.journal.words import cut, width
 from sipguard.reason import Reason
 
 _CONDITION_COLUMNS: Final = 120

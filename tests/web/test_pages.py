@@ -1,0 +1,324 @@
+"""What the pages tell of a night that was judged and stored, and what they say if they cannot."""
+
+import json
+import re
+import sqlite3
+import struct
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from nights import NOON, B, X, keep, night
+from visitor import Visitor, inside
+
+from sipguard.edge import archive
+from sipguard.edge.control import RuleHits, StatusReport, write_status
+from sipguard.edge.store import FILE_NAME
+from sipguard.journal.ledger import id_of
+from sipguard.journal.observation import Observation
+from sipguard.journal.record import record_of
+from sipguard.reason import Reason
+from sipguard.verdict import Action
+
+PAGES = ["/", "/blocked", "/blocked?by=rule", "/live", "/policy", "/call/last"]
+
+
+def status(state: Path, **more: object) -> None:
+    """Leave a status as the service does."""
+    report = StatusReport(pid=1, written_s=NOON + 3599, started_s=NOON - 600, mode="enforce")
+    report.policy_file = str(state / "gateway.policy")
+    report.rules = [
+        RuleHits("request", "stray", f"{state}/gateway.policy:9", 17, NOON),
+        RuleHits("request", "gone", f"{state}/gateway.policy:10", 3, NOON),
+    ]
+    for name, value in more.items():
+        setattr(report, name, value)
+    write_status(state, report)
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    """A state directory with a night in it."""
+    night(tmp_path)
+    status(tmp_path)
+    return tmp_path
+
+
+def plain(page: str) -> str:
+    """A page's text, blanks made one."""
+    text = re.sub(r"<(style|script)[^>]*>.*?</\1>", " ", page, flags=re.DOTALL)
+    text = re.sub(r"</?(bdi|code|mark)\b[^>]*>", "", text)
+    return " ".join(re.sub(r"<[^>]*>", " ", text).split())
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_every_page_stands(state: Path, path: str) -> None:
+    """With a heading, a language, a title, and a way past the navigation."""
+    page = inside(state).get(path)
+    assert page.status == 200
+    for part in ('lang="en"', "<h1", "<title>", 'href="#content"', 'id="content"'):
+        assert part in page.text
+    assert page.text.count("<h1") == 1
+    labels = set(re.findall(r'<label for="([^"]+)"', page.text))
+    fields = set(re.findall(r'<(?:input|select) (?:type="checkbox" )?id="([^"]+)"', page.text))
+    assert fields == labels
+    assert "style=" not in page.text
+    assert not re.search(r"<script(?! src=)", page.text)
+
+
+def test_the_overview_counts_and_says_how_it_is(state: Path) -> None:
+    """Numbers beside the chart, and the chart's numbers as a table."""
+    text = plain(inside(state).get("/").text)
+    assert "The service is running for 1 h 9 min and enforces its policy." in text
+    assert "5 calls blocked in 24 hours" in text
+    assert re.search(r"2026-01-01 12:00 2 3 0 5", text)
+    assert "A header that may stand once stands twice." in text
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"queue_drops": 12}, "The kernel dropped 12 packets"),
+        ({"last_reload": "refused: a.policy:3:1: no"}, "The last reload was refused"),
+        ({"store_error": "disk full"}, "The record store: disk full."),
+        ({"written_s": NOON}, "The service does not answer"),
+        ({"mode": "shadow"}, "in shadow mode: nothing is dropped"),
+        ({"pid": 2**22 + 5}, "The service is not running"),
+    ],
+)
+def test_trouble_is_told_first(state: Path, more: dict[str, object], words: str) -> None:
+    """Who opens the page in the morning sees it without looking for it."""
+    status(state, **more)
+    page = inside(state).get("/").text
+    assert words in plain(page)
+    mark = re.search(r'class="health card (\w+)"', page)
+    assert mark is not None
+    assert mark[1] == ("good" if "mode" in more else mark[1])
+    assert mark[1] != "good" or "mode" in more
+
+
+def test_a_list_is_filtered_grouped_and_shared_by_its_address(state: Path) -> None:
+    """All of it in GET parameters; relative times can be made fixed."""
+    visitor = inside(state)
+    assert visitor.get("/blocked").text.count('<td data-label="Record"') == 5
+    some = visitor.get("/blocked?source=203.0.113.0/24&rule=stray&since=2h").text
+    assert some.count('<td data-label="Record"') == 1
+    assert 'value="203.0.113.0/24"' in some
+    share = re.search(r'href="(/blocked\?[^"]*since=2026[^"]*)"', some)
+    assert share is not None
+    assert "since=2026-01-01T11%3A00%3A00" in share[1]
+    again = visitor.get(share[1].replace("&amp;", "&")).text
+    assert again.count('<td data-label="Record"') == 1
+    groups = visitor.get("/blocked?by=reason").text
+    there = re.search(r'href="(/blocked\?reason=[^"]+)"', groups)
+    assert there is not None
+    assert visitor.get(there[1]).text.count('<td data-label="Record"') == 1
+
+
+@pytest.mark.parametrize(
+    "asked",
+    ["since=soon", "source=alice", "reason=none", "verdict=maybe", "by=weather", "finding=a+b",
+     "limit=0", "after=zz/1"],
+)  # fmt: skip
+def test_a_filter_that_is_not_understood_is_told_beside_the_form(state: Path, asked: str) -> None:
+    """With what would be, and the form as it was filled in."""
+    page = inside(state).get(f"/blocked?{asked}")
+    assert page.status == 400
+    assert 'role="alert"' in page.text
+    assert "Traceback" not in page.text
+
+
+@pytest.mark.parametrize(
+    "asked", ["rule=%00", "rule=%ff", f"rule={'x' * 300}", "rule=%e2%80%ae",
+              "&".join(f"f{n}=1" for n in range(40))],
+)  # fmt: skip
+def test_what_nobody_types_is_refused(state: Path, asked: str) -> None:
+    """Too much, too long, or not to be seen."""
+    assert inside(state).get(f"/blocked?{asked}").status == 400
+
+
+def many(state: Path, count: int, at_s: float) -> None:
+    """Store so many records of one moment."""
+    seen = Observation(
+        utc_s=at_s, action=Action.DROP, judged=Action.DROP, reason=Reason.NOT_SIP, src=X, dst=B,
+        rule="flood", method=b"INVITE", raw=b"x",
+    )  # fmt: skip
+    record = record_of(seen, id_of(1))
+    keep(state, [replace(record, id=id_of(n + 1), first_s=at_s, last_s=at_s) for n in range(count)])
+
+
+@pytest.mark.parametrize("count", [51, 130, 400])
+def test_pages_of_a_flood_show_each_record_once(tmp_path: Path, count: int) -> None:
+    """All of them came in one millisecond, so a time alone is no place to go on from."""
+    many(tmp_path, count, NOON)
+    visitor = inside(tmp_path)
+    seen: list[str] = []
+    there = "/blocked?since=1d"
+    while there:
+        page = visitor.get(there).text
+        seen += re.findall(r'<td data-label="Record"[^>]*><a href="/call/(\w+)"', page)
+        older = re.search(r'rel="next" href="([^"]+)"', page)
+        there = older[1].replace("&amp;", "&") if older else ""
+    assert len(seen) == count
+    assert len(set(seen)) == count
+
+
+def test_one_call_begins_with_the_sentence(state: Path) -> None:
+    """Then what to do, the ladder, the proofs, the facts and the message."""
+    visitor = inside(state)
+    bye = re.search(r"/call/(\w+)", visitor.get("/blocked?rule=stray").text)
+    assert bye is not None
+    page = visitor.get(f"/call/{bye[1]}").text
+    text = plain(page)
+    assert "BYE from 203.0.113.66 was dropped because rule stray (gateway.policy:9)" in text
+    assert text.index("was dropped because") < text.index("What you can do")
+    assert "stray drop if method in {ACK BYE} and not dialog.known" in text
+    assert "BYE [drop]" in text
+    assert page.count('class="refused"') == 1
+    assert visitor.get(f"/call/{bye[1].upper()}").status == 200
+
+
+def test_the_offending_line_is_marked(state: Path) -> None:
+    """Also for who does not see colors."""
+    visitor = inside(state)
+    found = re.search(r"/call/(\w+)", visitor.get("/blocked?reason=duplicate-header").text)
+    assert found is not None
+    page = visitor.get(f"/call/{found[1]}").text
+    marked = re.findall(r'<li class="marked">.*?</li>', page)
+    assert len(marked) == 2
+    for line in marked:
+        assert "<mark>Call-ID</mark>" in line
+        assert 'class="hidden">marked: ' in line
+
+
+def test_a_call_can_be_taken_along(state: Path) -> None:
+    """As a capture with the masked message, and as the record itself."""
+    visitor = inside(state)
+    clear = re.search(r"/call/(\w+)", visitor.get("/blocked?rule=spoofed").text)
+    assert clear is not None
+    reply = visitor.get(f"/call/{clear[1]}.pcap")
+    assert reply.header("content-disposition") == f'attachment; filename="sipguard-{clear[1]}.pcap"'
+    assert struct.unpack("<L", reply.body[:4])[0] == 0xA1B2C3D4
+    assert b"INVITE sip:bob@example.com SIP/2.0" in reply.body
+    assert b"WVNfX19z" not in reply.body
+    told = json.loads(visitor.get(f"/call/{clear[1]}.json").body)
+    assert told["id"] == clear[1]
+
+
+@pytest.mark.parametrize(
+    "path", ["/call/zzzzzzz", "/call/", "/call/last.exe", "/call/..%2f..", "/x"]
+)
+def test_what_is_not_there_is_said(state: Path, path: str) -> None:
+    """With where to go on."""
+    reply = inside(state).get(path)
+    assert reply.status == 404
+    assert 'href="/"' in reply.text
+
+
+def test_the_policy_has_its_hits_beside_it(state: Path) -> None:
+    """At the rule's own line; where the file was changed since, at none."""
+    page = inside(state).get("/policy").text
+    row = re.search(r'<tr id="[^"]*gateway.policy-9">.*?</tr>', page, re.DOTALL)
+    assert row is not None
+    assert "stray" in row[0]
+    assert ">17</a>" in row[0]
+    other = re.search(r'<tr id="[^"]*gateway.policy-10">.*?</tr>', page, re.DOTALL)
+    assert other is not None
+    assert ">3</a>" not in other[0]
+    assert "It would load" in plain(page)
+
+
+def test_a_policy_with_errors_is_shown_with_them(state: Path) -> None:
+    """Line by line, and that the service goes on with the one it has."""
+    (state / "gateway.policy").write_text("mode enforce\ndefault drop\nchain request\n  x acept\n")
+    text = plain(inside(state).get("/policy").text)
+    assert "the service would refuse this file and go on with what it has" in text
+    assert "gateway.policy:4" in text
+
+
+def test_shadow_results_are_what_would_be_blocked(tmp_path: Path) -> None:
+    """By rule, and one by one."""
+    night(tmp_path, policy="mode shadow\ndefault drop\nset own { a.example }\n")
+    status(tmp_path, mode="shadow")
+    text = plain(inside(tmp_path).get("/policy").text)
+    assert "What would have been blocked, last 7 days" in text
+    assert "would be dropped" in text
+
+
+def broken(state: Path) -> None:
+    (state / FILE_NAME).write_bytes(b"no database at all " * 300)
+
+
+def missing(state: Path) -> None:
+    (state / FILE_NAME).unlink()
+
+
+def newer(state: Path) -> None:
+    with sqlite3.connect(state / FILE_NAME) as connection:
+        connection.execute("PRAGMA user_version = 99")
+
+
+def torn(state: Path) -> None:
+    for suffix in ("-wal", "-shm"):
+        (state / f"{FILE_NAME}{suffix}").unlink(missing_ok=True)
+    octets = (state / FILE_NAME).read_bytes()
+    (state / FILE_NAME).write_bytes(octets[:4096] + b"\xee" * (len(octets) - 4096))
+
+
+@pytest.mark.parametrize("harm", [broken, missing, newer, torn])
+@pytest.mark.parametrize("path", ["/", "/blocked", "/live", "/policy", "/call/last"])
+def test_a_store_that_cannot_be_read_is_a_sentence(state: Path, harm: object, path: str) -> None:
+    """Status 503, what is wrong, and that judging goes on."""
+    assert callable(harm)
+    harm(state)
+    reply = inside(state).get(path)
+    assert reply.status == 503
+    assert "record store" in reply.text
+    assert "the service goes on" in reply.text
+    assert "Traceback" not in reply.text
+
+
+def test_a_locked_store_is_a_sentence(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a while of waiting."""
+    monkeypatch.setattr(archive, "_BUSY_S", 0.05)
+    holder = sqlite3.connect(state / FILE_NAME, isolation_level=None)
+    holder.execute("PRAGMA locking_mode = EXCLUSIVE")
+    holder.execute("BEGIN EXCLUSIVE")
+    holder.execute("UPDATE records SET rule = rule")
+    reply = inside(state).get("/blocked")
+    holder.close()
+    assert reply.status == 503
+    assert "locked" in reply.text
+
+
+def test_a_fault_of_ours_is_a_sentence(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The traceback goes to the log, and to nobody else."""
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("secret detail")
+
+    monkeypatch.setattr("sipguard.web.site.overview", fail)
+    reply = inside(state).get("/")
+    assert reply.status == 500
+    assert "secret detail" not in reply.text
+    assert "Traceback" not in reply.text
+
+
+def test_assets_are_local_and_kept_by_the_browser(state: Path) -> None:
+    """And nothing else is served from the folder."""
+    visitor = Visitor(state)
+    style = visitor.get("/static/sipguard.css")
+    assert (style.status, style.header("content-type")) == (200, "text/css; charset=utf-8")
+    again = visitor.get("/static/sipguard.css", If_None_Match=style.header("etag"))
+    assert (again.status, again.body) == (304, b"")
+    for name in ("../site.py", "..%2fsite.py", "base.html", ""):
+        assert visitor.get(f"/static/{name}").status == 404
+    for text in (style.text, visitor.get("/static/live.js").text):
+        assert "http" not in text
+        assert "innerHTML" not in text
+
+
+def test_a_page_is_asked_for_without_its_body(state: Path) -> None:
+    """HEAD."""
+    reply = inside(state).ask("HEAD", "/blocked")
+    assert (reply.status, reply.body) == (200, b"")
