@@ -4,7 +4,6 @@ import argparse
 
 from sipguard.cli.exceptions import add, add_wishes
 from sipguard.cli.output import Screen
-from sipguard.policy.exemptions import ALLOW
 
 SUMMARY = "let pass for a while what a rule refuses"
 DETAILS = """\
@@ -35,4 +34,4 @@ def run(options: argparse.Namespace, screen: Screen) -> int:
     """Put it in force."""
     if options.caller and not options.source:
         screen.note("warning: From is a claim; everybody passes who writes that name")
-    return add(ALLOW, options, screen)
+    return add("allow", options, screen)

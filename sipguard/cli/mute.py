@@ -4,7 +4,6 @@ import argparse
 
 from sipguard.cli.exceptions import add, add_wishes
 from sipguard.cli.output import Screen
-from sipguard.policy.exemptions import MUTE
 
 SUMMARY = "keep refusals out of records and alarms for a while"
 DETAILS = """\
@@ -29,4 +28,4 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, screen: Screen) -> int:
     """Put it in force."""
-    return add(MUTE, options, screen)
+    return add("mute", options, screen)
