@@ -271,8 +271,9 @@ class Guard:
         if policy.keep_alives is Action.DROP:
             return self._drop(packet, Finding(reason), "keep-alives", now)
         limit, window_s = policy.keep_alive_rate
-        rates.add("keep-alive", packet.src, b"*", window_s)
-        if rates.count("keep-alive", packet.src, b"*", window_s) > limit:
+        flow = _flow_of(packet)
+        rates.add("keep-alive", flow, b"*", window_s)
+        if rates.count("keep-alive", flow, b"*", window_s) > limit:
             finding = Finding(Reason.RATE_EXCEEDED, "keep-alives")
             return self._drop(packet, finding, "keep-alive-rate", now)
         return Decision(Action.ACCEPT, Judgement(Action.ACCEPT, reason, "keep-alives"))
@@ -282,6 +283,12 @@ class Guard:
             Action.DROP, finding.reason, rule, detail=finding.detail, octets=finding.octets
         )
         return self._conclusion.refuse_packet(packet, None, judgement, (finding,), now)
+
+
+def _flow_of(packet: Packet) -> bytes:
+    """Return what keep-alives are counted by: a server's pongs to all its clients are no flood."""
+    number = packet.channel.connection
+    return packet.src + number.to_bytes(8, "big") if number else packet.src
 
 
 def _keeps_alive(payload: bytes) -> bool:

@@ -184,7 +184,7 @@ SETTINGS: Final[dict[str, Known]] = {
         "CRLF, NUL and STUN keep-alives on the SIP ports.",
         lambda p, v: replace(p, keep_alives=Action(v.choice("accept", "drop")))),
     "keep-alive-rate": Known("RATE", "10/s",
-        "Keep-alives beyond this rate from one source are dropped.",
+        "Keep-alives beyond this rate from one source, or on one connection, are dropped.",
         lambda p, v: replace(p, keep_alive_rate=v.rate())),
     "record": Known("blocked|all", "blocked",
         "Which calls the journal keeps.",

@@ -10,6 +10,7 @@ from sipguard.guard.requests import MAX_COPIES
 from sipguard.reason import Finding, Reason
 from sipguard.streams.live import LiveStream
 from sipguard.verdict import Action, Decision, Endpoint
+from sipguard.wire.channel import Channel
 from sipguard.wire.packet import Packet
 from sipguard.wire.sip import parse_message
 
@@ -233,6 +234,15 @@ def test_keepalives_of_a_connection_pass_at_their_rate() -> None:
     assert (decision.action, decision.judgement.reason) == (Action.ACCEPT, Reason.KEEP_ALIVE)
     reasons = {wires.world.guard.judge(ping, wires.world.now).judgement.reason for _ in range(2000)}
     assert Reason.RATE_EXCEEDED in reasons
+
+
+def test_the_pongs_of_one_server_to_all_its_clients_are_no_flood() -> None:
+    """RFC 5626 section 4.4.1: a client without its pong gives up the flow."""
+    wires = Wires()
+    for number in range(1, 100):
+        channel = Channel(connection=number)
+        pong = Packet(octets(BOB), octets(ALICE), 5060, 41000, b"\r\n", "tcp", "lan1", channel)
+        assert wires.world.guard.judge(pong, wires.world.now).action is Action.ACCEPT
 
 
 @pytest.mark.parametrize(
