@@ -38,10 +38,11 @@ from sipguard.guard import Guard
 from sipguard.journal.observation import Observation
 from sipguard.moment import Moment
 from sipguard.policy import load_policy
+from sipguard.policy.exemptions import ALLOW, Exemption, Exemptions
 from sipguard.policy.rules import Policy
 from sipguard.reason import Reason
 from sipguard.verdict import Action, Decision, Reply
-from sipguard.wire.packet import Packet
+from sipguard.wire.packet import Packet, show_address
 from sipguard.wire.passport import Json
 
 BOB = bytes((198, 51, 100, 1))
@@ -529,6 +530,16 @@ def test_a_spent_budget_hides_no_encrypted_body() -> None:
     gate = Gate(policy("signature-budget 1/min drop\n" + OPAQUE))
     assert gate.judge(other_from()).judgement.rule == "wrong"
     assert gate.judge(octets).judgement.rule == "signature-budget"
+
+
+def test_an_exception_gives_a_spent_source_no_further_try() -> None:
+    """GEN-3: what the guard refuses by itself is no rule's word, and nobody's to take back."""
+    gate = Gate(policy("signature-budget 1/min drop\n" + OPAQUE))
+    assert gate.judge(other_from()).judgement.rule == "wrong"
+    ends = gate.now.utc_s - 1, gate.now.utc_s + 60
+    allowed = Exemption(1, ALLOW, *ends, show_address(SRC), "", "", reason="test", by="root")
+    gate.guard.exemptions = Exemptions((allowed,))
+    assert gate.judge(raw_message(mixed(ENVELOPE))).judgement.rule == "signature-budget"
 
 
 def test_a_spent_budget_hides_no_encrypted_answer() -> None:
