@@ -14,6 +14,7 @@ from sipguard.policy.load import load_policy
 from sipguard.policy.rules import Policy
 from sipguard.policy.settings import SETTINGS
 from sipguard.tap import Options
+from sipguard.web.tap import Options as WebOptions
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")), ROOT / "policies/README.md"]
@@ -23,7 +24,8 @@ FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 CODE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
 LINK = re.compile(r"\]\(([^)#:]+)\)")
 FOLDERS = ("policies/", "docs/", "demo/", "tests/", "bench/", "sipguard/")
-TARGET = re.compile(r"^([a-z]+):", re.MULTILINE)
+SERVICES = {"sipguard": Options, "sipguard-web": WebOptions}
+TARGET = re.compile(r"^([a-z-]+):", re.MULTILINE)
 
 
 def test_every_sipguard_command_parses() -> None:
@@ -46,20 +48,21 @@ def test_every_twistd_command_parses() -> None:
     lines += [shlex.split(line) for line in _unit("ExecStart")]
     assert any(len(words) > 4 for words in lines)
     for words in lines:
-        if "sipguard" not in words or "--help" in words:
+        service = next((word for word in words if word in SERVICES), "")
+        if not service or "--help" in words:
             continue
-        given = [word for word in words[words.index("sipguard") + 1 :] if word[0] != "$"]
+        given = [word for word in words[words.index(service) + 1 :] if word[0] != "$"]
         if not given or "..." in given:
             continue
         try:
-            Options().parseOptions(given)  # type: ignore[no-untyped-call] # Twisted does not type it
+            SERVICES[service]().parseOptions(given)  # type: ignore[no-untyped-call] # Twisted does not type it
         except UsageError as error:
             pytest.fail(f"{shlex.join(words)}: {error}")
 
 
 def test_every_option_in_running_text_exists() -> None:
     """An option named alone belongs to a command, to the service, or to both."""
-    known = {f"--{name.rstrip('=')}" for name in Options().longOpt}
+    known = {f"--{name.rstrip('=')}" for one in (Options(), WebOptions()) for name in one.longOpt}
     for command in cli._COMMANDS:
         known |= set(re.findall(r"--[a-z][a-z0-9-]+", _help_of(command[0])))
     for page in PAGES[:-1]:
