@@ -55,7 +55,7 @@ def test_every_twistd_command_parses() -> None:
         if not given or "..." in given:
             continue
         try:
-            SERVICES[service]().parseOptions(given)  # type: ignore[no-untyped-call] # Twisted does not type it
+            SERVICES[service]().parseOptions(given)
         except UsageError as error:
             pytest.fail(f"{shlex.join(words)}: {error}")
 
