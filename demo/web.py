@@ -9,6 +9,7 @@ the page until it is interrupted. Needs no kernel, no root and no telephones.
 import argparse
 import os
 import secrets
+import signal
 import subprocess
 import sys
 import tempfile
@@ -98,6 +99,7 @@ def serve(state: Path, port: int) -> int:
     ]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(command, cwd=ROOT, env=environment) as page:
+        signal.signal(signal.SIGTERM, lambda *_: page.terminate())
         try:
             return page.wait()
         except KeyboardInterrupt:
