@@ -23,7 +23,9 @@ def sentence(record: told.Told) -> str:
             f"would have been refused with {told.number(record, 'code')} (shadow mode: it passed)"
         ),
     }.get(verdict, verdict)
-    return f"{told.subject(record)} from {told.text(record, 'src')} {done}{because(record)}"
+    subject = told.subject(record)
+    subject = subject[:1].upper() + subject[1:]
+    return f"{subject} from {told.text(record, 'src')} {done}{because(record)}"
 
 
 def span_of(record: told.Told) -> str:
