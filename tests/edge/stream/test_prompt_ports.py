@@ -6,9 +6,11 @@ from contextlib import closing
 
 import pytest
 from twisted.internet.epollreactor import EPollReactor
+from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.tcp import Port
+from twisted.python.failure import Failure
 
 from sipguard.edge.stream.sockets import ACCEPTS, serve_fairly
 
@@ -44,8 +46,8 @@ def place() -> Iterator[Place]:
     made = Place()
     yield made
     for one in made.made:
-        if one.transport is not None:
-            one.transport.abortConnection()
+        if one.transport is not None:  # to abort it would wait for a turn of the reactor
+            one.transport.connectionLost(Failure(ConnectionDone()))
     made.port.connectionLost(None)
     for one in made.reactor.removeAll():
         one.connectionLost(None)
