@@ -20,6 +20,8 @@ from sipguard.edge.stream.limits import ACCEPTS_PER_S, Limits
 from sipguard.edge.stream.tcp import TCP
 from sipguard.edge.turnstile import Passage
 from sipguard.errors import EdgeError
+from sipguard.guard import Guard
+from sipguard.journal.observation import Observation
 from sipguard.reason import Finding, Reason
 from sipguard.streams.live import LiveStream
 from sipguard.wire.channel import Channel
@@ -247,19 +249,22 @@ def test_a_verdict_after_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     assert line.server_got() == b""
 
 
-def test_our_own_fault_ends_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_our_own_fault_ends_the_connection() -> None:
     """Nothing may follow a message that was not judged."""
-    paper = Paper()
+    paper, told = Paper(), []
+
+    def breaks_once(seen: Observation) -> None:
+        told.append(seen.reason)
+        if len(told) == 1:
+            raise ValueError
+
+    paper.turnstile.guard = Guard(paper.policy, b"secret", record=breaks_once)
     line = paper.connected()
-
-    def fail(*_: object) -> None:
-        raise ValueError
-
-    monkeypatch.setattr(paper.turnstile.guard.__class__, "judge", fail)
-    monkeypatch.setattr(paper.turnstile.__class__, "refuse_stream", lambda *_: None)
-    line.client_sends(OPTIONS)
+    line.client_sends(request("OPTIONS", 2, "User-Agent: no") + OPTIONS)
     assert line.is_over()
+    assert line.server_got() == b""
     assert paper.gate.ends == {Reason.INTERNAL_ERROR.value: 1}
+    assert told[1:] == [Reason.INTERNAL_ERROR]
 
 
 # --- other kinds
