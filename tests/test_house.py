@@ -141,7 +141,7 @@ def test_the_core_does_no_io() -> None:
 @cache
 def _sayings() -> list[str]:
     """Return the modules that may give a reason; advice names all that could come."""
-    namers = {"reason.py", "advice.py", "media_advice.py"}
+    namers = {"reason.py", *(path.name for path in PACKAGE.glob("journal/*advice.py"))}
     return [path.read_text() for path in MODULES if path.name not in namers]
 
 
