@@ -13,10 +13,10 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
 from sipguard.edge.plan import Diversion, Plan, StreamTransports
-from sipguard.edge.stream import gate as room
 from sipguard.edge.stream.admission import Accepting, Admission
 from sipguard.edge.stream.gate import BINDINGS, StreamGate
 from sipguard.edge.stream.leg import Leg
+from sipguard.edge.stream.listeners import ListeningPort
 from sipguard.edge.turnstile import Turnstile
 from sipguard.guard import Guard
 from sipguard.journal.observation import Observation
@@ -144,7 +144,7 @@ class Attempt:
 
 
 class Reactor(Clock):
-    def adoptStreamPort(self, *_: object) -> room.ListeningPort:  # noqa: N802
+    def adoptStreamPort(self, *_: object) -> ListeningPort:  # noqa: N802
         raise NotImplementedError
 
 

@@ -24,7 +24,7 @@ from sipguard.edge.policy_file import load
 from sipguard.edge.queued import Judge, QueuedPacket, Reader
 from sipguard.edge.service import GuardService, Settings
 from sipguard.edge.store import Store
-from sipguard.edge.stream import gate
+from sipguard.edge.stream import listeners
 from sipguard.errors import EdgeError
 from sipguard.guard import Guard
 from sipguard.journal.query import Query
@@ -175,7 +175,7 @@ class FakeReactor(Clock):
     def connectTCP(self, *_: object) -> Connector:  # noqa: N802
         raise NotImplementedError
 
-    def adoptStreamPort(self, *_: object) -> gate.ListeningPort:  # noqa: N802
+    def adoptStreamPort(self, *_: object) -> listeners.ListeningPort:  # noqa: N802
         raise NotImplementedError
 
     def callFromThread(self, work: Callable[..., None], *arguments: object) -> None:  # noqa: N802
@@ -220,7 +220,7 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> Kernel:
     monkeypatch.setattr(room, "ReplySender", FakeReplies)
     monkeypatch.setattr(media_gate, "Queue", FakeMediaQueue)
     monkeypatch.setattr(media_gate, "Samples", FakeSamples)
-    monkeypatch.setattr(gate, "listening_socket", lambda *_: None)
+    monkeypatch.setattr(listeners, "listening_socket", lambda *_: None)
     return made
 
 

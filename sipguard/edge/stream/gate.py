@@ -9,7 +9,7 @@ import socket
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Final, Protocol, final
@@ -32,7 +32,8 @@ from sipguard.edge.stream.conversation import Conversation
 from sipguard.edge.stream.keeper import Attempt
 from sipguard.edge.stream.leg import Leg, Passage
 from sipguard.edge.stream.limits import Limits
-from sipguard.edge.stream.sockets import OnwardAttempt, listening_socket, serve_fairly
+from sipguard.edge.stream.listeners import Listeners, PortReactor
+from sipguard.edge.stream.sockets import OnwardAttempt
 from sipguard.edge.stream.tcp import TCP
 from sipguard.edge.stream.tls import Tls
 from sipguard.edge.stream.tls_binding import over_tls
@@ -40,7 +41,6 @@ from sipguard.edge.stream.tls_credentials import read_credentials
 from sipguard.edge.stream.ways import Ways, interface_towards
 from sipguard.edge.stream.websocket import websocket
 from sipguard.edge.turnstile import Turnstile
-from sipguard.errors import EdgeError
 from sipguard.policy.rules import Policy
 from sipguard.rates import Rates
 from sipguard.reason import Finding, Reason
@@ -58,23 +58,8 @@ BINDINGS: Final[Mapping[str, Binding]] = {"tcp": TCP}
 Dial = Callable[[Packet, ClientFactory, Callable[[Failure], None]], Attempt]
 
 
-class ListeningPort(Protocol):
-    """What it asks of a port of Twisted's."""
-
-    def getHost(self) -> IPv4Address | IPv6Address:
-        """Return where it listens."""
-
-    def stopListening(self) -> object:
-        """Accept nothing more."""
-
-
-class StreamReactor(Clock, Protocol):
+class StreamReactor(Clock, PortReactor, Protocol):
     """What it asks of Twisted's reactor."""
-
-    def adoptStreamPort(
-        self, descriptor: int, family: socket.AddressFamily, factory: Admission, /
-    ) -> ListeningPort:
-        """Listen on a socket that listens already."""
 
     def seconds(self) -> float:
         """Return monotonic time."""
@@ -115,9 +100,7 @@ class StreamGate:
         }
         self._dial = dial or self._dial_out
         self._ways = Ways(way_to)
-        self._sockets: list[tuple[Diversion, socket.socket]] = []
-        self._ports: list[ListeningPort] = []
-        self._bound: set[int] = set()
+        self._listeners = Listeners(reactor, self._accepting)
         self._diversions: tuple[Diversion, ...] = ()
         self._mark = 0
         self._limits = Limits(1, 1)
@@ -155,7 +138,7 @@ class StreamGate:
         Raises:
             EdgeError: a port is in use, or there is no permission.
         """
-        self._bind(plan)
+        self._listeners.bind(plan)
         self._adopt(plan)
 
     def replace(self, plan: Plan, install: Callable[[], None]) -> None:
@@ -165,14 +148,14 @@ class StreamGate:
             EdgeError: nothing has changed.
         """
         before = {one.listener for one in self._diversions}
-        self._bind(plan)
+        self._listeners.bind(plan)
         try:
             install()
         except Exception:
-            self._keep(before)
+            self._listeners.keep(before)
             raise
         self._adopt(plan)
-        self._keep({one.listener for one in plan.diversions})
+        self._listeners.keep({one.listener for one in plan.diversions})
         for conversation in tuple(self._conversations):
             if not self.is_diverted(conversation.binding.kind, conversation.client.packet.dport):
                 conversation.abort()  # its packets do not come here any more
@@ -182,37 +165,19 @@ class StreamGate:
         self._mark = plan.mark
         self.is_shadow = plan.shadow
         if self._is_serving:
-            self._listen()
-
-    def _bind(self, plan: Plan) -> None:
-        """Bind the listeners that are not there yet: all of them, or none."""
-        made: list[tuple[Diversion, socket.socket]] = []
-        try:
-            for diversion in plan.diversions:
-                if diversion.listener in self._bound:
-                    continue
-                for family in (socket.AF_INET, socket.AF_INET6):
-                    listener = listening_socket(family, diversion.listener, plan.mark)
-                    if listener is not None:
-                        made.append((diversion, listener))
-        except EdgeError:
-            for _, listener in made:
-                listener.close()
-            raise
-        self._sockets += made
-        self._bound |= {diversion.listener for diversion, _ in made}
+            self._listeners.accept()
 
     def start(self) -> None:
         """Begin to accept connections."""
         self._is_serving = True
-        self._listen()
+        self._listeners.accept()
         if not self._loop.running:
             self._loop.start(CHECK_S, now=False)
 
     def stop(self) -> Deferred[None]:
         """Accept nothing more; fire when what is under way has ended, or its time is up."""
         self._is_serving = False
-        self._keep(frozenset())
+        self._listeners.keep(frozenset())
         if self._loop.running:
             self._loop.stop()
         if not self._conversations:
@@ -226,38 +191,18 @@ class StreamGate:
 
     def close(self) -> None:
         """Give everything back at once; safe to call twice."""
-        self._keep(frozenset())
+        self._listeners.keep(frozenset())
         self._abort()
 
     def _abort(self) -> None:
         for conversation in tuple(self._conversations):
             conversation.abort()
 
-    def _listen(self) -> None:
-        for diversion, listener in self._sockets:
-            binding = self._bindings[diversion.kind]
-            inner = binding.listening(Accepting(self._begin, binding))
-            port = self._reactor.adoptStreamPort(
-                listener.fileno(), listener.family, Admission(self._admit, inner)
-            )
-            serve_fairly(port)
-            listener.close()  # the port has its own
-            self._ports.append(port)
-        self._sockets.clear()
-
-    def _keep(self, listeners: Set[int]) -> None:
-        """Listen on these ports alone."""
-        self._bound &= listeners
-        for port in tuple(self._ports):
-            if port.getHost().port not in listeners:
-                self._ports.remove(port)
-                port.stopListening()
-        for diversion, listener in tuple(self._sockets):
-            if diversion.listener not in listeners:
-                self._sockets.remove((diversion, listener))
-                listener.close()
-
     # --- connections
+
+    def _accepting(self, diversion: Diversion) -> Admission:
+        binding = self._bindings[diversion.kind]
+        return Admission(self._admit, binding.listening(Accepting(self._begin, binding)))
 
     def _admit(self, addr: IAddress | None) -> bool:
         if not isinstance(addr, IPv4Address | IPv6Address):

@@ -11,7 +11,7 @@ from twisted.python.failure import Failure
 
 from sipguard.edge.control import StatusReport
 from sipguard.edge.plan import Diversion, Plan, StreamTransports
-from sipguard.edge.stream import gate as room
+from sipguard.edge.stream import listeners as doors
 from sipguard.edge.stream.binding import Binding
 from sipguard.edge.stream.conversation import LAST_WORD_S
 from sipguard.edge.stream.gate import StreamGate
@@ -79,7 +79,7 @@ class Sockets:
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch) -> Sockets:
     made = Sockets()
-    monkeypatch.setattr(room, "listening_socket", made.bind)
+    monkeypatch.setattr(doors, "listening_socket", made.bind)
     return made
 
 
