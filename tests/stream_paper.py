@@ -158,6 +158,7 @@ class Paper:
         shadow: bool = False,
         kind: str = "tcp",
         way_to: Callable[[bytes], str] = lambda _: "",
+        zone: int = 0,
     ) -> None:
         text = ("mode shadow\n" if shadow else "") + policy
         self.policy = load_policy("p", lambda _: text)
@@ -174,9 +175,9 @@ class Paper:
             stream_transports=StreamTransports.JUDGE, diversions=(diversion,), shadow=shadow
         )
         binding = self.gate._bindings[kind]
-        inner = binding.listening(Accepting(self.gate._begin, binding))
+        inner = binding.listening(Accepting(self.gate._begin, binding, zone))
         self.factory = Admission(self.gate._admit, inner)
-        self.gate._diversions = (diversion,)
+        self.gate._plan = self.plan
         self.gate.is_shadow = shadow
 
     def _apply(self, effects: Sequence[Effect]) -> None:

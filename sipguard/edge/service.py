@@ -321,7 +321,7 @@ class GuardService(Service):
             loaded = policy_file.load(name, mode, time.time(), files)
             terms_of(loaded.policy)
             self._feeds.prepare(loaded.policy.feeds)
-            plan = self._settings.plan(loaded.policy)
+            plan = self._settings.plan(loaded.policy).beside(self._netfilter.plan)
             if plan != self._netfilter.plan:
                 self._replace(plan)
                 for queue in self._all_queues():

@@ -44,13 +44,15 @@ class Conversation:
         keeper: Who keeps it.
         binding: What kind it is.
         number: Tells it from all others.
+        zone: The number of the IPsec zone that its client came by, 0 for none.
     """
 
     log = Logger()
 
-    def __init__(self, keeper: Keeper, binding: Binding, number: int) -> None:
+    def __init__(self, keeper: Keeper, binding: Binding, number: int, zone: int = 0) -> None:
         self.binding = binding
         self.number = number
+        self.zone = zone
         self.client = Leg(self, binding.client_codec(), is_client=True)
         self.server: Leg | None = None
         self.is_over = False
@@ -140,7 +142,8 @@ class Conversation:
 
     def channel_of(self, leg: Leg) -> Channel:
         """Return what one end's messages come through."""
-        zone = self._keeper.channel_by(leg.packet.interface)
+        number = self.zone if leg.is_client else 0  # of the server's packets nobody knows it
+        zone = self._keeper.channel_by(leg.packet.interface, number)
         channel = self.binding.channel(leg)
         return channel._replace(zone=zone.zone, ipsec=zone.ipsec, connection=self.number)
 

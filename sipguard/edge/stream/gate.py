@@ -24,7 +24,7 @@ from twisted.python.failure import Failure
 
 from sipguard.edge.clock import Clock
 from sipguard.edge.control import StatusReport
-from sipguard.edge.plan import Diversion, Plan
+from sipguard.edge.plan import Listener, Plan
 from sipguard.edge.stream import arrival
 from sipguard.edge.stream.admission import Accepting, Admission
 from sipguard.edge.stream.binding import Binding
@@ -101,8 +101,7 @@ class StreamGate:
         self._dial = dial or self._dial_out
         self._ways = Ways(way_to)
         self._listeners = Listeners(reactor, self._accepting)
-        self._diversions: tuple[Diversion, ...] = ()
-        self._mark = 0
+        self._plan = Plan()
         self._limits = Limits(1, 1)
         self._idle_s = 0.0
         self._records = Rates(capacity=10_000)
@@ -121,7 +120,7 @@ class StreamGate:
     def use(self, policy: Policy) -> None:
         """Keep to the limits of *policy* from now on."""
         self._limits.most = min(policy.max_connections, _room_for_connections())
-        if self._diversions and self._limits.most < policy.max_connections:
+        if self._plan.diversions and self._limits.most < policy.max_connections:
             self.log.warn(
                 "max-connections {wanted}: the limit on open files leaves room for {most}",
                 wanted=policy.max_connections,
@@ -147,7 +146,7 @@ class StreamGate:
         Raises:
             EdgeError: nothing has changed.
         """
-        before = {one.listener for one in self._diversions}
+        before, zones = {one.port for one in self._plan.listeners}, self._plan.ipsec_zones
         self._listeners.bind(plan)
         try:
             install()
@@ -155,14 +154,15 @@ class StreamGate:
             self._listeners.keep(before)
             raise
         self._adopt(plan)
-        self._listeners.keep({one.listener for one in plan.diversions})
+        self._listeners.keep({one.port for one in plan.listeners})
         for conversation in tuple(self._conversations):
-            if not self.is_diverted(conversation.binding.kind, conversation.client.packet.dport):
+            ended = bool(conversation.zone) and plan.ipsec_zones != zones  # numbers mean others now
+            here = conversation.client.packet.dport
+            if ended or not self.is_diverted(conversation.binding.kind, here):
                 conversation.abort()  # its packets do not come here any more
 
     def _adopt(self, plan: Plan) -> None:
-        self._diversions = plan.diversions
-        self._mark = plan.mark
+        self._plan = plan
         self.is_shadow = plan.shadow
         if self._is_serving:
             self._listeners.accept()
@@ -200,9 +200,10 @@ class StreamGate:
 
     # --- connections
 
-    def _accepting(self, diversion: Diversion) -> Admission:
-        binding = self._bindings[diversion.kind]
-        return Admission(self._admit, binding.listening(Accepting(self._begin, binding)))
+    def _accepting(self, listener: Listener) -> Admission:
+        binding = self._bindings[listener.kind]
+        inner = Accepting(self._begin, binding, listener.zone)
+        return Admission(self._admit, binding.listening(inner))
 
     def _admit(self, addr: IAddress | None) -> bool:
         if not isinstance(addr, IPv4Address | IPv6Address):
@@ -214,9 +215,9 @@ class StreamGate:
             self.refused(packet, Finding(Reason.STREAM_LIMIT, why))
         return not why
 
-    def _begin(self, binding: Binding) -> Conversation:
+    def _begin(self, binding: Binding, zone: int = 0) -> Conversation:
         self._number += 1
-        conversation = Conversation(self, binding, self._number)
+        conversation = Conversation(self, binding, self._number, zone)
         self._conversations[conversation] = None
         return conversation
 
@@ -273,15 +274,15 @@ class StreamGate:
             transport = getattr(transport, "transport", None)  # below TLS
         return ""
 
-    def channel_by(self, interface: str) -> Channel:
-        """Return the zone of what comes in by an interface; which IPsec it was nobody says here."""
+    def channel_by(self, interface: str, zone: int) -> Channel:
+        """Return the zone of what comes in by an interface, or by the IPsec of a zone's number."""
         guard = self._turnstile.guard
         zones = guard.zones if guard is not None else None
-        return zones.channel(interface, 0) if zones is not None else CLEAR
+        return zones.channel(interface, zone) if zones is not None else CLEAR
 
     def is_diverted(self, kind: str, port: int) -> bool:
         """Whether connections to *port* come to us: others reached our listener by themselves."""
-        return any(one.kind == kind and port in one.ports for one in self._diversions)
+        return any(one.kind == kind and port in one.ports for one in self._plan.diversions)
 
     def connect(
         self, conversation: Conversation, factory: ClientFactory, client: Packet
@@ -292,7 +293,7 @@ class StreamGate:
     def _dial_out(
         self, ends: Packet, factory: ClientFactory, failed: Callable[[Failure], None]
     ) -> Attempt:
-        attempt = OnwardAttempt(ends, factory, failed, self._mark, self._reactor)
+        attempt = OnwardAttempt(ends, factory, failed, self._plan.mark, self._reactor)
         attempt.start()
         return attempt
 

@@ -10,9 +10,10 @@ from typing import Protocol, final
 
 from twisted.internet.address import IPv4Address, IPv6Address
 
-from sipguard.edge.plan import Diversion, Plan
+from sipguard.edge.plan import Listener, Plan
 from sipguard.edge.stream.admission import Admission
 from sipguard.edge.stream.sockets import listening_socket, serve_fairly
+from sipguard.edge.zone_rules import zone_mark
 from sipguard.errors import EdgeError
 
 
@@ -41,13 +42,13 @@ class Listeners:
 
     Args:
         reactor: Twisted's.
-        accepting: Returns the factory for what comes by a diversion.
+        accepting: Returns the factory for what comes to a listener.
     """
 
-    def __init__(self, reactor: PortReactor, accepting: Callable[[Diversion], Admission]) -> None:
+    def __init__(self, reactor: PortReactor, accepting: Callable[[Listener], Admission]) -> None:
         self._reactor = reactor
         self._accepting = accepting
-        self._sockets: list[tuple[Diversion, socket.socket]] = []
+        self._sockets: list[tuple[Listener, socket.socket]] = []
         self._ports: list[ListeningPort] = []
         self._bound: set[int] = set()
 
@@ -57,41 +58,42 @@ class Listeners:
         Raises:
             EdgeError: a port is in use, or there is no permission.
         """
-        made: list[tuple[Diversion, socket.socket]] = []
+        made: list[tuple[Listener, socket.socket]] = []
         try:
-            for diversion in plan.diversions:
-                if diversion.listener in self._bound:
+            for listener in plan.listeners:
+                if listener.port in self._bound:
                     continue
+                mark = plan.mark | zone_mark(listener.zone)  # whom it accepts inherits it
                 for family in (socket.AF_INET, socket.AF_INET6):
-                    listener = listening_socket(family, diversion.listener, plan.mark)
-                    if listener is not None:
-                        made.append((diversion, listener))
+                    bound = listening_socket(family, listener.port, mark)
+                    if bound is not None:
+                        made.append((listener, bound))
         except EdgeError:
-            for _, listener in made:
-                listener.close()
+            for _, bound in made:
+                bound.close()
             raise
         self._sockets += made
-        self._bound |= {diversion.listener for diversion, _ in made}
+        self._bound |= {listener.port for listener, _ in made}
 
     def accept(self) -> None:
         """Begin to accept on those that are bound."""
-        for diversion, listener in self._sockets:
+        for listener, bound in self._sockets:
             port = self._reactor.adoptStreamPort(
-                listener.fileno(), listener.family, self._accepting(diversion)
+                bound.fileno(), bound.family, self._accepting(listener)
             )
             serve_fairly(port)
-            listener.close()  # the port has its own
+            bound.close()  # the port has its own
             self._ports.append(port)
         self._sockets.clear()
 
-    def keep(self, listeners: Set[int]) -> None:
+    def keep(self, ports: Set[int]) -> None:
         """Listen on these ports alone."""
-        self._bound &= listeners
+        self._bound &= ports
         for port in tuple(self._ports):
-            if port.getHost().port not in listeners:
+            if port.getHost().port not in ports:
                 self._ports.remove(port)
                 port.stopListening()
-        for diversion, listener in tuple(self._sockets):
-            if diversion.listener not in listeners:
-                self._sockets.remove((diversion, listener))
-                listener.close()
+        for listener, bound in tuple(self._sockets):
+            if listener.port not in ports:
+                self._sockets.remove((listener, bound))
+                bound.close()

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from stream_paper import ALICE, BOB, POLICY, PORT, Paper, answer, request
 
+from sipguard.edge.plan import Plan
 from sipguard.edge.stream.conversation import FIRST_S, HALF_S, LAST_WORD_S, STALLED_S, WHOLE_S
 from sipguard.reason import Reason
 from sipguard.verdict import OpenPinhole
@@ -395,7 +396,7 @@ def test_a_flood_of_connections_stays_bounded() -> None:
 def test_who_reached_the_listener_by_himself_is_not_served() -> None:
     """Only what our rules divert has a destination."""
     paper = Paper()
-    paper.gate._diversions = ()
+    paper.gate._plan = Plan()
     line = paper.reaches()
     assert line.client.reset
     assert not paper.attempts
