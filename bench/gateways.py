@@ -20,7 +20,7 @@ HERE = Path(__file__).parent
 POLICY = HERE / "thirty-rules.policy"
 QUEUE = 0
 START_S = 30.0
-STOP_S = 10.0
+STOP_S = 15.0
 _QUEUE_RULES = (
     # A conntrack rule makes the kernel put fragments together before the queue (as sipguard does).
     "iptables -A FORWARD -m conntrack --ctstate INVALID -j DROP",

@@ -15,7 +15,7 @@ from functools import partial
 from typing import Final, Protocol, final
 
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import ClientFactory
 from twisted.internet.task import LoopingCall
@@ -29,6 +29,7 @@ from sipguard.edge.stream import arrival
 from sipguard.edge.stream.admission import Accepting, Admission
 from sipguard.edge.stream.binding import Binding
 from sipguard.edge.stream.conversation import Conversation
+from sipguard.edge.stream.farewell import Farewell
 from sipguard.edge.stream.keeper import Attempt
 from sipguard.edge.stream.leg import Leg, Passage
 from sipguard.edge.stream.limits import Limits
@@ -48,7 +49,6 @@ from sipguard.wire.channel import CLEAR, Channel
 from sipguard.wire.packet import Packet, network_of, parse_address
 
 CHECK_S: Final = 1.0
-GRACE_S: Final = 3.0  # for what is under way at the end
 OTHER_FILES: Final = 128  # than connections: queues, the store, certificates on their way
 RECORDS_PER_MIN: Final = 10  # of one source, about connections
 
@@ -103,14 +103,14 @@ class StreamGate:
         self._listeners = Listeners(reactor, self._accepting)
         self._plan = Plan()
         self._limits = Limits(1, 1)
-        self._idle_s = 0.0
+        self._idle_s = self._grace_s = 0.0
         self._records = Rates(capacity=10_000)
         self._conversations: dict[Conversation, None] = {}
         self._number = 0
         self._loop = LoopingCall(self._check)
         self._loop.clock = reactor  # type: ignore[assignment] # an interface of zope's
         self._is_serving = False
-        self._ended: Deferred[None] | None = None
+        self._farewell: Farewell | None = None
         self.is_shadow = False
         self.messages = self.failures = 0
         self.ends: Counter[str] = Counter()
@@ -128,6 +128,7 @@ class StreamGate:
             )
         self._limits.most_of_source = policy.max_connections_per_source
         self._idle_s = float(policy.stream_idle_s)
+        self._grace_s = float(policy.stream_grace_s)
         self._origins = policy.ws_origins
         self._tls.use(read_credentials(policy.tls, time.time()), policy.tls)
 
@@ -178,23 +179,21 @@ class StreamGate:
         """Accept nothing more; fire when what is under way has ended, or its time is up."""
         self._is_serving = False
         self._listeners.keep(frozenset())
-        if self._loop.running:
-            self._loop.stop()
-        if not self._conversations:
-            return succeed(None)
-        self._ended = ended = Deferred[None]()
-        alarm = self._reactor.callLater(GRACE_S, self._abort)
-        ended.addCallback(lambda _: alarm.cancel() if alarm.active() else None)
-        for conversation in tuple(self._conversations):
-            conversation.close()
-        return ended
+        self._farewell = Farewell(
+            self._reactor, self.now_s, self._conversations.keys(), self._grace_s
+        )
+        return self._farewell.begin()
+
+    def hurry(self) -> None:
+        """Wait no longer, where :meth:`stop` has been called."""
+        if self._farewell is not None:
+            self._farewell.cut()
 
     def close(self) -> None:
         """Give everything back at once; safe to call twice."""
         self._listeners.keep(frozenset())
-        self._abort()
-
-    def _abort(self) -> None:
+        if self._loop.running:
+            self._loop.stop()
         for conversation in tuple(self._conversations):
             conversation.abort()
 
@@ -225,10 +224,6 @@ class StreamGate:
         """Forget a conversation whose ends are gone."""
         self._conversations.pop(conversation, None)
         self._limits.release(conversation.client.packet.src)
-        ended = self._ended
-        if ended is not None and not self._conversations:
-            self._ended = None
-            ended.callback(None)
 
     def _check(self) -> None:
         """Look at the time; a fault of ours with one of them does not end that for all."""

@@ -278,15 +278,6 @@ def test_a_client_that_leaves_before_the_server_is_there() -> None:
     assert not paper.gate._conversations
 
 
-def test_the_end_waits_for_what_is_under_way() -> None:
-    """At the end of the service each connection is closed in order."""
-    paper = Paper()
-    line = paper.connected()
-    ended = paper.gate.stop()
-    assert line.is_over()
-    assert ended.called
-
-
 # --- limits
 
 
