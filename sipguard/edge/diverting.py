@@ -25,7 +25,7 @@ def divert(plan: Plan, undo: list[Callable[[], None]], *, zones_by_nft: bool) ->
         EdgeError: it was refused.
     """
     if plan.diversions and not programs.has_nft_streams(plan.table):
-        log.error("this kernel has no nft tproxy statement: SIP over TCP is refused, not judged")
+        log.error("this kernel lacks nft_tproxy or nft_socket: SIP over TCP is refused, not judged")
         plan = dataclasses.replace(plan, diversions=(), stream_transports=StreamTransports.REFUSE)
     elif plan.diversions and plan.ipsec_zones and not zones_by_nft:
         log.warn("this kernel's nft cannot ask for IPsec: no connection is of a zone by request id")
