@@ -200,7 +200,7 @@ class Fail2ban(Program):
         self._namespace = namespace
         config = fail2ban_files(work / "fail2ban", log)
         self._client = ["fail2ban-client", "-c", str(config), "-s", str(work / "fail2ban.sock")]
-        own = ["-p", str(work / "fail2ban.pid"), "--dbfile", "None", "--logtarget", "stdout"]
+        own = ["-p", str(work / "fail2ban.pid"), "--logtarget", "stdout"]
         super().__init__(
             ["fail2ban-server", *self._client[1:], *own, "-f", "start"],
             log=work / "fail2ban.log",
@@ -224,6 +224,7 @@ def fail2ban_files(folder: Path, log: Path) -> Path:
     shutil.copytree("/etc/fail2ban", folder)
     for part in ("filter.d", "jail.d"):
         shutil.copy(CONTRIB / "fail2ban" / part / "sipguard.conf", folder / part / "sipguard.conf")
+    (folder / "fail2ban.local").write_text("[DEFAULT]\ndbfile = None\n")
     jail = folder / "jail.d" / "sipguard.conf"
     jail.write_text(jail.read_text().replace("/var/lib/sipguard/refused.log", str(log)))
     for other in (folder / "jail.d").glob("defaults-*"):
