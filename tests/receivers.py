@@ -161,7 +161,7 @@ class Prometheus(Program):
     def __init__(self, namespace: str, work: Path, config: str) -> None:
         self._namespace = namespace
         file = work / "prometheus.yml"
-        file.write_text("global: {scrape_interval: 1s}\n" + config)
+        file.write_text("global: {scrape_interval: 500ms, evaluation_interval: 1s}\n" + config)
         argv = ["prometheus", f"--config.file={file}", f"--storage.tsdb.path={work / 'tsdb'}"]
         super().__init__(
             [*argv, "--web.listen-address=127.0.0.1:9090"],
