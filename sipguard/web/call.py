@@ -19,6 +19,7 @@ from sipguard.journal.proofs_told import tell_proofs
 from sipguard.journal.story import sentence, span_of
 from sipguard.web.asked import Answer, Question
 from sipguard.web.charts import ladder_of
+from sipguard.web.exceptions import LENGTHS, offer_of
 from sipguard.web.overview import SENTENCES
 from sipguard.web.paper import Paper
 from sipguard.web.pcap import pcap_of
@@ -60,8 +61,11 @@ class Finding(NamedTuple):
     octets: str
 
 
-def call(archive: Archive, question: Question, paper: Paper) -> Answer:
-    """Return the page of ``/call/ID``, or what ``/call/ID.json`` and ``.pcap`` download."""
+def call(archive: Archive, question: Question, paper: Paper, mistake: str = "") -> Answer:
+    """Return the page of ``/call/ID``, or what ``/call/ID.json`` and ``.pcap`` download.
+
+    *mistake*: why the exception that its form asked for was not made.
+    """
     identifier, _, form = question.path.removeprefix("/call/").partition(".")
     entry = archive.one(identifier) if form in ("", "json", "pcap") else None
     if entry is None:
@@ -79,6 +83,7 @@ def call(archive: Archive, question: Question, paper: Paper) -> Answer:
         "call.html",
         question,
         title=f"Call {told.text(record, 'id')}",
+        status=400 if mistake else 200,
         record=record,
         id=told.text(record, "id"),
         sentence=sentence(record),
@@ -98,6 +103,10 @@ def call(archive: Archive, question: Question, paper: Paper) -> Answer:
         is_cut=not is_whole(entry),
         octets=told.number(told.part(record, "packets"), "octets"),
         old_store=archive.advice,
+        offer=offer_of(archive, record, question.now_s),
+        lengths=LENGTHS,
+        by=question.by,
+        mistake=mistake,
     )
 
 

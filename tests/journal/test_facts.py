@@ -13,7 +13,7 @@ from sipguard.journal import told
 from sipguard.journal.facts import facts_of
 from sipguard.journal.ledger import id_of
 from sipguard.journal.observation import Observation
-from sipguard.journal.record import record_of
+from sipguard.journal.record import Json, record_of
 from sipguard.reason import Reason
 from sipguard.verdict import Action
 from sipguard.web.charts import ladder_of
@@ -38,7 +38,7 @@ def test_terminal_and_page_list_the_same_facts_in_the_same_order(
 
 def test_every_fact_has_a_name_and_a_value() -> None:
     """An empty one is no fact."""
-    also = {"verdict": "drop", "rule": "x", "reason": "y", "count": 3}
+    also: Json = {"verdict": "drop", "rule": "x", "reason": "y", "count": 3}
     facts = list(facts_of({"also": [also, also], "to": ""}))
     assert all(name and value for name, value in facts)
     assert facts[1:] == [("Also", "drop by x (y), 3 times")] * 2

@@ -20,7 +20,7 @@ from sipguard.journal.record import record_of
 from sipguard.reason import Reason
 from sipguard.verdict import Action
 
-PAGES = ["/", "/blocked", "/blocked?by=rule", "/live", "/policy", "/call/last"]
+PAGES = ["/", "/blocked", "/blocked?by=rule", "/live", "/policy", "/exceptions", "/call/last"]
 
 
 def status(state: Path, **more: object) -> None:
