@@ -23,6 +23,7 @@ from sipguard.web.exceptions import LENGTHS, offer_of
 from sipguard.web.overview import SENTENCES
 from sipguard.web.paper import Paper
 from sipguard.web.pcap import pcap_of
+from sipguard.web.suggested import Suggestions
 
 _LINE: Final = re.compile(rb"[^\n]*\n|[^\n]+")
 _MOST_LINES: Final = 400
@@ -61,7 +62,13 @@ class Finding(NamedTuple):
     octets: str
 
 
-def call(archive: Archive, question: Question, paper: Paper, mistake: str = "") -> Answer:
+def call(
+    archive: Archive,
+    question: Question,
+    paper: Paper,
+    suggestions: Suggestions,
+    mistake: str = "",
+) -> Answer:
     """Return the page of ``/call/ID``, or what ``/call/ID.json`` and ``.pcap`` download.
 
     *mistake*: why the exception that its form asked for was not made.
@@ -103,6 +110,7 @@ def call(archive: Archive, question: Question, paper: Paper, mistake: str = "") 
         is_cut=not is_whole(entry),
         octets=told.number(told.part(record, "packets"), "octets"),
         old_store=archive.advice,
+        suggested=suggestions.of(archive, entry, question.now_s),
         offer=offer_of(archive, record, question.now_s),
         lengths=LENGTHS,
         by=question.by,

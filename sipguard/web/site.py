@@ -27,6 +27,7 @@ from sipguard.web.paper import Paper
 from sipguard.web.policy_page import Checked, policy
 from sipguard.web.rows import query_of
 from sipguard.web.sessions import Session, is_same
+from sipguard.web.suggested import Suggestions
 from sipguard.web.tail import MAX_WATCHERS, Changed, Watcher, Watchers, tail
 
 STATIC: Final = Path(__file__).parent / "static"
@@ -87,6 +88,7 @@ class Pages(Resource):
         self._now = now
         self._paper = Paper()
         self._checked = Checked()
+        self._suggestions = Suggestions()
         self.watchers = Watchers(archive, clock, watch_in_thread)
         self._assets = {path.name: Asset(path) for path in STATIC.iterdir()}
 
@@ -222,7 +224,7 @@ class Pages(Resource):
         if question.text("ask") == "end":
             return exceptions(archive, question, paper, mistake, 400)
         there = replace(question, path=f"/call/{question.text('call')}")
-        return call(archive, there, paper, mistake)
+        return call(archive, there, paper, self._suggestions, mistake)
 
     def _page(self, question: Question) -> Answer:
         """Make a page; runs in a thread."""
@@ -240,7 +242,7 @@ class Pages(Resource):
                 case "/exceptions":
                     return exceptions(archive, question, paper)
                 case path if path.startswith("/call/"):
-                    return call(archive, question, paper)
+                    return call(archive, question, paper, self._suggestions)
                 case _:
                     return paper.problem(question, 404, "No such page", "Nothing is here.")
         except EdgeError as error:
