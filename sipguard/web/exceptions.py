@@ -25,7 +25,7 @@ from sipguard.web.paper import Paper, when
 
 KINDS: Final = (
     (ALLOW, "let it pass"),
-    (MUTE, "keep it out of the list (it stays refused)"),
+    (MUTE, "keep it out of the list"),
 )
 LENGTHS: Final = (
     ("15m", "15 minutes"), ("1h", "1 hour"), ("8h", "8 hours"),
@@ -170,8 +170,8 @@ def _names(record: told.Told) -> list[Name]:
     source, caller, rule = told.text(record, "src"), _caller(record), told.text(record, "rule")
     found = [
         Name("source", source, "from the address"),
-        Name("caller", caller, "who says to be (a claim; anybody can write it)"),
-        Name("rule", rule, "and is refused by the rule"),
+        Name("caller", caller, "claiming to be (anybody can write that)"),
+        Name("rule", rule, "refused by the rule"),
     ]
     return [name for name in found if name.value and len(name.value) <= MAX_TEXT]
 

@@ -263,10 +263,10 @@ def test_the_hits_are_the_guards_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("more", "words"),
     [
+        ({"last_reload": "refused: x"}, "The policy loaded before is still in force"),
         ({"last_reload": "ok", "policy_loaded_s": NOON},
          "Loaded 2026-01-01 12:00:00 UTC Last reload ok"),
         ({}, "Last reload none since the start"),
-        ({"last_reload": "refused: a.policy:3:1: no"}, "The policy loaded before is still in force"),
         ({"policy_hash": "0" * 16}, "The file was changed after the service loaded it"),
     ],
 )  # fmt: skip
