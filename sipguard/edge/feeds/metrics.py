@@ -40,16 +40,19 @@ _COUNTERS: Final = {
     "held_no_room": ("held_refused_packets", "Packets that found no room to wait."),
     "held_too_long": ("held_late_packets", "Packets that waited in vain."),
     "passed_by_exception": ("excepted", "Requests let through by temporary exceptions."),
+    "writer_restarts": ("writer_restarts", "Times that the process that writes records ended."),
     "muted": ("muted", "Refusals that a temporary exception kept out of the records."),
 }
 _GAUGES: Final = {
     "sources_now": ("media_sources", "Proven sources of media in the kernel."),
     "streams_open": ("connections_open", "SIP connections open now."),
     "held_now": ("held_packets_now", "Packets waiting for a certificate now."),
+    "records_waiting": ("records_waiting", "Records waiting to be written now."),
     "exceptions": ("exceptions", "Temporary exceptions in force."),
 }
 _GROUPS: Final = (  # prefix in a status report, metric, label, meaning
     ("certificates_", "certificate_fetches", "outcome", "Certificates by URL, by what came of it."),
+    ("records_lost_", "records_dropped", "cause", "Records that could not be stored, by cause."),
     ("streams_", "connections_ended", "cause", "Connections refused or ended early, by cause."),
 )
 
