@@ -12,7 +12,7 @@ from typing import NamedTuple
 import pytest
 from hook import SECRET
 from https_server import ROOT
-from receivers import listening
+from receivers import family_of, listening
 
 from demo import packets
 from demo.gateway import Gateway
@@ -80,9 +80,13 @@ def felt(network: Network, gateway: Gateway) -> Felt:
     came = {frame.payload: frame.time_s for frame in before.frames}
     went = {frame.payload: frame.time_s for frame in after.frames}
     spent = sorted(went[one] - came[one] for one in asked if one in went)
-    status = Path(f"/proc/{gateway.program.pid}/status").read_text()
-    rss_kib = int(status.split("VmRSS:")[1].split()[0])
+    rss_kib = sum(map(rss_kib_of, family_of(gateway.program.pid)))
     return Felt(spent[int(len(spent) * 0.99)], len(spent), rss_kib)
+
+
+def rss_kib_of(pid: int) -> int:
+    """Return how much memory a process has."""
+    return int(Path(f"/proc/{pid}/status").read_text().split("VmRSS:")[1].split()[0])
 
 
 @contextmanager
@@ -124,7 +128,7 @@ def test_calls_feel_nothing_of_it(network: Network, tmp_path: Path) -> None:
         policy.write_text(RULES)
         gateway = stack.enter_context(Gateway(network, tmp_path, policy=policy))
         feeds = Feeds(gateway)
-        plain = felt(network, gateway)
+        plain = min(felt(network, gateway) for _ in range(2))
         policy.write_text(FEEDS.format(site=network.callee.ipv4, work=tmp_path) + RULES)
         gateway.reload()
         assert gateway.logged("policy reloaded")
@@ -134,7 +138,7 @@ def test_calls_feel_nothing_of_it(network: Network, tmp_path: Path) -> None:
         fed = next((one for one in rounds if one.p99_s < limit_s), None)
         assert fed, plain
         assert (plain.arrived, fed.arrived) == (CALLS, CALLS)
-        assert fed.rss_kib < plain.rss_kib + 20_000
+        assert fed.rss_kib < plain.rss_kib + 20_000, (plain, fed)
         assert until(lambda: feeds.told().get("9060", {}).get("dropped", 0) != 0, 8)
         told = feeds.told()
         assert "refused" in str(told["9060"]["error"])
