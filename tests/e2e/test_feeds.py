@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from hook import SECRET, Hook, is_signed
-from hostile_records import CORPUS
+from hostile_octets import CORPUS
 from https_server import ROOT
 from jsonschema import (  # type: ignore[import-untyped] # it ships no types
     Draft202012Validator,
