@@ -107,7 +107,7 @@ class _Line:
         elif not is_well and self._told_lost is None and now_s - self._told_at_s >= SILENCE_S:
             self.log.warn(
                 "feed {name}: {what} ({waiting} waiting, {lost} lost)",
-                name=self.feed.name, what=safe_text(error) or "it is too slow",
+                name=self.feed.name, what=safe_text(error) or "records are lost",
                 waiting=len(self.waiting), lost=lost,
             )  # fmt: skip
             self._told_at_s, self._told_lost = now_s, self._lost_at_look

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 from hook import SECRET, Hook, is_signed
-from hostile_records import CORPUS, record
+from hostile_octets import CORPUS
+from hostile_records import record
 from https_server import ROOT, STRANGER
 from twisted.internet.epollreactor import EPollReactor
 from twisted.internet.protocol import Factory, Protocol
