@@ -6,17 +6,19 @@ there, made of others, and the Python that runs the tests also where only root
 may go.
 """
 
-import os
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 
 
-def script(folder: Path, places: dict[str, Path], then: str) -> str:
+def script(
+    folder: Path, places: dict[str, Path], then: str, users: dict[str, int] | None = None
+) -> str:
     """Return a shell script that puts folders into *places* and runs *then*.
 
-    Run it as root with ``unshare --mount``. *folder* is an empty one for its use.
+    Run it as root with ``unshare --mount``. *folder* is an empty one for its use, and
+    *users* are added to those of the machine.
     """
     python = {path: Path(path) for path in (sys.base_prefix, sys.prefix, str(ROOT))}
     wanted = {**python, **places}
@@ -24,6 +26,8 @@ def script(folder: Path, places: dict[str, Path], then: str) -> str:
     for number, path in enumerate(wanted.values()):
         lines += [f"mkdir {folder}/{number}", f"mount --bind {path} {folder}/{number}"]
     lines += [f"cp -a /etc {folder}/etc", f"mount --bind {folder}/etc /etc"]
+    for name, uid in (users or {}).items():
+        lines += [f"echo {name}:x:{uid}:{uid}::/nonexistent:/usr/sbin/nologin >> /etc/passwd"]
     covered = {top for place in wanted if (top := _covered(place))} - {"/etc"}
     lines += [f"mount -t tmpfs -o mode=755 none {top}" for top in sorted(covered)]
     for number, place in enumerate(wanted):
@@ -42,15 +46,15 @@ def _covered(place: str) -> str:
     return ""
 
 
-def as_user(uid: int, groups: list[int], capabilities: str = "-all") -> str:
-    """Return the words that make what follows an unprivileged user's, as a unit would."""
+def as_user(uid: int, gid: int, groups: list[int], capabilities: str = "") -> str:
+    """Return the words that make what follows an unprivileged user's, as a unit would.
+
+    *capabilities*: those that it keeps, such as ``net_admin,net_raw``.
+    """
+    kept = "".join(f",+{name}" for name in capabilities.split(",") if name)
     return (
-        f"setpriv --reuid={uid} --regid={uid} --groups={','.join(map(str, groups))}"
-        f" --no-new-privs --bounding-set={capabilities} --inh-caps={capabilities}"
+        f"setpriv --reuid={uid} --regid={gid} --groups={','.join(map(str, groups))}"
+        f" --no-new-privs --inh-caps=-all{kept} --ambient-caps=-all{kept}"
+        f" --bounding-set=-all{kept}"
         f" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin PYTHONPATH={ROOT} LANG=C.UTF-8"
     )
-
-
-def can_be_had() -> bool:
-    """Whether this process may do all that."""
-    return os.geteuid() == 0
