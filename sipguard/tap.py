@@ -8,8 +8,11 @@ from typing import ClassVar
 
 from twisted.application.service import MultiService, Service
 from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThread
 from twisted.python import usage
 
+from sipguard.edge.exemption_desk import ExemptionDesk
 from sipguard.edge.feeds.listener import Listen, MetricsListener, is_loopback, read_listen
 from sipguard.edge.plan import SAMPLE_GROUP
 from sipguard.edge.policy_file import load
@@ -17,6 +20,7 @@ from sipguard.edge.records.child import Place
 from sipguard.edge.records.desk import DeskApart
 from sipguard.edge.service import GuardService, Settings
 from sipguard.errors import EdgeError, PolicyError
+from sipguard.journal.record import Json
 
 STATE_DIR = "/var/lib/sipguard"
 
@@ -80,6 +84,13 @@ blocked", "sipguard explain ID", "sipguard tail". Check a policy first: "sipguar
             None,
             "Answer Prometheus at http://[ADDRESS:]PORT/metrics (ADDRESS: 127.0.0.1).",
             read_listen,
+        ),
+        (
+            "page-exceptions",
+            None,
+            None,
+            "Take temporary exceptions from the pages of twistd sipguard-web, run by this USER "
+            "(default: from the command line alone).",
         ),
         ("keep-days", None, 90, "Keep records for so many days.", int),
         ("keep-octets", None, 1 << 30, "Keep at most so many octets of records.", int),
@@ -149,11 +160,25 @@ def makeService(options: Options) -> Service:
         ) from None
     except EdgeError as error:
         raise SystemExit(f"sipguard: {error}") from None
+    return _with_listeners(service, options)
+
+
+def _with_listeners(service: GuardService, options: Options) -> Service:
+    """Put beside the service what listens for others, where the options ask for it."""
     listen: Listen | None = options["metrics"]
-    if listen is None:
+    user = str(options["page-exceptions"] or "")
+    if listen is None and not user:
         return service
-    both = MultiService()
-    # The listener first: a port that is taken ends the start before the kernel has our rules.
-    for part in (MetricsListener(listen, service.report), service):
-        part.setServiceParent(both)  # type: ignore[no-untyped-call] # Twisted does not type it
-    return both
+    all_ = MultiService()
+    # The port first: one that is taken ends the start before the kernel has our rules.
+    if listen is not None:
+        MetricsListener(listen, service.report).setServiceParent(all_)  # type: ignore[no-untyped-call] # Twisted does not type it
+    service.setServiceParent(all_)  # type: ignore[no-untyped-call] # nor this
+    if user:
+        desk = ExemptionDesk(Path(str(options["state-dir"])), user, reactor, _in_thread)
+        desk.setServiceParent(all_)  # type: ignore[no-untyped-call] # nor this
+    return all_
+
+
+def _in_thread(ask: Callable[[], dict[str, Json]]) -> "Deferred[dict[str, Json]]":
+    return deferToThread(ask)

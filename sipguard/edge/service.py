@@ -3,6 +3,7 @@
 import gc
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Sequence
 from types import FrameType
@@ -26,7 +27,7 @@ from sipguard.edge.policy_file import LoadedPolicy
 from sipguard.edge.reactor import Reactor
 from sipguard.edge.records.desk import Desk
 from sipguard.edge.reply import ReplySender
-from sipguard.edge.report import count_kernel, count_tables, count_unjudged, rule_hits
+from sipguard.edge.report import begun, count_kernel, count_tables, count_unjudged, rule_hits
 from sipguard.edge.settings import Settings
 from sipguard.edge.stream.gate import StreamGate
 from sipguard.edge.streams_told import Closing
@@ -82,6 +83,7 @@ class GuardService(Service):
         self._errors = 0
         self._passed_packets = self._passed_octets = 0  # through pinholes closed by now
         self._loops: list[LoopingCall] = []
+        self._is_ending = False  # nothing is reloaded any more: it would listen again
 
     # --- starting and stopping
 
@@ -159,8 +161,18 @@ class GuardService(Service):
         )
 
     def stopService(self) -> Deferred[None]:
-        """Stop reading; leave the kernel as the policy's ``on-exit`` says."""
+        """Let connections finish, judging on; then leave the kernel as ``on-exit`` says."""
         self.running = False
+        self._is_ending = True
+        if threading.current_thread() is threading.main_thread():  # signals are taken there alone
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, self._on_another)
+        return self._streams.stop().addCallback(self._end)
+
+    def _on_another(self, _signal: int, _frame: FrameType | None) -> None:
+        self._reactor.callFromThread(self._streams.hurry)
+
+    def _end(self, _: None) -> None:
         for loop in self._loops:
             if loop.running:
                 loop.stop()
@@ -168,9 +180,6 @@ class GuardService(Service):
             self._reactor.removeReader(queue)
         self._media.stop()
         self._fetching.stop()
-        return self._streams.stop().addCallback(self._end)
-
-    def _end(self, _: None) -> None:
         keep = self._loaded.policy.on_exit == "keep"
         self._desk.finish()
         self._write_status()
@@ -301,6 +310,8 @@ class GuardService(Service):
 
     def reload(self) -> None:
         """Read the policy anew; on any error the last good one stays in force, whole."""
+        if self._is_ending:
+            return
         before = self._loaded
         files = policy_file.Files()
         name, mode = self._settings.policy_file, self._settings.mode
@@ -308,7 +319,7 @@ class GuardService(Service):
             loaded = policy_file.load(name, mode, time.time(), files)
             terms_of(loaded.policy)
             self._desk.check(loaded.policy)
-            plan = self._settings.plan(loaded.policy)
+            plan = self._settings.plan(loaded.policy).beside(self._netfilter.plan)
             if plan != self._netfilter.plan:
                 self._replace(plan)
                 for queue in self._all_queues():
@@ -353,21 +364,12 @@ class GuardService(Service):
     def report(self) -> StatusReport:
         """Gather what ``sipguard status`` shows."""
         policy = self._loaded.policy
-        now_s = time.time()
-        report = StatusReport(os.getpid(), now_s, self._started_s)
-        report.mode = policy.mode
-        report.policy_file = policy.file
-        report.policy_hash = self._loaded.digest
-        report.policy_loaded_s = self._loaded.loaded_s
+        report = begun(self._loaded, self._turnstile, self._started_s)
         report.last_reload = self._last_reload
-        report.packets = self._turnstile.packets
-        report.by_verdict = dict(self._turnstile.by_verdict)
-        report.by_reason = dict(self._turnstile.by_reason)
-        report.by_blocked = dict(self._turnstile.by_blocked)
         self._exemptions.count(report, self._guard)
         failures = sum(queue.counts().failures for queue in self._queues)
         report.errors = self._errors + failures + self._media.failures() + self._streams.failures
-        report.rules = rule_hits(policy, now_s - time.monotonic())
+        report.rules = rule_hits(policy, report.written_s - time.monotonic())
         count_tables(report, self._guard)
         self._fetching.count(report)
         count_kernel(report, self._all_queues(), self._netfilter)

@@ -260,6 +260,7 @@ class Policy:
     max_connections: int = 4096
     max_connections_per_source: int = 256
     stream_idle_s: int = 3600
+    stream_grace_s: int = 10
     forward_udp: tuple[int, ...] = ()
     keep_alives: Action = Action.ACCEPT
     keep_alive_rate: Rate = DEFAULT_RATE

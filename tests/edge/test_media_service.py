@@ -24,7 +24,7 @@ from sipguard.edge.policy_file import load
 from sipguard.edge.queued import QueuedPacket, Reader
 from sipguard.edge.samples import Samples
 from sipguard.edge.service import GuardService, Settings
-from sipguard.edge.stream.gate import ListeningPort
+from sipguard.edge.stream.listeners import ListeningPort
 from sipguard.errors import EdgeError
 from sipguard.guard import Guard
 from sipguard.guard.media_gate import MediaDecision

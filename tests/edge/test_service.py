@@ -24,7 +24,7 @@ from sipguard.edge.plan import Plan
 from sipguard.edge.policy_file import load
 from sipguard.edge.queued import Judge, QueuedPacket, Reader
 from sipguard.edge.service import GuardService, Settings
-from sipguard.edge.stream import gate
+from sipguard.edge.stream import listeners
 from sipguard.errors import EdgeError
 from sipguard.guard import Guard
 from sipguard.journal.query import Query
@@ -175,7 +175,7 @@ class FakeReactor(Clock):
     def connectTCP(self, *_: object) -> Connector:  # noqa: N802
         raise NotImplementedError
 
-    def adoptStreamPort(self, *_: object) -> gate.ListeningPort:  # noqa: N802
+    def adoptStreamPort(self, *_: object) -> listeners.ListeningPort:  # noqa: N802
         raise NotImplementedError
 
     def callFromThread(self, work: Callable[..., None], *arguments: object) -> None:  # noqa: N802
@@ -221,7 +221,7 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> Kernel:
     monkeypatch.setattr(room, "ReplySender", FakeReplies)
     monkeypatch.setattr(media_gate, "Queue", FakeMediaQueue)
     monkeypatch.setattr(media_gate, "Samples", FakeSamples)
-    monkeypatch.setattr(gate, "listening_socket", lambda *_: None)
+    monkeypatch.setattr(listeners, "listening_socket", lambda *_: None)
     return made
 
 
@@ -590,7 +590,8 @@ def test_the_memories_are_swept_between_ticks(
 def test_starting_and_stopping(tmp_path: Path, kernel: Kernel) -> None:
     """on-exit keep leaves the rules; every record is written; signals work meanwhile."""
     made = Gateway(tmp_path, kernel)
-    hangup, thresholds = signal.getsignal(signal.SIGHUP), gc.get_threshold()
+    numbers = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT)
+    handlers, thresholds = [signal.getsignal(number) for number in numbers], gc.get_threshold()
     try:
         made.service.privilegedStartService()
         made.service.startService()
@@ -600,10 +601,40 @@ def test_starting_and_stopping(tmp_path: Path, kernel: Kernel) -> None:
         assert made.send(INVITE) == "drop"
         made.service.stopService()
     finally:
-        signal.signal(signal.SIGHUP, hangup)
+        for number, handler in zip(numbers, handlers, strict=True):
+            signal.signal(number, handler)
         gc.unfreeze()
         gc.set_threshold(*thresholds)
     assert kernel.removed == [True]
     assert made.store.written >= 1
     assert made.desk.log == ["check", "start", "reopen", "check", "use"]
     assert (tmp_path / "status.json").exists()
+
+
+@pytest.fixture
+def signals() -> Iterator[None]:
+    """Leaves those of the test run as they are."""
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = [signal.getsignal(number) for number in numbers]
+    yield
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("signals")
+def test_packets_are_judged_until_connections_are_done(
+    gateway: Gateway, kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """UDP would wait in the kernel else, and be lost; a reload, which would listen, waits."""
+    ended, hurried = Deferred[None](), []
+    monkeypatch.setattr(gateway.service._streams, "stop", lambda: ended)
+    monkeypatch.setattr(gateway.service._streams, "hurry", lambda: hurried.append(True))
+    stopping = gateway.service.stopService()
+    assert [stopping.called, kernel.removed] == [False, []]
+    gateway.policy.write_text("default drop\n")
+    gateway.service.reload()
+    assert gateway.send(INVITE) == "accept"
+    signal.raise_signal(signal.SIGTERM)
+    assert hurried == [True]
+    ended.callback(None)
+    assert [stopping.called, kernel.removed] == [True, [True]]
