@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from sipguard.edge.judged import JudgedMeter
 from sipguard.edge.store import Store
 from sipguard.edge.streams_told import Closing, streams_told
 from sipguard.journal.ledger import Ledger
@@ -32,6 +33,7 @@ class Journal:
         after: The last id in it, so that no id is given twice.
         clock: Monotonic seconds, for the budget.
         tell: Takes new records and grown ones, for the feeds; must cost next to nothing.
+        judged: What is counted of messages that have no record, too.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class Journal:
         after: str = "",
         clock: Callable[[], float] = time.perf_counter,
         tell: Callable[[Sequence[Record], Sequence[Record]], None] = lambda _made, _grown: None,
+        judged: JudgedMeter | None = None,
     ) -> None:
         self.lost = 0
         self._store = store
@@ -49,6 +52,7 @@ class Journal:
         self._waiting: deque[Observation | Closing] = deque()  # in order
         self._made: deque[Record] = deque()  # not more than the ledger lets through in a minute
         self._written_s = float("-inf")
+        self._judged = judged or JudgedMeter({})
 
     def observe(self, observation: Observation) -> None:
         """Keep what the guard tells for a later turn; costs the packet next to nothing."""
@@ -76,6 +80,8 @@ class Journal:
                 break
         if not 0 <= now_s - self._written_s < WRITE_S:
             self._written_s = now_s
+            if self._judged.is_due(now_s):
+                self._store.judged(self._judged.read(now_s))
             records = [self._made.popleft() for _ in range(min(WRITTEN, len(self._made)))]
             self._write(records, self._ledger.flush(now_s, WRITTEN - len(records)), now_s)
 
@@ -83,6 +89,7 @@ class Journal:
         """Write everything, however long it takes; the service stops."""
         while self._waiting:
             self._note(self._waiting.popleft())
+        self._store.judged(self._judged.read(now_s))
         self._write(list(self._made), [], now_s)
         self._made.clear()
         while grown := self._ledger.flush(now_s + 3600):
@@ -100,5 +107,5 @@ class Journal:
     def _write(self, made: list[Record], grown: list[Record], now_s: float) -> None:
         if made or grown:
             self._tell(made, grown)
-        if made or grown or self._store.waiting:
+        if made or grown or self._store.has_work:
             self._store.write(made + grown, now_s)

@@ -21,6 +21,7 @@ from sipguard.edge.feeds.build import Builder
 from sipguard.edge.feeds.desk import Feeds
 from sipguard.edge.fetching import Fetching, terms_of
 from sipguard.edge.journal import Journal
+from sipguard.edge.judged import JudgedMeter
 from sipguard.edge.media_gate import MediaGate
 from sipguard.edge.netfilter import Netfilter
 from sipguard.edge.nfqueue import MAX_PACKETS, Queue
@@ -94,7 +95,8 @@ class GuardService(Service):
     def privilegedStartService(self) -> None:
         """Bind the queues, then install the rules: a busy queue leaves nothing behind."""
         try:
-            self._journal = Journal(self._store, self._store.open(), tell=self._feeds.take)
+            last, judged = self._store.open(), JudgedMeter(self._turnstile.by_verdict)
+            self._journal = Journal(self._store, last, tell=self._feeds.take, judged=judged)
             plan = self._netfilter.plan
             mark, fail_open, take = plan.mark, plan.lets_pass, self._turnstile.take
             for number in range(plan.queues[0], plan.queues[1] + 1):

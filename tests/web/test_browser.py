@@ -118,6 +118,27 @@ def test_the_live_page_is_told_of_new_records(served: tuple[str, str], state: Pa
     assert "Live: the last one came at" in shown
 
 
+def test_the_overview_follows_what_happens(served: tuple[str, str], state: Path) -> None:
+    """By its script, which asks for the page when it is told to; nobody loads it anew."""
+    told = Timer(2.0, lambda: just_now(state))
+    with way_in(*served, linger_s=10.0) as address:
+        told.start()
+        shown = document(f"{address}/?since=7d")
+    told.join()
+    assert "Live: this page follows what happens." in shown
+    assert shown.count("<bdi>just-&lt;b&gt;now</bdi>") == 1
+    assert "<b>1</b><span>calls blocked" in shown
+
+
+def just_now(state: Path) -> None:
+    """Store a record of this moment."""
+    seen = Observation(
+        utc_s=time.time(), action=Action.DROP, judged=Action.DROP, reason=Reason.NOT_SIP,
+        src=X, dst=B, rule="just-<b>now", method=b"INVITE", raw=b"x",
+    )  # fmt: skip
+    keep(state, [record_of(seen, id_of(2000))])
+
+
 def many_more(state: Path) -> None:
     """Store three records of a rule that had none."""
     seen = Observation(
