@@ -16,6 +16,7 @@ from twisted.internet.task import Clock
 
 from sipguard.edge.archive import Archive
 from sipguard.edge.control import StatusReport
+from sipguard.edge.judged import Judged
 from sipguard.edge.records.child import Child, Place
 from sipguard.edge.records.frames import Terms
 from sipguard.edge.records.outbox import Outbox
@@ -143,6 +144,16 @@ def test_what_is_told_is_in_the_store_and_in_the_lines(office: Office) -> None:
     assert KEY not in everything
     report = office.report()
     assert (report.records, report.lost_records, report.store_error) == (300, 0, "")
+
+
+def test_what_was_judged_is_counted_in_the_store(office: Office) -> None:
+    """Without a record, too, and more than once an hour."""
+    hour = int(time.time() // 3600)
+    for messages in ({"accept": 7, "drop": 2}, {"accept": 3}):
+        office.box.judged(Judged(hour, messages))
+    office.box.finish()
+    told = Archive(office.directory).summary(Query(since_s=hour * 3600.0), 3600).judged
+    assert [bar.messages for bar in told] == [{"accept": 10, "drop": 2}]
 
 
 def test_a_killed_writer_leaves_a_sound_store_and_another_goes_on(office: Office) -> None:
