@@ -27,7 +27,7 @@ from sipguard.journal.ledger import CALL_ID_OCTETS
 from sipguard.journal.observation import Observation
 from sipguard.verdict import Action
 
-SOON_S: Final = 0.002  # what comes within it goes in one piece
+SOON_S: Final = 0.01  # what comes within it goes in one piece, with one system call
 FULL_S: Final = 0.02
 CHUNKS: Final = 4  # in one turn: the copying of 256 KiB
 MAX_CALLS: Final = 20_000  # with records: as many as the ledger can know, and more

@@ -190,6 +190,15 @@ def test_it_outlives_signals_that_are_meant_for_the_guard(office: Office) -> Non
     assert office.report().counters["writer_restarts"] == 0
 
 
+def test_it_outlives_them_also_while_it_begins(office: Office) -> None:
+    """A service that is stopped at once has its records written all the same."""
+    os.kill(office.child.pid, signal.SIGTERM)
+    office.box.observe(seen(0))
+    office.box.finish()
+    assert office.stored() == named(1)
+    assert office.child.status == "exit status 0"
+
+
 def test_what_a_killed_guard_told_is_written(office: Office) -> None:
     """The socket ends, however the guard did: what came is written, and then it ends."""
     for number in range(500):
