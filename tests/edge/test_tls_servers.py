@@ -3,9 +3,10 @@
 import ssl
 
 import pytest
-from authority import DAY_S, NOW_S, revoke
+from authority import DAY_S, NOW_S, Holder, revoke
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
+from OpenSSL import SSL
 from tls_ends import (
     BASE,
     GATEWAY,
@@ -21,8 +22,11 @@ from tls_ends import (
     tls_certificate,
 )
 
+from sipguard.edge.stream.tls import Tls
+from sipguard.edge.stream.tls_alerts import error_of, name_alerts
 from sipguard.edge.stream.tls_contexts import Wanted
-from sipguard.reason import Reason
+from sipguard.edge.stream.tls_judging import verify
+from sipguard.reason import Finding, Reason
 
 PBX = tls_certificate("pbx", dns=("pbx.example.com",))
 ASKED = Wanted(SERVER, 5061, b"pbx.example.com")
@@ -132,6 +136,41 @@ def test_a_revoked_server_is_refused() -> None:
     assert why(connected(listed, Peer(PBX, serves=True), ASKED)) is Reason.CERTIFICATE_REVOKED
     clean = made(text, crl_pem=revoke(ROOT))
     assert why(connected(clean, Peer(PBX, serves=True), ASKED)) is None
+
+
+def alert(tls: Tls, certificate: Holder, asked: Wanted = ASKED) -> str:
+    """Return what a refused server is told."""
+    peer = Peer(certificate, serves=True)
+    assert why(connected(tls, peer, asked)) is not None
+    assert peer.error is not None
+    return str(peer.error.reason)
+
+
+def test_a_refused_server_is_told_why() -> None:
+    """Its admin looks there first; "internal error" would send him to us."""
+    listed = BASE.replace('"ca.pem"', '"ca.pem" crl "crl.pem"')
+    elsewhere = ASKED._replace(name=b"elsewhere.example.com")
+    client = tls_certificate("a client", purposes=(ExtendedKeyUsageOID.CLIENT_AUTH,))
+    assert alert(made(listed, crl_pem=revoke(ROOT, PBX)), PBX).endswith("CERTIFICATE_REVOKED")
+    assert alert(made(), PBX, elsewhere).endswith("BAD_CERTIFICATE")
+    assert alert(made(), client).endswith("UNSUPPORTED_CERTIFICATE")
+    assert alert(made(), ALONE).endswith("UNKNOWN_CA")
+    old = tls_certificate("old", dns=("pbx.example.com",), until_s=NOW_S - DAY_S)
+    assert alert(made(), old).endswith("CERTIFICATE_EXPIRED")
+
+
+def test_every_refusal_has_an_alert_that_blames_a_certificate() -> None:
+    """And without a finding nothing is made up."""
+    assert error_of(None) == 0
+    assert {error_of(Finding(reason)) > 0 for reason in Reason} == {True}
+
+
+def test_without_names_of_pyopenssls_peers_are_told_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And judged as ever."""
+    monkeypatch.delattr(SSL.Connection, "_reverse_mapping")
+    context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+    context.set_verify(SSL.VERIFY_PEER, verify)
+    assert name_alerts(context, SSL.VERIFY_PEER) is None
 
 
 def test_a_server_that_speaks_old_versions_only_is_refused() -> None:

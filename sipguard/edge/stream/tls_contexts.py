@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 
 from OpenSSL import SSL, crypto
 
+from sipguard.edge.stream.tls_alerts import name_alerts
 from sipguard.edge.stream.tls_credentials import Credentials, Own, read_credentials
 from sipguard.edge.stream.tls_judging import Judging, Remembered, verify
 from sipguard.errors import HostileInput, PolicyError, Problem
@@ -62,6 +63,7 @@ class Ends:
         self._remembered: Final = Remembered()
         self._sessions: OrderedDict[tuple[Wanted, Expected], _Kept] = OrderedDict()
         self.made_s: Final = utc_s()
+        self._alerts: list[object] = []  # OpenSSL calls them
         contexts = [self._server_context(own, credentials) for own in credentials.own]
         self._by_name: Final[dict[bytes, SSL.Context]] = {}
         for own, context in zip(credentials.own, contexts, strict=True):
@@ -185,6 +187,7 @@ class Ends:
             context.add_client_ca(root)
         must = SSL.VERIFY_FAIL_IF_NO_PEER_CERT if asks == "required" else 0
         context.set_verify(SSL.VERIFY_PEER | must, verify)
+        self._alerts.append(name_alerts(context, SSL.VERIFY_PEER | must))
         return context
 
     def _client_context(self, credentials: Credentials) -> SSL.Context:
@@ -197,6 +200,7 @@ class Ends:
             return context
         _believe(context, credentials)
         context.set_verify(SSL.VERIFY_PEER, verify)
+        self._alerts.append(name_alerts(context, SSL.VERIFY_PEER))
         return context
 
     def _pick(self, connection: SSL.Connection) -> None:
@@ -271,7 +275,7 @@ def _show(context: SSL.Context, own: Own) -> None:
 
 
 def _believe(context: SSL.Context, credentials: Credentials) -> None:
-    """Let OpenSSL find the fitting alert; what counts is our own judgement."""
+    """Let OpenSSL gather chains up to whom we believe; what counts is our own judgement."""
     store = context.get_cert_store()
     if store is None:
         return
