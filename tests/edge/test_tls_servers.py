@@ -18,13 +18,14 @@ from tls_ends import (
     accepted,
     connected,
     made,
+    shake,
     terms_of,
     tls_certificate,
 )
 
 from sipguard.edge.stream.tls import Tls
 from sipguard.edge.stream.tls_alerts import error_of, name_alerts
-from sipguard.edge.stream.tls_contexts import Wanted
+from sipguard.edge.stream.tls_contexts import KEPT, Wanted
 from sipguard.edge.stream.tls_judging import verify
 from sipguard.reason import Finding, Reason
 
@@ -228,6 +229,48 @@ def test_sessions_are_resumed(version: ssl.TLSVersion) -> None:
     other = Peer(serves=True, context=first.context)
     side = connected(tls, other, ASKED._replace(name=b"elsewhere.example.com"))
     assert why(side) is Reason.TLS_WRONG_NAME
+
+
+@pytest.mark.parametrize("version", BOTH)
+def test_sessions_are_resumed_while_the_first_connection_lives(version: ssl.TLSVersion) -> None:
+    """A gateway's connections last; each session is used once, and each brings the next."""
+    tls = made()
+    first = Peer(PBX, serves=True, version=version)
+    side = connected(tls, first, ASKED)
+    first.tls.write(b"OPTIONS")
+    shake(side, first)
+    sides = [side]
+    for _ in range(2):
+        again = Peer(serves=True, context=first.context)
+        sides.append(connected(tls, again, ASKED))
+        assert again.tls.session_reused
+        again.tls.write(b"OPTIONS")
+        shake(sides[-1], again)
+    # Their ends keep nothing a second time, and spoil nothing.
+    for one in sides:
+        one.hang_up()
+    last = Peer(serves=True, context=first.context)
+    assert why(connected(tls, last, ASKED)) is None
+    assert last.tls.session_reused
+
+
+def test_connections_that_begin_together_have_sessions_each() -> None:
+    """As far as earlier ones left some; what is kept of a server is bounded."""
+    tls = made()
+    context = Peer(PBX, serves=True).context
+
+    def begin_together() -> int:
+        """Return how many of them resumed a session."""
+        begun = [(Side(tls, ASKED), Peer(serves=True, context=context)) for _ in range(KEPT + 2)]
+        for side, peer in begun:
+            shake(side, peer)
+            assert why(side) is None
+        for side, _ in begun:
+            side.hang_up()
+        return sum(bool(peer.tls.session_reused) for _, peer in begun)
+
+    assert begin_together() == 0
+    assert begin_together() == KEPT
 
 
 @pytest.mark.parametrize("version", BOTH)
