@@ -1,5 +1,6 @@
 """A browser for tests: headless Chromium, and a way in for it that is logged in already."""
 
+import os
 import shutil
 import subprocess
 import time
@@ -12,8 +13,14 @@ from tempfile import TemporaryDirectory
 from threading import Thread
 from urllib.error import HTTPError
 
+import pytest
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or ""
-_FLAGS = (
+needs_browser = pytest.mark.skipif(
+    not CHROMIUM and os.environ.get("SIPGUARD_NO_SKIP") != "1",
+    reason="BROWSER NOT TESTED: no chromium here (apt-get install chromium)",
+)
+FLAGS = (
     *("--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run"),
     *("--disable-dev-shm-usage", "--disable-background-networking", "--disable-sync"),
 )
@@ -86,6 +93,6 @@ def document(address: str) -> str:
 
 def _chromium(*arguments: str) -> str:
     with TemporaryDirectory(prefix="sipguard-browser-") as profile:
-        command = [CHROMIUM, *_FLAGS, f"--user-data-dir={profile}", *arguments]
+        command = [CHROMIUM, *FLAGS, f"--user-data-dir={profile}", *arguments]
         ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     return ran.stdout

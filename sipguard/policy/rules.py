@@ -232,6 +232,7 @@ class UnknownDialog(NamedTuple):
 DEFAULT_UNKNOWN_DIALOG: Final = UnknownDialog("drop")
 DEFAULT_RATE: Final = Rate(10, 1)
 DEFAULT_BUDGET: Final = Rate(20, 1)
+DEFAULT_RECORDS: Final = Rate(120, 60)
 NO_TLS: Final = TlsTerms()
 
 
@@ -264,6 +265,7 @@ class Policy:
     keep_alives: Action = Action.ACCEPT
     keep_alive_rate: Rate = DEFAULT_RATE
     record: str = "blocked"
+    record_rate: Rate = DEFAULT_RECORDS
     max_dialogs: int = 100_000
     max_pinholes: int = 400_000
     max_pinholes_per_call: int = 64
