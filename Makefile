@@ -13,6 +13,8 @@ SYSTEM_PACKAGES := python3-venv python3-dev gcc libc6-dev libnetfilter-queue-dev
                    libcap2-bin nftables iptables iproute2 ethtool
 # Third-party SIP programs for the demo and the end-to-end tests.
 CLIENT_PACKAGES := sip-tester baresip-core tcpdump openssl gnutls-bin libsrtp2-1
+# What sites receive records with, for the tests of feeds; their services are not started.
+SITE_PACKAGES   := rsyslog sngrep tshark prometheus fail2ban
 # One telephone more, for ZRTP; the demo goes on without it.
 ZRTP_PACKAGES   := linphone-cli
 # A browser for the pages, its fonts, and what checks the systemd units.
@@ -52,8 +54,7 @@ pictures: $(STAMP)
 	SIPGUARD_PICTURES=refresh $(BIN)/python -m pytest -q tests/web/test_pictures.py
 
 test: $(STAMP)
-	@sh demo/install.sh --packages "$(CLIENT_PACKAGES)"
-	@sh demo/install.sh --packages "$(PAGE_PACKAGES)"
+	@sh demo/install.sh --packages "$(CLIENT_PACKAGES) $(SITE_PACKAGES) $(PAGE_PACKAGES)"
 	@sh demo/install.sh --packages --optional "$(ZRTP_PACKAGES)"
 	$(BIN)/python -m pytest
 	@$(MAKE) --no-print-directory $(BUILT)/.built

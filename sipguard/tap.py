@@ -14,11 +14,11 @@ from twisted.python import usage
 
 from sipguard.edge.exemption_desk import ExemptionDesk
 from sipguard.edge.feeds.listener import Listen, MetricsListener, is_loopback, read_listen
-from sipguard.edge.json_lines import JsonLines
 from sipguard.edge.plan import SAMPLE_GROUP
 from sipguard.edge.policy_file import load
+from sipguard.edge.records.child import Place
+from sipguard.edge.records.desk import DeskApart
 from sipguard.edge.service import GuardService, Settings
-from sipguard.edge.store import Store
 from sipguard.errors import EdgeError, PolicyError
 from sipguard.journal.record import Json
 
@@ -147,13 +147,13 @@ def makeService(options: Options) -> Service:
     lines = options["json-lines"]
     try:
         settings.state_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
-        store = Store(
+        place = Place(
             settings.state_dir,
-            lines=JsonLines(Path(lines)) if lines else None,
-            max_age_s=options["keep-days"] * 86400.0,
-            max_octets=options["keep-octets"],
+            Path(lines) if lines else None,
+            options["keep-days"] * 86400.0,
+            options["keep-octets"],
         )
-        service = GuardService(settings, loaded, store, reactor)
+        service = GuardService(settings, loaded, DeskApart(place, reactor), reactor)
     except OSError as error:
         raise SystemExit(
             f"sipguard: cannot use {settings.state_dir}: {error.strerror}; give another --state-dir"

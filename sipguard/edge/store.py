@@ -71,6 +71,7 @@ class Store:
         self.path = directory / FILE_NAME
         self.lost = 0
         self.written = 0
+        self.last_id = ""
         self.last_error = ""
         self._lines = lines
         self._max_age_s = max_age_s
@@ -89,12 +90,13 @@ class Store:
             EdgeError: It cannot be used; the text says why and what to do.
         """
         try:
-            return self._last_id(self._connect())
+            self.last_id = self._last_id(self._connect())
         except (sqlite3.Error, OSError, EdgeError) as error:
             self._disconnect()
             raise EdgeError(
                 f"cannot use the record store {self.path}: {_in_words(error)}"
             ) from None
+        return self.last_id
 
     @property
     def waiting(self) -> int:
@@ -151,6 +153,7 @@ class Store:
             connection.executemany(_UPSERT, rows)
         self._revision += len(rows)
         self.written += len(rows)
+        self.last_id = max(self.last_id, *(record.id for record in self._waiting))
         self._since_rotation += len(rows)
         self._waiting.clear()
         self.last_error = ""

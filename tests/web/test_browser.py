@@ -14,7 +14,8 @@ from urllib.parse import urlencode
 
 import pytest
 from browsing import document, needs_browser, picture, way_in
-from hostile import CORPUS, everywhere
+from hostile import everywhere
+from hostile_octets import CORPUS
 from nights import NOON, B, X, keep, night
 
 from sipguard.journal.ledger import id_of

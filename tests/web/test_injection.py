@@ -8,7 +8,8 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from hostile import CORPUS, everywhere
+from hostile import everywhere
+from hostile_octets import CORPUS
 from nights import NOON
 from visitor import Visitor, inside
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from browsing import needs_browser
 from exemption_ends import open_desk
-from hostile import CORPUS, everywhere
+from hostile import everywhere
+from hostile_octets import CORPUS
 from nights import NOON, night
 from shown import shown
 from tab import Tab, tab

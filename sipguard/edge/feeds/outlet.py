@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import socket
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, Protocol
@@ -10,6 +11,7 @@ from typing import Final, Protocol
 from sipguard.edge.json_lines import JsonLines
 from sipguard.journal.record import Record
 
+DOUBT_S: Final = 10.0  # ICMP is sent sparingly: a second or more apart
 _SEND_OCTETS: Final = 1 << 20  # of a socket's buffer
 
 
@@ -34,6 +36,9 @@ class Outlet(Protocol):
     def take(self, records: Sequence[Record]) -> int:
         """Send the first of *records* and return how many are done with; 0: not now."""
 
+    def follow(self, before: "Outlet") -> None:
+        """Go on where *before* stopped: the same feed, whose secret was read anew."""
+
     def reopen(self) -> None:
         """Open files anew, after logrotate moved them away."""
 
@@ -42,7 +47,7 @@ class Outlet(Protocol):
 
 
 class LineOutlet:
-    """A file of lines."""
+    """A file of lines, or a named pipe."""
 
     def __init__(self, path: Path, line_of: Callable[[Record], str]) -> None:
         self._sent = 0
@@ -69,11 +74,16 @@ class LineOutlet:
         return True
 
     def take(self, records: Sequence[Record]) -> int:
-        """Append them."""
+        """Append them, or as many as a pipe has room for."""
+        if not self._lines.has_room():
+            return 0
         before = self._lines.lost
-        self._lines.write([self._line_of(record) for record in records])
-        self._sent += len(records) - (self._lines.lost - before)
-        return len(records)
+        done = self._lines.write([self._line_of(record) for record in records], waits=True)
+        self._sent += max(done - (self._lines.lost - before), 0)
+        return done
+
+    def follow(self, before: Outlet) -> None:
+        """Do nothing: the file is where one goes on."""
 
     def reopen(self) -> None:
         """Take up the file that has the name by now."""
@@ -89,16 +99,28 @@ class Datagrams:
 
     Connected, so that a collector which is not there is heard of (ICMP) and
     ``sipguard status`` can say so.
+
+    Args:
+        family: Of the address.
+        address: Where to.
+        clock: Monotonic seconds.
     """
 
-    def __init__(self, family: socket.AddressFamily, address: tuple[str, int] | str) -> None:
+    def __init__(
+        self,
+        family: socket.AddressFamily,
+        address: tuple[str, int] | str,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.sent = 0
         self.lost = 0
         self.last_error = ""
         self._family = family
         self._address = address
+        self._clock = clock
         self._socket: socket.socket | None = None
         self._is_doubted = False
+        self._fault_at_s = float("-inf")
 
     def send(self, octets: bytes) -> bool:
         """Send one datagram; False where the socket has no room now, so that it must wait."""
@@ -110,10 +132,12 @@ class Datagrams:
             self.lost += 1
             self.last_error = error.strerror or str(error)
             self._is_doubted = True
+            self._fault_at_s = self._clock()
             self.close()
             return True
         self.sent += 1
-        if not self._is_doubted:  # the first one after a fault may be lost as well
+        # The first one after a fault may be lost as well, and few of many losses are told of.
+        if not self._is_doubted and self._clock() - self._fault_at_s >= DOUBT_S:
             self.last_error = ""
         self._is_doubted = False
         return True
@@ -158,6 +182,7 @@ class DatagramOutlet:
         self._datagrams = datagrams
         self._datagram_of = datagram_of
         self._is_fit = is_fit
+        self._ready: tuple[Record, bytes] | None = None  # what found no room the last time
 
     @property
     def sent(self) -> int:
@@ -181,9 +206,17 @@ class DatagramOutlet:
     def take(self, records: Sequence[Record]) -> int:
         """Send them, as far as there is room."""
         for done, record in enumerate(records):
-            if not self._datagrams.send(self._datagram_of(record)):
+            ready, self._ready = self._ready, None
+            octets = (
+                ready[1] if ready is not None and ready[0] is record else self._datagram_of(record)
+            )
+            if not self._datagrams.send(octets):
+                self._ready = (record, octets)
                 return done
         return len(records)
+
+    def follow(self, before: Outlet) -> None:
+        """Do nothing: each datagram is for itself."""
 
     def reopen(self) -> None:
         """Do nothing: there is no file."""

@@ -32,6 +32,10 @@ class Keeper(Protocol):
     def idle_s(self) -> float:
         """How long a connection may be silent."""
 
+    @property
+    def has_room(self) -> bool:
+        """Whether most of the connections that may be are not taken."""
+
     def now_s(self) -> float:
         """Return the time, in monotonic seconds."""
 
@@ -41,8 +45,11 @@ class Keeper(Protocol):
     def interface_of(self, leg: Leg) -> str:
         """Return the interface that an end's packets come in by, empty where nobody knows."""
 
-    def channel_by(self, interface: str) -> Channel:
-        """Return the zone, and whether it is IPsec's, of what comes in by an interface."""
+    def channel_by(self, interface: str, zone: int) -> Channel:
+        """Return the zone, and whether it is IPsec's, of what comes in by an interface.
+
+        *zone* is the number of an IPsec zone, 0 for none.
+        """
 
     def is_diverted(self, kind: str, port: int) -> bool:
         """Whether connections to *port* come to us by our rules."""
