@@ -77,9 +77,7 @@ def pictures(visitor: Visitor) -> list[Wanted]:
 def browser(visitor: Visitor) -> Iterator[tuple[Tab, str]]:
     """A browser that is logged in, and where."""
     with shown(visitor) as address, tab() as opened:
-        opened.open(f"{address}/login")
-        opened.write(PASSWORD)
-        opened.leave("Enter")
+        opened.log_in(address, PASSWORD)
         yield opened, address
 
 
