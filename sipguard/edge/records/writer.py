@@ -152,6 +152,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
 def _complain_loudly() -> None:
     """Have complaints, and nothing else, where the service's log goes."""
     loud = LogLevelFilterPredicate(defaultLogLevel=LogLevel.warn)
+    loud.setLogLevelForNamespace("sipguard", LogLevel.info)  # that a feed goes on again, too
     # Twisted's interfaces are zope's, which mypy does not see.
     lines = FilteringLogObserver(textFileLogObserver(sys.stderr), [loud])  # type: ignore[arg-type, list-item]
     globalLogBeginner.beginLoggingTo([lines], redirectStandardIO=False)  # type: ignore[list-item]
