@@ -1,5 +1,6 @@
 """A browser for tests: headless Chromium, and a way in for it that is logged in already."""
 
+import os
 import shutil
 import subprocess
 import time
@@ -12,7 +13,13 @@ from tempfile import TemporaryDirectory
 from threading import Thread
 from urllib.error import HTTPError
 
+import pytest
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or ""
+needs_browser = pytest.mark.skipif(
+    not CHROMIUM and os.environ.get("SIPGUARD_NO_SKIP") != "1",
+    reason="BROWSER NOT TESTED: no chromium here (apt-get install chromium)",
+)
 FLAGS = (
     *("--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run"),
     *("--disable-dev-shm-usage", "--disable-background-networking", "--disable-sync"),

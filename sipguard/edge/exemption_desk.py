@@ -39,6 +39,7 @@ MAX_CHANGES: Final = 30  # a minute: each is written to the disk twice
 PAGE: Final = "on the page"  # behind the name that a reviewer gives
 _MINUTE_S: Final = 60.0
 _WAIT_S: Final = 8.0  # the file's own patience is 5 s
+_MAY_WAIT_S: Final = 2.0  # a page that only wants to know whether
 _CREDENTIALS: Final = struct.Struct("3i")  # pid, uid, gid
 _TEXTS: Final = ("kind", "source", "caller", "rule", "reason", "by", "place")
 Told = dict[str, Json]
@@ -253,7 +254,7 @@ def ask(directory: Path, wish: Told) -> int:
     path = directory / SOCKET_NAME
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line:
-            line.settimeout(_WAIT_S)
+            line.settimeout(_MAY_WAIT_S if wish.get("ask") == "may" else _WAIT_S)
             line.connect(str(path))
             line.sendall(json.dumps(wish).encode() + b"\n")
             answer = json.loads(line.makefile("rb").read(MAX_LINE))

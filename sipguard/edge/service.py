@@ -3,6 +3,7 @@
 import gc
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Sequence
 from types import FrameType
@@ -163,8 +164,9 @@ class GuardService(Service):
         """Let connections finish, judging on; then leave the kernel as ``on-exit`` says."""
         self.running = False
         self._is_ending = True
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._on_another)
+        if threading.current_thread() is threading.main_thread():  # signals are taken there alone
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, self._on_another)
         return self._streams.stop().addCallback(self._end)
 
     def _on_another(self, _signal: int, _frame: FrameType | None) -> None:

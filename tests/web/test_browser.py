@@ -13,7 +13,7 @@ from urllib.error import URLError
 from urllib.parse import urlencode
 
 import pytest
-from browsing import CHROMIUM, document, picture, way_in
+from browsing import document, needs_browser, picture, way_in
 from hostile import everywhere
 from hostile_octets import CORPUS
 from nights import NOON, B, X, keep, night
@@ -27,9 +27,7 @@ from sipguard.verdict import Action
 ROOT = Path(__file__).parents[2]
 ADDRESS = "http://127.0.0.1:5081"
 TOKEN = "browser-browser-browser-browser"
-pytestmark = pytest.mark.skipif(
-    not CHROMIUM, reason="BROWSER NOT TESTED: no chromium here (apt-get install chromium)"
-)
+pytestmark = needs_browser
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from browsing import CHROMIUM
+from browsing import needs_browser
 from exemption_ends import open_desk
 from hostile import everywhere
 from hostile_octets import CORPUS
@@ -18,9 +18,7 @@ from sipguard.edge.control import RuleHits, StatusReport, write_status
 from sipguard.edge.exemptions import AUDIT_NAME, ExemptionFile
 from sipguard.policy.exemptions import ALLOW, Exemption
 
-pytestmark = pytest.mark.skipif(
-    not CHROMIUM, reason="BROWSER NOT TESTED: no chromium here (apt-get install chromium)"
-)
+pytestmark = needs_browser
 PAGES = ("/", "/blocked", "/blocked?by=rule", "/live", "/policy", "/exceptions", "/call/last")
 # Text that is too faint for its background (WCAG 2.2, 1.4.3), and what it says.
 _FAINT = """(() => {
