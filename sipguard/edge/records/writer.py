@@ -124,15 +124,22 @@ def main(arguments: Sequence[str]) -> int:
     installReactor(reactor)
     feeds = Feeds(Builder(reactor))
     work = Work(store, options.after, feeds)
-    wire = Wire(end, work, reactor.stop)
+    turns = [LoopingCall(work.turn), LoopingCall(lambda: wire.say(work.told()))]
+
+    def over() -> None:
+        reactor.removeReader(wire)
+        for loop in turns:
+            loop.stop()
+        work.finish(reactor).addBoth(lambda _: reactor.stop())
+
+    wire = Wire(end, work, over)
     reactor.addReader(wire)
     feeds.start(reactor)
-    for seconds, turn in ((TURN_S, work.turn), (TELL_S, lambda: wire.say(work.told()))):
-        LoopingCall(turn).start(seconds)
+    for loop, seconds in zip(turns, (TURN_S, TELL_S), strict=True):
+        loop.start(seconds)
     gc.collect()
     gc.freeze()
     reactor.run(installSignalHandlers=False)
-    work.finish()
     wire.say_last(work.told())
     store.close()
     return 0
