@@ -4,8 +4,10 @@ import json
 import os
 import select
 import signal
+import socket
 import sqlite3
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -266,6 +268,49 @@ def test_feeds_get_their_records_there(office: Office) -> None:
     (state,) = office.report().feeds
     assert (state.sent, state.dropped) == (len(feed.read_text().splitlines()), 0)
     assert "call-1" in feed.read_text()
+
+
+def test_feeds_over_connections_get_the_last_ones_too(office: Office) -> None:
+    """What was judged just before the service ends is on its way, not in a buffer that goes."""
+    got = bytearray()
+    with socket.create_server(("127.0.0.1", 0)) as collector:
+
+        def collect() -> None:
+            wire, _ = collector.accept()
+            with wire:
+                while octets := wire.recv(65_536):
+                    got.extend(octets)
+
+        collecting = threading.Thread(target=collect)
+        collecting.start()
+        feed = Feed("syslog", "127.0.0.1", collector.getsockname()[1], "tcp")
+        office.box.use(MANY._replace(feeds=(feed,)))
+        office.box.observe(seen(0))
+        assert office.reactor.turns(lambda: b"call-0" in got)
+        for number in range(1, 400):
+            office.box.observe(seen(number))
+        office.box.finish()
+        collecting.join(5)
+    (state,) = office.report().feeds
+    assert (state.sent, state.waiting) == (400, 0)
+    assert [number for number in range(400) if b'callId="call-%d"' % number not in got] == []
+
+
+def test_a_feed_that_takes_nothing_holds_up_no_end(office: Office) -> None:
+    """A second at most, while something could still move."""
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        feeds = (
+            Feed("syslog", "127.0.0.1", deaf.getsockname()[1], "tcp"),
+            Feed("syslog", "127.0.0.1", 1, "tcp"),  # nobody is there
+        )
+        office.box.use(MANY._replace(feeds=feeds))
+        for number in range(100):
+            office.box.observe(seen(number))
+        assert office.writes(100)
+        began_s = time.monotonic()
+        office.box.finish()
+        assert time.monotonic() - began_s < 5.0
+    assert max(state.dropped for state in office.report().feeds) == 100
 
 
 def test_logrotate(office: Office) -> None:
