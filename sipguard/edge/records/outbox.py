@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 from sipguard.edge.clock import Alarm, Clock
 from sipguard.edge.complaints import Complaints
 from sipguard.edge.control import FeedState, StatusReport
+from sipguard.edge.judged import Judged
 from sipguard.edge.records.child import Child
 from sipguard.edge.records.frames import Kind, Terms, Told, Waiting, frame
 from sipguard.edge.streams_told import Closing, streams_told
@@ -105,6 +106,10 @@ class Outbox:
         if closing.tallies and self._calls:
             for end in streams_told(closing, self._has_record):
                 self._keep(frame(Kind.END, pack_end(end)))
+
+    def judged(self, judged: Judged) -> None:
+        """Tell how many messages were judged: some octets a minute, for which there is room."""
+        self._post(frame(Kind.JUDGED, judged.to_octets()))
 
     def reopen(self) -> None:
         """Have files opened anew, after logrotate moved them away."""

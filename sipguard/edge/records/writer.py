@@ -125,15 +125,22 @@ def main(arguments: Sequence[str]) -> int:
     installReactor(reactor)
     feeds = Feeds(Builder(reactor))
     work = Work(store, options.after, feeds)
-    wire = Wire(end, work, reactor.stop)
+    turns = [LoopingCall(work.turn), LoopingCall(lambda: wire.say(work.told()))]
+
+    def over() -> None:
+        reactor.removeReader(wire)
+        for loop in turns:
+            loop.stop()
+        work.finish(reactor).addBoth(lambda _: reactor.stop())
+
+    wire = Wire(end, work, over)
     reactor.addReader(wire)
     feeds.start(reactor)
-    for seconds, turn in ((TURN_S, work.turn), (TELL_S, lambda: wire.say(work.told()))):
-        LoopingCall(turn).start(seconds)
+    for loop, seconds in zip(turns, (TURN_S, TELL_S), strict=True):
+        loop.start(seconds)
     gc.collect()
     gc.freeze()
     reactor.run(installSignalHandlers=False)
-    work.finish()
     wire.say_last(work.told())
     store.close()
     return 0
@@ -153,6 +160,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
 def _complain_loudly() -> None:
     """Have complaints, and nothing else, where the service's log goes."""
     loud = LogLevelFilterPredicate(defaultLogLevel=LogLevel.warn)
+    loud.setLogLevelForNamespace("sipguard", LogLevel.info)  # that a feed goes on again, too
     # Twisted's interfaces are zope's, which mypy does not see.
     lines = FilteringLogObserver(textFileLogObserver(sys.stderr), [loud])  # type: ignore[arg-type, list-item]
     globalLogBeginner.beginLoggingTo([lines], redirectStandardIO=False)  # type: ignore[list-item]
