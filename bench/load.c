@@ -29,7 +29,7 @@
 #include "forged.h"
 #include "messages.h"
 
-enum { BATCH = 32, MESSAGE_OCTETS = 2048, ROWS_OCTETS = 512, RING = 1 << 18, SAMPLES = 1 << 21, SIP_PORT = 5060, NAP_US = 50 };
+enum { BATCH = 32, MESSAGE_OCTETS = 2048, ROWS_OCTETS = 512, RING = 1 << 18, SAMPLES = 1 << 21, SIP_PORT = 5060, NAP_US = 100 };
 
 static const char *const KIND_NAMES[KINDS] = {"invite", "trying", "ringing", "answer",
                                               "ack",    "bye",    "bye-ok"};

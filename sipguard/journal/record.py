@@ -28,6 +28,7 @@ MAX_FINDINGS: Final = 16
 MAX_MEDIA: Final = 16
 MAX_LADDER: Final = 32
 _LABEL_OCTETS: Final = 48
+_LINE: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))  # made once
 _KEPT_FIRST: Final = 8  # a long ladder keeps its start and its latest rows
 
 
@@ -168,7 +169,7 @@ class Record:
 
     def to_line(self) -> str:
         """Return one line of JSON without its line end."""
-        return json.dumps(self.to_json(), ensure_ascii=False, separators=(",", ":"))
+        return _LINE.encode(self.to_json())
 
 
 def record_of(seen: Observation, identifier: str) -> Record:
