@@ -8,7 +8,6 @@ import urllib.request
 from collections.abc import Iterator
 from http.cookiejar import CookieJar
 from pathlib import Path
-from threading import Timer
 from urllib.error import URLError
 from urllib.parse import urlencode
 
@@ -108,13 +107,28 @@ def test_one_call_shows_hostile_text_and_runs_none(page: str) -> None:
 
 def test_the_live_page_is_told_of_new_records(served: tuple[str, str], state: Path) -> None:
     """By its script, from the stream of events, while nobody does anything."""
-    told = Timer(1.5, lambda: many_more(state))
-    with way_in(*served, linger_s=5.0) as address:
-        told.start()
+    with way_in(*served, lambda: many_more(state), linger_s=4.0) as address:
         shown = document(f"{address}/live?rule=later")
-    told.join()
     assert shown.count('class="new"') == 1 + 3  # the template, and three rows
     assert "Live: the last one came at" in shown
+
+
+def test_the_overview_follows_what_happens(served: tuple[str, str], state: Path) -> None:
+    """By its script, which asks for the page when it is told to; nobody loads it anew."""
+    with way_in(*served, lambda: just_now(state), linger_s=9.0) as address:
+        shown = document(f"{address}/?since=7d")
+    assert "Live: this page follows what happens." in shown
+    assert shown.count("<bdi>just-&lt;b&gt;now</bdi>") == 1
+    assert "<b>1</b><span>calls blocked" in shown
+
+
+def just_now(state: Path) -> None:
+    """Store a record of this moment."""
+    seen = Observation(
+        utc_s=time.time(), action=Action.DROP, judged=Action.DROP, reason=Reason.NOT_SIP,
+        src=X, dst=B, rule="just-<b>now", method=b"INVITE", raw=b"x",
+    )  # fmt: skip
+    keep(state, [record_of(seen, id_of(2000))])
 
 
 def many_more(state: Path) -> None:

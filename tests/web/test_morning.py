@@ -99,9 +99,7 @@ def address(state: Path, browser: Tab) -> Iterator[str]:
 
 def log_in(browser: Tab, there: str) -> None:
     browser.size(1280)
-    browser.open(f"{there}/login")
-    browser.write(PASSWORD)  # the field has the focus
-    browser.leave("Enter")
+    browser.log_in(there, PASSWORD)
     assert browser.text("document.title") == "Overview · sipguard"
 
 

@@ -9,6 +9,7 @@ from sipguard.edge.clock import Clock
 from sipguard.edge.complaints import Complaints
 from sipguard.edge.feeds.desk import Feeds
 from sipguard.edge.journal import Journal
+from sipguard.edge.judged import judged_of
 from sipguard.edge.records.frames import Kind, Terms, Told, terms_of
 from sipguard.edge.store import Store
 from sipguard.errors import EdgeError
@@ -46,6 +47,8 @@ class Work:
                 case Kind.END:
                     self._come += 1
                     self._journal.stream_ended(unpack_end(content))
+                case Kind.JUDGED:
+                    self._store.judged(judged_of(content))
                 case Kind.TERMS:
                     self.use(terms_of(content))
                 case Kind.REOPEN:

@@ -39,6 +39,7 @@ from sipguard.edge.feeds.desk import Feeds
 from sipguard.edge.journal import TURN_S
 from sipguard.edge.json_lines import JsonLines
 from sipguard.edge.records import privileges
+from sipguard.edge.records.child import DEAF_TO
 from sipguard.edge.records.frames import Arriving, Told
 from sipguard.edge.records.work import Work
 from sipguard.edge.store import Store
@@ -47,7 +48,6 @@ TELL_S: Final = 0.5
 READ_OCTETS: Final = 64 << 10  # some forty records: turns are not kept waiting
 ORPHAN_S: Final = 30.0  # how long one whose guard is gone waits for another's lock
 _LOCK_S: Final = 0.1
-_DEAF_TO: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 @implementer(IReadDescriptor)
@@ -106,8 +106,9 @@ class Wire:
 def main(arguments: Sequence[str]) -> int:
     """Write until the guard goes, and to the end."""
     options = _options(arguments)
-    for number in _DEAF_TO:
+    for number in DEAF_TO:  # blocked so far
         signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, DEAF_TO)
     privileges.shed()
     privileges.step_back()
     _complain_loudly()

@@ -18,6 +18,7 @@ from twisted.internet.task import Clock
 
 from sipguard.edge.archive import Archive
 from sipguard.edge.control import StatusReport
+from sipguard.edge.judged import Judged
 from sipguard.edge.records.child import Child, Place
 from sipguard.edge.records.frames import Terms
 from sipguard.edge.records.outbox import Outbox
@@ -147,6 +148,16 @@ def test_what_is_told_is_in_the_store_and_in_the_lines(office: Office) -> None:
     assert (report.records, report.lost_records, report.store_error) == (300, 0, "")
 
 
+def test_what_was_judged_is_counted_in_the_store(office: Office) -> None:
+    """Without a record, too, and more than once an hour."""
+    hour = int(time.time() // 3600)
+    for messages in ({"accept": 7, "drop": 2}, {"accept": 3}):
+        office.box.judged(Judged(hour, messages))
+    office.box.finish()
+    told = Archive(office.directory).summary(Query(since_s=hour * 3600.0), 3600).judged
+    assert [bar.messages for bar in told] == [{"accept": 10, "drop": 2}]
+
+
 def test_a_killed_writer_leaves_a_sound_store_and_another_goes_on(office: Office) -> None:
     """Seen, counted, started again; what was written before is there, and ids go on."""
     for number in range(200):
@@ -179,6 +190,15 @@ def test_it_outlives_signals_that_are_meant_for_the_guard(office: Office) -> Non
     office.box.observe(seen(1))
     assert office.writes(2)
     assert office.report().counters["writer_restarts"] == 0
+
+
+def test_it_outlives_them_also_while_it_begins(office: Office) -> None:
+    """A service that is stopped at once has its records written all the same."""
+    os.kill(office.child.pid, signal.SIGTERM)
+    office.box.observe(seen(0))
+    office.box.finish()
+    assert office.stored() == named(1)
+    assert office.child.status == "exit status 0"
 
 
 def test_what_a_killed_guard_told_is_written(office: Office) -> None:
