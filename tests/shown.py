@@ -22,6 +22,9 @@ def shown(visitor: Visitor) -> Iterator[str]:
             with lock:
                 told = visitor.send("\r\n".join([*head, "", ""]).encode() + body).value()
             self.wfile.write(told)
+            if b"text/event-stream" in told:
+                self.wfile.flush()
+                self.rfile.read(1)  # nothing more happens until the browser goes
             self.close_connection = True
 
         do_GET = do_POST = answer  # noqa: N815 - names of the library's

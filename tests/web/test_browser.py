@@ -8,7 +8,6 @@ import urllib.request
 from collections.abc import Iterator
 from http.cookiejar import CookieJar
 from pathlib import Path
-from threading import Timer
 from urllib.error import URLError
 from urllib.parse import urlencode
 
@@ -17,6 +16,7 @@ from browsing import document, needs_browser, picture, way_in
 from hostile import everywhere
 from hostile_octets import CORPUS
 from nights import NOON, B, X, keep, night
+from tab import tab
 
 from sipguard.journal.ledger import id_of
 from sipguard.journal.observation import Observation
@@ -107,23 +107,31 @@ def test_one_call_shows_hostile_text_and_runs_none(page: str) -> None:
 
 
 def test_the_live_page_is_told_of_new_records(served: tuple[str, str], state: Path) -> None:
-    """By its script, from the stream of events, while nobody does anything."""
-    told = Timer(1.5, lambda: many_more(state))
-    with way_in(*served, linger_s=5.0) as address:
-        told.start()
-        shown = document(f"{address}/live?rule=later")
-    told.join()
-    assert shown.count('class="new"') == 1 + 3  # the template, and three rows
-    assert "Live: the last one came at" in shown
+    """By its script, from the stream of events, while nobody does anything; and it can pause."""
+    with tab() as browser:
+        browser.size(1280)
+        browser.log_in(served[0], TOKEN)
+        browser.open(f"{served[0]}/live?rule=later")
+        browser.wait_for("document.getElementById('live').textContent.startsWith('Live: new')")
+        many_more(state)
+        browser.wait_for("document.querySelectorAll('tr.new').length === 3")
+        assert "Live: the last one came at" in browser.text("document.body.textContent")
+        browser.tab_to("e.id === 'pause'")
+        browser.press(" ")
+        many_more(state, 3000)
+        browser.wait_for("document.getElementById('live').textContent === 'Paused; 3 waiting.'")
+        assert browser.evaluate("document.querySelectorAll('tr.new').length") == 3
+        browser.press("Enter")
+        browser.wait_for("document.querySelectorAll('tr.new').length === 6")
 
 
-def many_more(state: Path) -> None:
+def many_more(state: Path, first: int = 1000) -> None:
     """Store three records of a rule that had none."""
     seen = Observation(
         utc_s=NOON, action=Action.DROP, judged=Action.DROP, reason=Reason.NOT_SIP, src=X, dst=B,
         rule="later", method=b"<b>INVITE", raw=b"x",
     )  # fmt: skip
-    keep(state, [record_of(seen, id_of(1000 + n)) for n in range(3)])
+    keep(state, [record_of(seen, id_of(first + n)) for n in range(3)])
 
 
 def test_pictures_are_not_blank(page: str, tmp_path: Path) -> None:
