@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Lock, Thread
+from threading import Event, Lock, Thread
 
 from visitor import Visitor
 
@@ -11,7 +11,7 @@ from visitor import Visitor
 @contextmanager
 def shown(visitor: Visitor) -> Iterator[str]:
     """Serve what *visitor* is answered; yield the address. Its time stands still."""
-    lock = Lock()
+    lock, over = Lock(), Event()
 
     class Handler(BaseHTTPRequestHandler):
         def answer(self) -> None:
@@ -22,9 +22,9 @@ def shown(visitor: Visitor) -> Iterator[str]:
             with lock:
                 told = visitor.send("\r\n".join([*head, "", ""]).encode() + body).value()
             self.wfile.write(told)
-            if b"text/event-stream" in told:
-                self.wfile.flush()
-                self.rfile.read(1)  # nothing more happens until the browser goes
+            self.wfile.flush()
+            if b"text/event-stream" in told.partition(b"\r\n\r\n")[0]:
+                over.wait()  # nothing more comes, as time stands still
             self.close_connection = True
 
         do_GET = do_POST = answer  # noqa: N815 - names of the library's
@@ -38,5 +38,6 @@ def shown(visitor: Visitor) -> Iterator[str]:
     try:
         yield f"http://127.0.0.1:{server.server_address[1]}"
     finally:
+        over.set()
         server.shutdown()
         server.server_close()

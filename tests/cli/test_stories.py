@@ -348,7 +348,7 @@ def test_a_store_that_cannot_be_read_is_one_sentence(
         night(tmp_path, NIGHT[3:5])
         other = sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None)
         if state == "newer":
-            other.execute("PRAGMA user_version = 3")
+            other.execute("PRAGMA user_version = 99")
         else:
             other.execute("PRAGMA locking_mode = EXCLUSIVE")
             other.execute("BEGIN EXCLUSIVE")

@@ -125,6 +125,31 @@ def test_the_live_page_is_told_of_new_records(served: tuple[str, str], state: Pa
         browser.wait_for("document.querySelectorAll('tr.new').length === 6")
 
 
+def test_the_overview_follows_what_happens(served: tuple[str, str], state: Path) -> None:
+    """By its script, which asks for the page when it is told to; nobody loads it anew."""
+    with tab() as browser:
+        browser.log_in(served[0], TOKEN)
+        browser.open(f"{served[0]}/?since=7d")
+        browser.wait_for(
+            "document.getElementById('live').textContent.startsWith('Live: this page follows')"
+        )
+        just_now(state)
+        browser.wait_for(
+            "[...document.querySelectorAll('bdi')].filter(e => e.textContent === 'just-<b>now')"
+            ".length === 1"
+        )
+        assert browser.text("document.querySelector('a.number b').textContent") == "1"
+
+
+def just_now(state: Path) -> None:
+    """Store a record of this moment."""
+    seen = Observation(
+        utc_s=time.time(), action=Action.DROP, judged=Action.DROP, reason=Reason.NOT_SIP,
+        src=X, dst=B, rule="just-<b>now", method=b"INVITE", raw=b"x",
+    )  # fmt: skip
+    keep(state, [record_of(seen, id_of(2000))])
+
+
 def many_more(state: Path, first: int = 1000) -> None:
     """Store three records of a rule that had none."""
     seen = Observation(
