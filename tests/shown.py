@@ -16,6 +16,9 @@ def shown(visitor: Visitor) -> Iterator[str]:
     class Handler(BaseHTTPRequestHandler):
         def answer(self) -> None:
             """Pass it on as it came, and back."""
+            if self.path == "/events":
+                self.events()
+                return
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             head = [f"{self.command} {self.path} HTTP/1.1", "Connection: close"]
             head += [f"{k}: {v}" for k, v in self.headers.items() if k.lower() != "connection"]
@@ -26,6 +29,13 @@ def shown(visitor: Visitor) -> Iterator[str]:
             if b"text/event-stream" in told.partition(b"\r\n\r\n")[0]:
                 over.wait()  # nothing more comes, as time stands still
             self.close_connection = True
+
+        def events(self) -> None:
+            """Have the page hear that it is live; nothing ever happens."""
+            self.send_response(200)
+            self.send_header("Content-Type", "text/event-stream")
+            self.end_headers()
+            over.wait()
 
         do_GET = do_POST = answer  # noqa: N815 - names of the library's
 

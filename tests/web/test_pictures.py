@@ -32,6 +32,8 @@ NOW_S = 1_767_268_800.0 + 3600.0  # the visitor's clock
 REFRESH = os.environ.get("SIPGUARD_PICTURES") == "refresh"
 WIDTH = 1280
 KEY = b"sipguard-page"
+# What a script says of the live connection is a part of the picture.
+HEARD = "!document.querySelector('#live') || document.querySelector('#live').textContent"
 SHADES = 4.0  # of 255, on average: what other fonts make of it, and not what another page does
 
 
@@ -124,6 +126,7 @@ def taken(browser: tuple[Tab, str], wanted: Wanted, more: str = "") -> bytes:
     opened, address = browser
     opened.size(WIDTH, wanted.height, dark=wanted.dark)
     opened.open(address + wanted.path)
+    opened.wait_for(HEARD)
     if more:
         opened.evaluate(more)
     return opened.picture(wanted.height)
