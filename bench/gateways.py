@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.network import CALLER_SIDE, GATEWAY, run, within
+from sipguard.edge.control import read_status
+from sipguard.errors import EdgeError
 
 HERE = Path(__file__).parent
 POLICY = HERE / "thirty-rules.policy"
 QUEUE = 0
-START_S = 15.0
-STOP_S = 10.0
+START_S = 30.0
+STOP_S = 15.0
 _QUEUE_RULES = (
     # A conntrack rule makes the kernel put fragments together before the queue (as sipguard does).
     "iptables -A FORWARD -m conntrack --ctstate INVALID -j DROP",
@@ -35,6 +37,7 @@ class Variant(NamedTuple):
     queue: bool = False  # ready when a queue is bound; else when a socket is
     proxy: str = ""  # where callers send, if not to the callee
     socket: str = "udp :13C4 "  # else: of which kind, and its port
+    state: Path | None = None  # sipguard's: ready when the service says that it guards
 
 
 ROUTING = Variant("routing")
@@ -59,7 +62,8 @@ def sipguard(state: Path, policy: Path = POLICY) -> Variant:
     """Return sipguard as an administrator starts it, by default with thirty rules."""
     twistd = Path(sys.executable).with_name("twistd")
     service = (str(twistd), "-n", "--pidfile=", "sipguard", "--policy", str(policy))
-    return Variant("sipguard", command=(*service, "--state-dir", str(state)), queue=True)
+    command = (*service, "--state-dir", str(state))
+    return Variant("sipguard", command=command, queue=True, state=state)
 
 
 def kamailio_there() -> bool:
@@ -104,6 +108,9 @@ class Running:
 
 
 def _is_ready(variant: Variant, process: int) -> bool:
+    if variant.state is not None:
+        # Its queue is bound long before: what comes between waits, or is refused by its rules.
+        return _is_guarding(variant.state, process)
     network = Path(f"/proc/{process}/net")
     try:
         if variant.queue:
@@ -112,6 +119,13 @@ def _is_ready(variant: Variant, process: int) -> bool:
         return port in (network / kind).read_text()
     except OSError:
         return False  # it ended meanwhile
+
+
+def _is_guarding(state: Path, process: int) -> bool:
+    try:
+        return read_status(state, time.time()).report.pid == process  # not one before it
+    except EdgeError:
+        return False
 
 
 def _clear() -> None:

@@ -25,7 +25,14 @@ from typing import IO, Final, NamedTuple
 
 from bench.gateways import KAMAILIO_STREAMS, Running, Variant, gateway
 from bench.generator import Lines, Load, Played, line_player, play
-from bench.kernel import GATEWAY_CORE, GENERATOR_CORE, IN_FLIGHT, RATE_STEPS, await_quiet
+from bench.kernel import (
+    GATEWAY_CORE,
+    GENERATOR_CORE,
+    IN_FLIGHT,
+    RATE_STEPS,
+    WARM_UP,
+    await_quiet,
+)
 from bench.network import ATTACKERS, CALLER, FIRST_ATTACKER, FIRST_CALLEE, within
 from bench.report import Figure, progress, spread
 
@@ -85,10 +92,13 @@ def _sample(running: Running, connections: int, seconds: float) -> Sample:
 
 def _udp_us(running: Running, seconds: float) -> float:
     """Return what a message costs over UDP, in the same process."""
-    play(Load(0.4, rate=500), GENERATOR_CORE)
+    play(WARM_UP, GENERATOR_CORE)
     before_s = running.cpu_s()
     played = play(Load(seconds, in_flight=IN_FLIGHT), GENERATOR_CORE)
-    return (running.cpu_s() - before_s) * 1e6 / played.received
+    spent_s = running.cpu_s() - before_s
+    if not played.completed:
+        raise RuntimeError(f"no call got through {running.variant.name} over UDP: {played}")
+    return spent_s * 1e6 / played.received
 
 
 def _round(variant: Variant, rival: bool, seconds: float) -> Found:

@@ -102,7 +102,7 @@ class Gateway:
         """Stop it as systemd would (SIGTERM); return its exit status."""
         if self._program is None:
             return None
-        status = self._program.stop(grace_s=10.0)
+        status = self._program.stop(grace_s=15.0)  # stream-grace, and a few
         self._program = None
         return status
 

@@ -23,6 +23,7 @@ from demo.offline import CAPTURE, SIGNED_CAPTURE, SIGNED_FOLDER
 from demo.signed_cases import POLICY as SIGNED_POLICY
 from sipguard.edge.capture import read_capture
 from sipguard.edge.control import StatusReport, write_status
+from sipguard.edge.judged import Judged
 from sipguard.edge.policy_file import Files, read_policy
 from sipguard.edge.report import rule_hits
 from sipguard.edge.store import Store
@@ -34,6 +35,7 @@ from sipguard.moment import Moment
 from sipguard.policy.rules import Policy
 
 PORT: Final = 5080
+HOUR_S: Final = 3600.0
 DAY_S: Final = 86_400.0
 # How often the calls of the capture come again, in hours before now: a night, and a quiet week.
 _TIMES_H: Final = (
@@ -50,9 +52,13 @@ def fill(state: Path, now_s: float) -> StatusReport:
         read_policy(str(SIGNED_FOLDER / SIGNED_POLICY), Files()),
     )
     ledger, store = Ledger(), Store(state)
-    for hours in _TIMES_H:
-        store.write(_judged(CAPTURE, strict, now_s - hours * 3600.0, ledger), now_s)
-    store.write(_judged(SIGNED_CAPTURE, signed, now_s - 6 * 3600.0, ledger), now_s)
+    runs = [(CAPTURE, strict, hours) for hours in _TIMES_H] + [(SIGNED_CAPTURE, signed, 6.0)]
+    for capture, policy, hours in runs:
+        begin_s = now_s - hours * HOUR_S
+        counts: dict[str, int] = {}
+        records = _judged(capture, policy, begin_s, ledger, counts)
+        store.judged(Judged(int(begin_s // HOUR_S), counts))
+        store.write(records, now_s)
     store.write(ledger.flush(now_s), now_s)
     if store.last_error:
         raise RuntimeError(store.last_error)
@@ -62,8 +68,13 @@ def fill(state: Path, now_s: float) -> StatusReport:
     return report
 
 
-def _judged(capture: Path, policy: Policy, begin_s: float, ledger: Ledger) -> list[Record]:
-    """Judge a capture as if it had begun at *begin_s*; return what the ledger made of it."""
+def _judged(
+    capture: Path, policy: Policy, begin_s: float, ledger: Ledger, counts: dict[str, int]
+) -> list[Record]:
+    """Judge a capture as if it had begun at *begin_s*; return what the ledger made of it.
+
+    *counts* is given the messages that were judged, by verdict.
+    """
     seen: list[Observation] = []
     guard = Guard(policy, _SECRET, record=seen.append)
     first_s: float | None = None
@@ -71,7 +82,8 @@ def _judged(capture: Path, policy: Policy, begin_s: float, ledger: Ledger) -> li
         first_s = captured.time_s if first_s is None else first_s
         at_s = captured.time_s - first_s
         moment = Moment(at_s + 1.0, begin_s + at_s)
-        guard.judge(captured.packet, moment)
+        verdict = guard.judge(captured.packet, moment).judgement.action.value
+        counts[verdict] = counts.get(verdict, 0) + 1
     made = [record for record in map(ledger.note, seen) if record is not None]
     return [*made, *ledger.flush(begin_s + DAY_S)]
 

@@ -8,15 +8,19 @@ from typing import ClassVar
 
 from twisted.application.service import MultiService, Service
 from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThread
 from twisted.python import usage
 
+from sipguard.edge.exemption_desk import ExemptionDesk
 from sipguard.edge.feeds.listener import Listen, MetricsListener, is_loopback, read_listen
-from sipguard.edge.json_lines import JsonLines
 from sipguard.edge.plan import SAMPLE_GROUP
 from sipguard.edge.policy_file import load
+from sipguard.edge.records.child import Place
+from sipguard.edge.records.desk import DeskApart
 from sipguard.edge.service import GuardService, Settings
-from sipguard.edge.store import Store
 from sipguard.errors import EdgeError, PolicyError
+from sipguard.journal.record import Json
 
 STATE_DIR = "/var/lib/sipguard"
 
@@ -81,6 +85,13 @@ blocked", "sipguard explain ID", "sipguard tail". Check a policy first: "sipguar
             "Answer Prometheus at http://[ADDRESS:]PORT/metrics (ADDRESS: 127.0.0.1).",
             read_listen,
         ),
+        (
+            "page-exceptions",
+            None,
+            None,
+            "Take temporary exceptions from the pages of twistd sipguard-web, run by this USER "
+            "(default: from the command line alone).",
+        ),
         ("keep-days", None, 90, "Keep records for so many days.", int),
         ("keep-octets", None, 1 << 30, "Keep at most so many octets of records.", int),
     ]
@@ -136,24 +147,38 @@ def makeService(options: Options) -> Service:
     lines = options["json-lines"]
     try:
         settings.state_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
-        store = Store(
+        place = Place(
             settings.state_dir,
-            lines=JsonLines(Path(lines)) if lines else None,
-            max_age_s=options["keep-days"] * 86400.0,
-            max_octets=options["keep-octets"],
+            Path(lines) if lines else None,
+            options["keep-days"] * 86400.0,
+            options["keep-octets"],
         )
-        service = GuardService(settings, loaded, store, reactor)
+        service = GuardService(settings, loaded, DeskApart(place, reactor), reactor)
     except OSError as error:
         raise SystemExit(
             f"sipguard: cannot use {settings.state_dir}: {error.strerror}; give another --state-dir"
         ) from None
     except EdgeError as error:
         raise SystemExit(f"sipguard: {error}") from None
+    return _with_listeners(service, options)
+
+
+def _with_listeners(service: GuardService, options: Options) -> Service:
+    """Put beside the service what listens for others, where the options ask for it."""
     listen: Listen | None = options["metrics"]
-    if listen is None:
+    user = str(options["page-exceptions"] or "")
+    if listen is None and not user:
         return service
-    both = MultiService()
-    # The listener first: a port that is taken ends the start before the kernel has our rules.
-    for part in (MetricsListener(listen, service.report), service):
-        part.setServiceParent(both)  # type: ignore[no-untyped-call] # Twisted does not type it
-    return both
+    all_ = MultiService()
+    # The port first: one that is taken ends the start before the kernel has our rules.
+    if listen is not None:
+        MetricsListener(listen, service.report).setServiceParent(all_)  # type: ignore[no-untyped-call] # Twisted does not type it
+    service.setServiceParent(all_)  # type: ignore[no-untyped-call] # nor this
+    if user:
+        desk = ExemptionDesk(Path(str(options["state-dir"])), user, reactor, _in_thread)
+        desk.setServiceParent(all_)  # type: ignore[no-untyped-call] # nor this
+    return all_
+
+
+def _in_thread(ask: Callable[[], dict[str, Json]]) -> "Deferred[dict[str, Json]]":
+    return deferToThread(ask)

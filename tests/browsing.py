@@ -13,7 +13,7 @@ from threading import Thread
 from urllib.error import HTTPError
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or ""
-_FLAGS = (
+FLAGS = (
     *("--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run"),
     *("--disable-dev-shm-usage", "--disable-background-networking", "--disable-sync"),
 )
@@ -86,6 +86,6 @@ def document(address: str) -> str:
 
 def _chromium(*arguments: str) -> str:
     with TemporaryDirectory(prefix="sipguard-browser-") as profile:
-        command = [CHROMIUM, *_FLAGS, f"--user-data-dir={profile}", *arguments]
+        command = [CHROMIUM, *FLAGS, f"--user-data-dir={profile}", *arguments]
         ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     return ran.stdout

@@ -13,10 +13,10 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
 from sipguard.edge.plan import Diversion, Plan, StreamTransports
-from sipguard.edge.stream import gate as room
 from sipguard.edge.stream.admission import Accepting, Admission
 from sipguard.edge.stream.gate import BINDINGS, StreamGate
 from sipguard.edge.stream.leg import Leg
+from sipguard.edge.stream.listeners import ListeningPort
 from sipguard.edge.turnstile import Turnstile
 from sipguard.guard import Guard
 from sipguard.journal.observation import Observation
@@ -144,7 +144,7 @@ class Attempt:
 
 
 class Reactor(Clock):
-    def adoptStreamPort(self, *_: object) -> room.ListeningPort:  # noqa: N802
+    def adoptStreamPort(self, *_: object) -> ListeningPort:  # noqa: N802
         raise NotImplementedError
 
 
@@ -158,6 +158,7 @@ class Paper:
         shadow: bool = False,
         kind: str = "tcp",
         way_to: Callable[[bytes], str] = lambda _: "",
+        zone: int = 0,
     ) -> None:
         text = ("mode shadow\n" if shadow else "") + policy
         self.policy = load_policy("p", lambda _: text)
@@ -174,9 +175,9 @@ class Paper:
             stream_transports=StreamTransports.JUDGE, diversions=(diversion,), shadow=shadow
         )
         binding = self.gate._bindings[kind]
-        inner = binding.listening(Accepting(self.gate._begin, binding))
+        inner = binding.listening(Accepting(self.gate._begin, binding, zone))
         self.factory = Admission(self.gate._admit, inner)
-        self.gate._diversions = (diversion,)
+        self.gate._plan = self.plan
         self.gate.is_shadow = shadow
 
     def _apply(self, effects: Sequence[Effect]) -> None:

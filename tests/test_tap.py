@@ -5,10 +5,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from twisted.application.service import IServiceMaker
+from twisted.application.service import IServiceMaker, MultiService
 from twisted.plugin import getPlugins
 from twisted.python.usage import UsageError
 
+from sipguard.edge.exemption_desk import ExemptionDesk
 from sipguard.edge.service import GuardService
 from sipguard.tap import Options, makeService
 
@@ -42,6 +43,17 @@ def test_numbers_of_the_media_gate() -> None:
     assert (parsed["media-queue"], parsed["sample-group"]) == (None, 5060)
     parsed = options("-p", "p", "--media-queue", "9", "--sample-group", "8")
     assert (parsed["media-queue"], parsed["sample-group"]) == (9, 8)
+
+
+def test_exceptions_from_the_pages_are_for_the_admin_to_turn_on(tmp_path: Path) -> None:
+    """Without the option there is no socket to ask at."""
+    policy = tmp_path / "p"
+    policy.write_text(GOOD)
+    words = ("-p", str(policy), "-s", str(tmp_path))
+    assert isinstance(makeService(options(*words)), GuardService)
+    both = makeService(options(*words, "--page-exceptions", "sipguard-web"))
+    assert isinstance(both, MultiService)
+    assert [type(part) for part in both.services] == [GuardService, ExemptionDesk]
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,12 @@ import json
 import os
 import time
 from dataclasses import asdict
+from pathlib import Path
 
 from sipguard.cli.output import Screen, show_span, show_time
+from sipguard.edge.control import read_status
 from sipguard.edge.exemptions import ExemptionFile
+from sipguard.errors import EdgeError
 from sipguard.journal.escape import safe_text
 from sipguard.journal.record import iso_time
 from sipguard.policy.exemptions import Exemption, caller_key
@@ -58,15 +61,25 @@ def show(options: argparse.Namespace, screen: Screen) -> int:
     if not in_force:
         screen.line("no exceptions are in force")
         return 0
+    hits = _hits(options.state_dir, now_s)
     rows = (
         (
-            str(one.number), one.kind, show_span(one.until_s - now_s), safe_text(one.named),
-            safe_text(one.by), safe_text(one.reason),
+            str(one.number), one.kind, show_span(one.until_s - now_s), hits.get(one.number, "-"),
+            safe_text(one.named), safe_text(one.by), safe_text(one.reason),
         )
         for one in in_force
     )  # fmt: skip
-    screen.table(("NUMBER", "KIND", "LEFT", "WHAT", "BY", "WHY"), rows)
+    screen.table(("NUMBER", "KIND", "LEFT", "HITS", "WHAT", "BY", "WHY"), rows)
     return 0
+
+
+def _hits(state: Path, now_s: float) -> dict[int, str]:
+    """Return what each did since the service started; nothing without its word."""
+    try:
+        told = read_status(state, now_s).report.exception_hits
+    except EdgeError:
+        return {}
+    return {int(number): f"{hits:,}" for number, hits in told.items() if number.isdecimal()}
 
 
 def add(kind: str, options: argparse.Namespace, screen: Screen) -> int:

@@ -15,9 +15,10 @@ from sipguard.journal import told
 from sipguard.journal.advice import advise
 from sipguard.journal.because import heading_of, tell_condition
 from sipguard.journal.escape import escape, safe_text
+from sipguard.journal.facts import facts_of
 from sipguard.journal.media_told import tell_media
 from sipguard.journal.proofs_told import tell_proofs
-from sipguard.journal.story import path_of, rule_of, sentence, span_of, tell_findings
+from sipguard.journal.story import sentence, span_of, tell_findings
 
 SUMMARY = "tell why one call was blocked"
 DETAILS = """\
@@ -99,31 +100,14 @@ def _tell(entry: Entry, screen: Screen) -> None:
 
 def _facts(record: told.Told) -> Iterator[tuple[str, str]]:
     yield "Record", f"{told.text(record, 'id')}, {span_of(record)}"
-    yield "Rule", rule_of(record)
-    yield "", text_of_rule(told.text(record, "place"), told.text(record, "rule"))
-    yield "Reason", told.text(record, "reason")
-    yield "Field", told.text(record, "field")
-    yield "Path", path_of(record)
-    yield "Request", told.text(record, "request_uri")
-    yield "From", told.text(record, "from")
-    yield "To", told.text(record, "to")
-    yield "Contact", told.text(record, "contact")
-    yield "Call-ID", told.text(record, "call_id")
-    yield "CSeq", told.text(record, "cseq")
-    yield "Branch", told.text(record, "branch")
-    yield "User-Agent", told.text(record, "user_agent")
+    said = ""
+    for name, value in facts_of(record):
+        yield "" if name == said else name, value
+        said = name
+        if name == "Rule":
+            yield "", text_of_rule(told.text(record, "place"), told.text(record, "rule"))
     for row, line in enumerate(tell_proofs(record)):
         yield "" if row else "Identity", line
-    yield "Dialog", told.text(record, "dialog")
-    yield "Count", told.tally(record)
-    yield (
-        "Also",
-        "; ".join(
-            f"{told.text(other, 'verdict')} by {told.text(other, 'rule')}"
-            f" ({told.text(other, 'reason')}), {told.number(other, 'count')} times"
-            for other in told.parts(record, "also")
-        ),
-    )
 
 
 def _section(screen: Screen, heading: str, lines: Iterator[str]) -> None:

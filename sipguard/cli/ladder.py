@@ -21,7 +21,7 @@ def draw_ladder(record: told.Told) -> Iterator[str]:
     rungs = told.parts(record, "ladder")
     ends = list(dict.fromkeys(told.text(rung, side) for rung in rungs for side in ("src", "dst")))
     if len(ends) > _MOST_ENDS:
-        yield from map(_line, rungs)
+        yield from (_line(record, rung) for rung in rungs)
         return
     if not rungs:
         return
@@ -33,7 +33,7 @@ def draw_ladder(record: told.Told) -> Iterator[str]:
     at = {end: n * _APART for n, end in enumerate(ends)}
     yield (" " * _TIME_COLUMNS + _over(list(names.values()))).rstrip()
     for rung in rungs:
-        yield f"{_time(rung):<{_TIME_COLUMNS}}{_arrow(rung, at)}".rstrip()
+        yield f"{_time(rung):<{_TIME_COLUMNS}}{_arrow(record, rung, at)}".rstrip()
 
 
 def _over(names: list[str]) -> str:
@@ -45,12 +45,12 @@ def _over(names: list[str]) -> str:
     return row
 
 
-def _arrow(rung: told.Told, at: dict[str, int]) -> str:
+def _arrow(record: told.Told, rung: told.Told, at: dict[str, int]) -> str:
     """Return one row: ``|------INVITE----->|``; what was refused ends in an x."""
     source, target = (at[told.text(rung, side)] for side in ("src", "dst"))
     verdict = told.text(rung, "verdict")
     head = {"drop": "x", "reject": "x"}.get(verdict)
-    label = cut(told.text(rung, "message"), _APART - 6)
+    label = cut(told.step(record, rung), _APART - 6)
     middle = _SHORT // 2
     size = max(at.values()) + middle + 1
     row = [" "] * size
@@ -77,10 +77,10 @@ def _time(rung: told.Told) -> str:
     return told.text(rung, "time").partition("T")[2].removesuffix("Z")
 
 
-def _line(rung: told.Told) -> str:
+def _line(record: told.Told, rung: told.Told) -> str:
     """Return one message where there are too many ends to stand side by side."""
     return (
-        f"{_time(rung)}  {told.text(rung, 'src'):<15} --- {told.text(rung, 'message'):^16} -->"
+        f"{_time(rung)}  {told.text(rung, 'src'):<15} --- {told.step(record, rung):^16} -->"
         f" {told.text(rung, 'dst')}{_mark(told.text(rung, 'verdict'))}"
     )
 

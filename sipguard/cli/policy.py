@@ -9,7 +9,6 @@ from sipguard.cli.explain import record_named
 from sipguard.cli.output import Screen, Style, many
 from sipguard.cli.state import add_state_option
 from sipguard.edge.archive import Archive, Entry
-from sipguard.edge.control import read_status
 from sipguard.errors import EdgeError, PolicyError
 from sipguard.journal import told
 from sipguard.journal.escape import safe_text
@@ -66,12 +65,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, screen: Screen) -> int:
     """Find a rule, try it, tell it."""
-    from sipguard.cli.suggest import NoRuleError, suggest  # brings the guard, which takes time
+    # It brings the guard, which takes time.
+    from sipguard.edge.suggesting import NoRuleError, policy_of, suggest
 
     entry = record_named(options.id, options.state_dir, screen)
     if entry is None:
         return 1
-    policy_file = options.policy or _policy_of(entry, options)
+    policy_file = options.policy or policy_of(entry, options.state_dir, time.time())
     identifier = told.text(entry.line, "id")
     try:
         found = suggest(entry, policy_file)
@@ -100,19 +100,6 @@ def run(options: argparse.Namespace, screen: Screen) -> int:
     for warning in found.warnings:
         screen.line(f"  - sipguard check would warn: {safe_text(warning)}")
     return 0
-
-
-def _policy_of(entry: Entry, options: argparse.Namespace) -> str:
-    """Return the service's policy, or the one that the record's place names."""
-    try:
-        name = read_status(options.state_dir, time.time()).report.policy_file
-    except EdgeError:
-        name = ""
-    place = told.text(entry.line, "place")
-    name = name or place.rpartition(":")[0] or place
-    if not name:
-        raise EdgeError("which policy? The record names none: give --policy FILE")
-    return name
 
 
 def _similar(entry: Entry, options: argparse.Namespace) -> int:

@@ -28,6 +28,11 @@ exit status:
 
 _TOP = 10
 _LABEL_COLUMNS = 14
+_LOST = {  # by the counter's name
+    "records_lost_no_room": "came faster than they are written",
+    "records_lost_with_writer": "went with a process that died",
+    "records_lost_by_writer": "had no room on the disk",
+}
 _STREAMS = ("streams_open", "streams_accepted", "stream_messages")
 
 
@@ -93,9 +98,12 @@ def _facts(report: StatusReport) -> Iterator[tuple[str, str]]:
     )
     yield "pinholes", f"{report.pinholes:,} open"
     yield "streams", _streams(report.counters)
-    yield "records", f"{report.records:,} written"
+    waits = report.counters.get("records_waiting", 0)
+    yield "records", f"{report.records:,} written" + (f", {waits:,} waiting" if waits else "")
     others = {
-        name: count for name, count in report.counters.items() if not name.startswith("streams_")
+        name: count
+        for name, count in report.counters.items()
+        if not name.startswith(("streams_", "records_", "writer_"))
     }
     yield "counters", _top(others)
     for feed in report.feeds:
@@ -122,10 +130,7 @@ def _warnings(report: StatusReport) -> Iterator[str]:
         yield f"the kernel dropped {many(report.queue_drops, 'packet')}: the queue was full"
     if crowded_out := report.counters.get("crowded_out", 0):
         yield f"{many(crowded_out, 'large packet')} found the queue full: a flood of signatures?"
-    if report.lost_records:
-        yield f"{many(report.lost_records, 'record')} could not be stored"
-    if report.store_error:
-        yield f"the record store: {report.store_error}"
+    yield from _warnings_of_records(report)
     for feed in report.feeds:
         if feed.dropped:
             yield f"feed {feed.name} lost {many(feed.dropped, 'record')}"
@@ -135,6 +140,24 @@ def _warnings(report: StatusReport) -> Iterator[str]:
         yield f"temporary exceptions: {report.exceptions_error}"
     if report.errors:
         yield f"{many(report.errors, 'packet')} met a fault of sipguard's own; see its log"
+
+
+def _warnings_of_records(report: StatusReport) -> Iterator[str]:
+    if report.lost_records:
+        yield f"{many(report.lost_records, 'record')} could not be stored{_why_lost(report)}"
+    if restarts := report.counters.get("writer_restarts", 0):
+        yield f"the process that writes records ended {many(restarts, 'time')}; see the log"
+    if report.store_error:
+        yield f"the record store: {report.store_error}"
+
+
+def _why_lost(report: StatusReport) -> str:
+    why = [
+        f"{count:,} {words}"
+        for name, words in _LOST.items()
+        if (count := report.counters.get(name))
+    ]
+    return f": {', '.join(why)}" if why else ""
 
 
 def _tell_rules(report: StatusReport, screen: Screen) -> None:

@@ -70,6 +70,7 @@ class StatusReport:
     counters: dict[str, int] = field(default_factory=dict)
     feeds: list[FeedState] = field(default_factory=list)
     exceptions_error: str = ""
+    exception_hits: dict[str, int] = field(default_factory=dict)  # by number
 
     @property
     def uptime_s(self) -> float:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from twisted.logger import Logger
 
@@ -21,9 +21,11 @@ from sipguard.edge.control import StatusReport
 from sipguard.errors import EdgeError
 from sipguard.guard import Guard
 from sipguard.journal.record import iso_time
+from sipguard.journal.words import show_time
 from sipguard.policy.exemptions import (
     MAX_EXEMPTIONS,
     MAX_OCTETS,
+    MAX_TEXT,
     Exemption,
     Exemptions,
     check,
@@ -34,6 +36,11 @@ from sipguard.policy.exemptions import (
 FILE_NAME: Final = "exceptions.json"
 LOCK_NAME: Final = "exceptions.lock"
 AUDIT_NAME: Final = "exceptions.audit"
+COMMAND_LINE: Final = "the command line"
+_AUDIT_OCTETS: Final = 1 << 16
+_NAMES: Final = ("source", "caller", "rule")
+_AUDITED: Final = ("time", "what", "kind", "number", "by", "from", "reason", *_NAMES)
+_DONE: Final = {"add": "made", "remove": "ended"}
 _MODE: Final = 0o640
 _PATIENCE_S: Final = 5.0
 _EVERY_S: Final = 0.05
@@ -66,8 +73,10 @@ class ExemptionFile:
         except OSError as error:
             raise EdgeError(f"cannot read {self.path}: {error.strerror}") from None
 
-    def add(self, wanted: Exemption) -> Exemption:
+    def add(self, wanted: Exemption, place: str = COMMAND_LINE) -> Exemption:
         """Put one in force; its number and times are given here, *until_s* counts from 0.
+
+        *place*: where it was asked for, for the audit.
 
         Raises:
             EdgeError: There is no room, it is none, or the file cannot be changed.
@@ -86,11 +95,11 @@ class ExemptionFile:
             except ValueError as error:
                 raise EdgeError(str(error)) from None
             # First who did it: an exception that nobody answers for must not be in force.
-            self._audit("add", made, made.by)
+            self._audit("add", made, made.by, place)
             self._replace(following + 1, (*kept, made))
         return made
 
-    def remove(self, number: int, by: str) -> Exemption:
+    def remove(self, number: int, by: str, place: str = COMMAND_LINE) -> Exemption:
         """Take one back.
 
         Raises:
@@ -100,7 +109,7 @@ class ExemptionFile:
             following, kept = self._in_force()
             for one in kept:
                 if one.number == number:
-                    self._audit("remove", one, by)
+                    self._audit("remove", one, by, place)
                     self._replace(following, tuple(other for other in kept if other is not one))
                     return one
         raise EdgeError(f"no exception {number} is in force; see `sipguard exceptions`")
@@ -142,11 +151,11 @@ class ExemptionFile:
             os.fsync(stream.fileno())
         (self._directory / part).replace(self.path)
 
-    def _audit(self, what: str, one: Exemption, by: str) -> None:
+    def _audit(self, what: str, one: Exemption, by: str, place: str) -> None:
         told = {
             "time": iso_time(self._clock()), "by": by, "what": what, "number": one.number,
             "kind": one.kind, "until": iso_time(one.until_s), "source": one.source,
-            "caller": one.caller, "rule": one.rule, "reason": one.reason,
+            "caller": one.caller, "rule": one.rule, "reason": one.reason, "from": place,
         }  # fmt: skip
         with os.fdopen(self._open(AUDIT_NAME, os.O_WRONLY | os.O_APPEND), "ab") as stream:
             stream.write(json.dumps(told).encode() + b"\n")
@@ -201,6 +210,9 @@ class ExemptionWatch:
         if guard is None:
             return
         passed, muted = guard.excepted
+        hits = guard.exemptions.hits
+        known = (str(one.number) for one in guard.exemptions.exemptions)
+        report.exception_hits = {number: hits.get(int(number), 0) for number in known}
         in_force = guard.exemptions.in_force(report.written_s)
         if in_force or passed or muted:
             report.counters["exceptions"] = in_force
@@ -228,3 +240,48 @@ def _octets_of(path: Path) -> bytes | None:
             return stream.read(MAX_OCTETS + 1)
     except FileNotFoundError:
         return None
+
+
+class Change(NamedTuple):
+    """One line of the audit."""
+
+    time: str
+    what: str
+    number: str
+    named: str
+    by: str
+    place: str
+    reason: str
+
+
+def recent_changes(directory: Path, most: int) -> list[Change]:
+    """Return the last changes of the audit, oldest first; none from one that cannot be read."""
+    try:
+        with (directory / AUDIT_NAME).open("rb") as stream:
+            size = stream.seek(0, os.SEEK_END)
+            stream.seek(max(size - _AUDIT_OCTETS, 0))
+            lines = stream.read(_AUDIT_OCTETS).splitlines()
+    except OSError:
+        return []
+    changes = [_change_of(line) for line in lines[-most:]]
+    return [change for change in changes if change is not None]
+
+
+def _change_of(line: bytes) -> Change | None:
+    try:
+        told = json.loads(line)
+    except (ValueError, RecursionError):
+        return None  # the part of one that a full disk left
+    if not isinstance(told, dict):
+        return None
+    texts = {name: str(told.get(name, ""))[:MAX_TEXT] for name in _AUDITED}
+    named = " ".join(f"--{name} {texts[name]}" for name in _NAMES if texts[name])
+    return Change(
+        show_time(texts["time"]),
+        f"{_DONE.get(texts['what'], texts['what'])} {texts['kind']}",
+        texts["number"],
+        named,
+        texts["by"],
+        texts["from"],
+        texts["reason"],
+    )

@@ -1,5 +1,6 @@
 """How many messages were judged, on its way into the store: a few numbers once a minute."""
 
+import json
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
@@ -12,6 +13,15 @@ class Judged(NamedTuple):
 
     hour: int
     messages: dict[str, int]
+
+    def to_octets(self) -> bytes:
+        """Return it as a frame's content."""
+        return json.dumps(self).encode()
+
+
+def judged_of(octets: bytes) -> Judged:
+    """Return what ``to_octets`` made octets of."""
+    return Judged(*json.loads(octets))
 
 
 class JudgedMeter:

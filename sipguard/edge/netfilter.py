@@ -6,7 +6,6 @@ are in force when :meth:`Netfilter.apply` returns, so that media cannot outrun
 its hole.
 """
 
-import dataclasses
 import errno
 import os
 from collections.abc import Callable, Sequence
@@ -15,6 +14,7 @@ from typing import Final, NamedTuple
 from twisted.logger import Logger
 
 from sipguard.edge import programs
+from sipguard.edge.diverting import divert
 from sipguard.edge.elements import PinholeEffect, Sets, Tally, Wanted, settle
 from sipguard.edge.iptables import iptables_removal, iptables_script
 from sipguard.edge.listing import OpenHole, alive, open_holes
@@ -86,7 +86,7 @@ class Netfilter:
             before = programs.nft_listing(self.plan.table)
             present = programs.nft_sets(self.plan.table) if before else {}
             plan = self._adopt(self.plan, present) if before else self.plan
-            plan = self._divert(plan, undo)
+            plan = divert(plan, undo, zones_by_nft=zones_by_nft)
             has_gate, had_gate = plan.has_gate, "proven4" in present
             undo.append(self._nft_undo(plan, before))
             programs.nft(
@@ -114,24 +114,6 @@ class Netfilter:
             for step in reversed(undo):
                 self._undo(step)
             raise
-
-    def _divert(self, plan: Plan, undo: list[Callable[[], None]]) -> Plan:
-        """Put the route of diverted connections in force; return the plan that can be."""
-        if plan.diversions and not programs.has_nft_streams(plan.table):
-            self.log.error(
-                "this kernel has no nft tproxy statement: SIP over TCP is refused, not judged"
-            )
-            plan = dataclasses.replace(
-                plan, diversions=(), stream_transports=StreamTransports.REFUSE
-            )
-        for routing in routings(plan) if plan.diversions or programs.has_ip() else ():
-            if not plan.diversions:
-                undo.append(routing.install if routing.is_there else routing.remove)
-                routing.remove()
-            elif not routing.is_there:
-                undo.append(routing.remove)
-                routing.install()
-        return plan
 
     def reinstall(self, plan: Plan) -> None:
         """Replace the rules by those of another policy, media untouched; all or nothing, too."""

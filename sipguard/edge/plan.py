@@ -1,5 +1,6 @@
 """The settings that decide which rules stand in the kernel, checked before anything is tried."""
 
+import dataclasses
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ TLS_LISTENER_PORT: Final = 15061
 WS_LISTENER_PORT: Final = 15062
 WSS_LISTENER_PORT: Final = 15063
 STREAM_PORTS: Final = (5060, 5061)
+ZONE_LISTENER_PORTS: Final = (15070, 15170)  # the first of those for zones; see `Plan.beside`
+KINDS: Final = ("tcp", "tls", "ws", "wss")
 SAMPLE_GROUP: Final = 5060
 RECHECK_S: Final = 5
 MAX_PINHOLES: Final = 400_000
@@ -35,12 +38,21 @@ class StreamTransports(Enum):
 class Diversion(NamedTuple):
     """TCP ports whose connections end at a listener of ours.
 
-    ``kind`` is ``tcp``, ``tls``, ``ws`` or ``wss``; ``listener`` is the port on the loopback.
+    ``kind`` is one of ``KINDS``; ``listener`` is the port on the loopback.
     """
 
     kind: str
     ports: tuple[int, ...]
     listener: int
+
+
+class Listener(NamedTuple):
+    """A listener of ours: ``zone`` is the number of those who come to it, 0 for no IPsec zone."""
+
+    kind: str
+    ports: tuple[int, ...]
+    port: int
+    zone: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +73,8 @@ class Plan:
     *ipsec_zones* are the request ids of each zone that IPsec tells, zone 1 first: the mark
     of their SIP says the zone's number.
     *diversions* say which connections come to us; their packets carry *stream_mark*, by
-    which they are routed to this machine.
+    which they are routed to this machine. Those of a zone that IPsec tells come to listeners
+    of their own, whose ports begin with *zone_listeners*.
     """
 
     sip_ports: tuple[int, ...] = (5060,)
@@ -88,6 +101,7 @@ class Plan:
     ipsec_zones: tuple[tuple[int, ...], ...] = ()
     diversions: tuple[Diversion, ...] = ()
     stream_mark: int = STREAM_MARK
+    zone_listeners: int = ZONE_LISTENER_PORTS[0]
 
     def __post_init__(self) -> None:
         """Refuse what could not be installed, or what would be read as something else."""
@@ -113,6 +127,29 @@ class Plan:
     def diverted_ports(self) -> tuple[int, ...]:
         """Return the TCP ports whose connections come to us, in order."""
         return tuple(sorted({port for diversion in self.diversions for port in diversion.ports}))
+
+    @property
+    def listeners(self) -> tuple[Listener, ...]:
+        """Return where connections come in: by kind, and for each zone that IPsec tells."""
+        found = [Listener(*diversion) for diversion in self.diversions]
+        for zone in range(1, len(self.ipsec_zones) + 1):
+            first = self.zone_listeners + 10 * (zone - 1)
+            found += [
+                Listener(one.kind, one.ports, first + KINDS.index(one.kind), zone)
+                for one in self.diversions
+            ]
+        return tuple(found)
+
+    def beside(self, running: "Plan") -> "Plan":
+        """Return this plan for one that takes the place of *running*.
+
+        A zone's number may mean another zone now, and connections of the old one may still wait
+        to be accepted: listeners for other zones have other ports.
+        """
+        first = running.zone_listeners
+        if self.ipsec_zones != running.ipsec_zones:
+            first = next(port for port in ZONE_LISTENER_PORTS if port != first)
+        return dataclasses.replace(self, zone_listeners=first)
 
     @property
     def idle_classes(self) -> tuple[tuple[str, int], ...]:
@@ -169,7 +206,8 @@ def _wrong_zones(plan: Plan) -> Iterator[str]:
     for reqids in plan.ipsec_zones:
         if not reqids or not all(1 <= reqid <= 0xFFFFFFFF for reqid in reqids):
             yield f"request ids {reqids} of a zone are not numbers from 1 to 4294967295"
-    if plan.ipsec_zones and ZONE_MARKS & (plan.mark | plan.unproven_mark | plan.proven_mark):
+    marks = plan.mark | plan.unproven_mark | plan.proven_mark | plan.stream_mark
+    if plan.ipsec_zones and ZONE_MARKS & marks:
         yield f"the marks of IPsec zones ({ZONE_MARKS:#x}) are used by another of our marks"
 
 
@@ -194,7 +232,10 @@ def _wrong_diversions(plan: Plan) -> Iterator[str]:
     if not plan.diversions:
         return
     ports = [port for diversion in plan.diversions for port in diversion.ports]
-    listeners = [diversion.listener for diversion in plan.diversions]
+    if any(diversion.kind not in KINDS for diversion in plan.diversions):
+        yield f"a connection's kind is one of {', '.join(KINDS)}"
+        return
+    listeners = [listener.port for listener in plan.listeners]
     for port in (*ports, *listeners):
         if not 1 <= port <= 65535:
             yield f"port {port} is outside 1 to 65535"

@@ -1,12 +1,30 @@
 """What the parts of the running service can tell, put into one status report."""
 
+import os
+import time
 from collections.abc import Sequence
 
 from sipguard.edge.control import RuleHits, StatusReport
 from sipguard.edge.netfilter import Netfilter
 from sipguard.edge.nfqueue import Queue
+from sipguard.edge.policy_file import LoadedPolicy
+from sipguard.edge.turnstile import Turnstile
 from sipguard.guard import Guard
 from sipguard.policy.rules import Policy
+
+
+def begun(loaded: LoadedPolicy, turnstile: Turnstile, started_s: float) -> StatusReport:
+    """Return a report that says who judges by which policy, and what came of it."""
+    report = StatusReport(os.getpid(), time.time(), started_s)
+    report.mode = loaded.policy.mode
+    report.policy_file = loaded.policy.file
+    report.policy_hash = loaded.digest
+    report.policy_loaded_s = loaded.loaded_s
+    report.packets = turnstile.packets
+    report.by_verdict = dict(turnstile.by_verdict)
+    report.by_reason = dict(turnstile.by_reason)
+    report.by_blocked = dict(turnstile.by_blocked)
+    return report
 
 
 def rule_hits(policy: Policy, offset_s: float) -> list[RuleHits]:

@@ -108,7 +108,7 @@ def nft_script(
         lines += [f"delete set {table} {name}" for name in GATE_SETS]
     zones = [*zone_rules(plan)] if zones_by_nft else []
     chains = [*_gate_chains(plan, defrag_by_tproxy)] if plan.has_gate else []
-    chains += [*stream_chains(plan)] if plan.diversions else []
+    chains += [*stream_chains(plan, zones_by_nft=zones_by_nft)] if plan.diversions else []
     chains += _forward_chains(plan, queue_by_nft, defrag_by_tproxy, zones)
     if plan.local:
         chains += [*_local_chains(plan, queue_by_nft, zones)]

@@ -14,13 +14,10 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from sipguard.edge import journal, policy_file
+from sipguard.edge import policy_file
 from sipguard.edge.control import INTERVAL_S, StatusReport, write_status
 from sipguard.edge.exemptions import ExemptionWatch
-from sipguard.edge.feeds.build import Builder
-from sipguard.edge.feeds.desk import Feeds
 from sipguard.edge.fetching import Fetching, terms_of
-from sipguard.edge.journal import Journal
 from sipguard.edge.judged import JudgedMeter
 from sipguard.edge.media_gate import MediaGate
 from sipguard.edge.netfilter import Netfilter
@@ -28,10 +25,10 @@ from sipguard.edge.nfqueue import MAX_PACKETS, Queue
 from sipguard.edge.plan import Plan
 from sipguard.edge.policy_file import LoadedPolicy
 from sipguard.edge.reactor import Reactor
+from sipguard.edge.records.desk import Desk
 from sipguard.edge.reply import ReplySender
-from sipguard.edge.report import count_kernel, count_tables, count_unjudged, rule_hits
+from sipguard.edge.report import begun, count_kernel, count_tables, count_unjudged, rule_hits
 from sipguard.edge.settings import Settings
-from sipguard.edge.store import Store
 from sipguard.edge.stream.gate import StreamGate
 from sipguard.edge.streams_told import Closing
 from sipguard.edge.turnstile import Turnstile, now
@@ -51,7 +48,7 @@ __all__ = ["GuardService", "Settings"]
 
 
 class GuardService(Service):
-    """One process: some queues, one guard, one store.
+    """One process: some queues and one guard. Records are written by another.
 
     ``privilegedStartService`` does everything that needs root and fails with
     one sentence; after it nothing of ours needs more than the open sockets,
@@ -61,27 +58,25 @@ class GuardService(Service):
     log = Logger()
 
     def __init__(
-        self, settings: Settings, loaded: LoadedPolicy, store: Store, reactor: Reactor
+        self, settings: Settings, loaded: LoadedPolicy, desk: Desk, reactor: Reactor
     ) -> None:
         self._settings = settings
         self._loaded = loaded
-        self._store = store
+        self._desk = desk
         self._reactor = reactor
         self._netfilter = Netfilter(settings.plan(loaded.policy))
         self._queues: list[Queue] = []
         self._replies: ReplySender | None = None
         self._exemptions = ExemptionWatch(settings.state_dir)
-        self._feeds = Feeds(Builder(reactor))
-        self._feeds.prepare(loaded.policy.feeds)
-        self._feeds.use()
-        self._journal = Journal(store, tell=self._feeds.take)
         self._guard: Guard | None = None
         self._started_s = time.time()
         self._last_reload = ""
         self._turnstile = Turnstile(self._apply, self._reply)
+        self._judged = JudgedMeter(self._turnstile.by_verdict)
         self._media = MediaGate(self._carry_out, reactor)
         self._streams = StreamGate(self._turnstile, reactor)
         terms_of(loaded.policy)  # a file that cannot be used ends the start here
+        desk.check(loaded.policy)
         self._fetching = Fetching(self._turnstile, reactor)
         self._packets_at_tick = 0
         self._collected_at_s = 0.0
@@ -89,14 +84,14 @@ class GuardService(Service):
         self._errors = 0
         self._passed_packets = self._passed_octets = 0  # through pinholes closed by now
         self._loops: list[LoopingCall] = []
+        self._is_ending = False  # nothing is reloaded any more: it would listen again
 
     # --- starting and stopping
 
     def privilegedStartService(self) -> None:
         """Bind the queues, then install the rules: a busy queue leaves nothing behind."""
         try:
-            last, judged = self._store.open(), JudgedMeter(self._turnstile.by_verdict)
-            self._journal = Journal(self._store, last, tell=self._feeds.take, judged=judged)
+            self._desk.open()
             plan = self._netfilter.plan
             mark, fail_open, take = plan.mark, plan.lets_pass, self._turnstile.take
             for number in range(plan.queues[0], plan.queues[1] + 1):
@@ -116,7 +111,7 @@ class GuardService(Service):
         self._guard = Guard(
             self._loaded.policy,
             os.urandom(32),
-            record=self._journal.observe,
+            record=self._desk.observe,
             learning=bool(adopted),
         )
         self._turnstile.guard = self._guard
@@ -138,11 +133,10 @@ class GuardService(Service):
             self._reactor.addReader(queue)
         self._media.start()
         self._streams.start()
-        self._feeds.start(self._reactor)
+        self._desk.start(self._loaded.policy)
         for seconds, work in (
             (TICK_S, self._tick),
             (FORGET_S, self._forget),
-            (journal.TURN_S, self._turn_journal),
             (INTERVAL_S, self._write_status),
             (OVERLOAD_S, self._look_at_the_queue),
             (WATCH_S, self._look_at_the_policy),
@@ -168,8 +162,17 @@ class GuardService(Service):
         )
 
     def stopService(self) -> Deferred[None]:
-        """Stop reading; leave the kernel as the policy's ``on-exit`` says."""
+        """Let connections finish, judging on; then leave the kernel as ``on-exit`` says."""
         self.running = False
+        self._is_ending = True
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_another)
+        return self._streams.stop().addCallback(self._end)
+
+    def _on_another(self, _signal: int, _frame: FrameType | None) -> None:
+        self._reactor.callFromThread(self._streams.hurry)
+
+    def _end(self, _: None) -> None:
         for loop in self._loops:
             if loop.running:
                 loop.stop()
@@ -177,12 +180,9 @@ class GuardService(Service):
             self._reactor.removeReader(queue)
         self._media.stop()
         self._fetching.stop()
-        return self._streams.stop().addCallback(self._end)
-
-    def _end(self, _: None) -> None:
         keep = self._loaded.policy.on_exit == "keep"
-        self._journal.finish(time.time())
-        self._feeds.finish()
+        self._desk.judged(self._judged.read(time.time()))
+        self._desk.finish()
         self._write_status()
         try:
             self._netfilter.remove(keep=keep)
@@ -203,7 +203,6 @@ class GuardService(Service):
         if self._replies is not None:
             self._replies.close()
             self._replies = None
-        self._store.close()
 
     def _all_queues(self) -> list[Queue]:
         return [*self._queues, *self._media.queues()]
@@ -224,7 +223,7 @@ class GuardService(Service):
             what = type(effect).__name__.removesuffix("Pinhole").lower()
             self.log.warn("the kernel did not {what} {hole}", what=what, hole=effect.hole)
         if applied.tallies:
-            self._journal.streams_ended(Closing(effects, applied.tallies, time.time()))
+            self._desk.streams_ended(Closing(effects, applied.tallies, time.time()))
         for tally in applied.tallies:
             self._passed_packets += tally.packets
             self._passed_octets += tally.octets
@@ -246,6 +245,8 @@ class GuardService(Service):
             return
         self._apply(self._guard.tick(now()))
         self._media.tick()
+        if self._judged.is_due(time.time()):
+            self._desk.judged(self._judged.read(time.time()))
         self._collect_garbage()
 
     def _forget(self) -> None:
@@ -261,9 +262,6 @@ class GuardService(Service):
         if quiet and now_s - self._collected_at_s > COLLECT_S:
             self._collected_at_s = now_s
             gc.collect()
-
-    def _turn_journal(self) -> None:
-        self._journal.turn(time.time())
 
     def _look_at_the_queue(self) -> None:
         if self._guard is None:
@@ -310,20 +308,21 @@ class GuardService(Service):
         self._reactor.callFromThread(self._guarded, self._hangup)
 
     def _hangup(self) -> None:
-        self._store.reopen()
-        self._feeds.reopen()
+        self._desk.reopen()
         self.reload()
 
     def reload(self) -> None:
         """Read the policy anew; on any error the last good one stays in force, whole."""
+        if self._is_ending:
+            return
         before = self._loaded
         files = policy_file.Files()
         name, mode = self._settings.policy_file, self._settings.mode
         try:
             loaded = policy_file.load(name, mode, time.time(), files)
             terms_of(loaded.policy)
-            self._feeds.prepare(loaded.policy.feeds)
-            plan = self._settings.plan(loaded.policy)
+            self._desk.check(loaded.policy)
+            plan = self._settings.plan(loaded.policy).beside(self._netfilter.plan)
             if plan != self._netfilter.plan:
                 self._replace(plan)
                 for queue in self._all_queues():
@@ -339,7 +338,7 @@ class GuardService(Service):
             )
             return
         self._loaded = loaded
-        self._feeds.use()
+        self._desk.use(loaded.policy)
         if self._guard is not None:
             self._guard.replace_policy(loaded.policy)
             self._streams.use(loaded.policy)
@@ -368,30 +367,18 @@ class GuardService(Service):
     def report(self) -> StatusReport:
         """Gather what ``sipguard status`` shows."""
         policy = self._loaded.policy
-        now_s = time.time()
-        report = StatusReport(os.getpid(), now_s, self._started_s)
-        report.mode = policy.mode
-        report.policy_file = policy.file
-        report.policy_hash = self._loaded.digest
-        report.policy_loaded_s = self._loaded.loaded_s
+        report = begun(self._loaded, self._turnstile, self._started_s)
         report.last_reload = self._last_reload
-        report.packets = self._turnstile.packets
-        report.by_verdict = dict(self._turnstile.by_verdict)
-        report.by_reason = dict(self._turnstile.by_reason)
-        report.by_blocked = dict(self._turnstile.by_blocked)
         self._exemptions.count(report, self._guard)
-        report.records = self._store.written
-        report.lost_records = self._store.all_lost + self._journal.lost
-        report.store_error = self._store.last_error
         failures = sum(queue.counts().failures for queue in self._queues)
         report.errors = self._errors + failures + self._media.failures() + self._streams.failures
-        report.rules = rule_hits(policy, now_s - time.monotonic())
+        report.rules = rule_hits(policy, report.written_s - time.monotonic())
         count_tables(report, self._guard)
         self._fetching.count(report)
         count_kernel(report, self._all_queues(), self._netfilter)
         self._media.count(report)
         self._streams.count(report)
-        self._feeds.count(report)
+        self._desk.count(report)
         report.counters["passed_packets"] = self._passed_packets
         report.counters["passed_octets"] = self._passed_octets
         if self._replies is not None:

@@ -8,6 +8,11 @@ packet is marked, and a route of our own (``edge/routing.py``) delivers marked p
 Where nobody listens, ``tproxy`` matches nothing: the packet goes on to the gate, which
 resets it, or lets it pass where the plan says so.
 
+A zone that IPsec tells has listeners of its own, since only the kernel knows by which request
+id a packet came; whom it accepts keeps the zone's number in the mark of the socket. What comes
+to such a socket by another way is dropped: else whoever guesses a sequence number could
+speak in clear for a site that is told by IPsec.
+
 Both connections have the same addresses and ports, so connection tracking would take them
 for one and find most of it invalid. It is told to pass them over: that is why the chain
 comes before it, at priority raw. It also keeps marks from being restored over ours.
@@ -16,29 +21,50 @@ comes before it, at priority raw. It also keeps marks from being restored over o
 from collections.abc import Iterator
 from typing import Final
 
-from sipguard.edge.plan import Plan, StreamTransports
+from sipguard.edge.plan import ZONE_MARKS, Listener, Plan, StreamTransports
 from sipguard.edge.ports import braces
+from sipguard.edge.zone_rules import zone_mark, zone_matches
 
-STREAM_CHAINS: Final = ("streams", "streams_out", "streams_in", "streams_back")
-STREAM_COUNTERS: Final = ("stream_in", "stream_unjudged", "stream_refused")
+STREAM_CHAINS: Final = (
+    *("streams", "streams_out", "streams_in", "streams_back"),
+    "streams_zone",  # last: those before jump to it
+)
+STREAM_COUNTERS: Final = ("stream_in", "stream_unjudged", "stream_refused", "stream_strayed")
 
 _Chain = tuple[str, str, str, list[str]]
 
 
-def stream_chains(plan: Plan) -> Iterator[_Chain]:
-    """Yield heading, name, hook and rules of each chain that diverts connections."""
+def stream_chains(plan: Plan, *, zones_by_nft: bool = True) -> Iterator[_Chain]:
+    """Yield heading, name, hook and rules of each chain that diverts connections.
+
+    Without *zones_by_nft* no connection is known to come by IPsec.
+    """
     ports = braces(plan.diverted_ports)
+    has_zones = zones_by_nft and bool(plan.ipsec_zones)
+    same_zone = ["jump streams_zone"] if has_zones else []
+    if has_zones:
+        yield (
+            "What comes to a zone's connection comes by that zone's IPsec.",
+            "streams_zone",
+            "",
+            [*_strays(plan)],
+        )
     yield (
         "A connection's packets from its client.",
         "streams_in",
         "",
-        [*_bans(plan), "counter name stream_in", *_to_listeners(plan)],
+        [
+            *_bans(plan),
+            "counter name stream_in",
+            *same_zone,
+            *_to_listeners(plan, zones_by_nft=zones_by_nft),
+        ],
     )
     yield (
         "Packets from the server, on the connection made in the client's name.",
         "streams_back",
         "",
-        [*_bans(plan), f"{_divert(plan)} accept"],
+        [*_bans(plan), *same_zone, f"{_divert(plan)} accept"],
     )
     yield (
         "SIP over TCP: to our own sockets, before connection tracking.",
@@ -101,12 +127,28 @@ def _divert(plan: Plan) -> str:
     return f"meta mark set meta mark | {plan.stream_mark:#x} notrack"
 
 
-def _to_listeners(plan: Plan) -> Iterator[str]:
-    for diversion in plan.diversions:
-        ports = braces(diversion.ports)
-        for family, listener in (("ip", "127.0.0.1"), ("ip6", "[::1]")):
-            kind = "ipv4" if family == "ip" else "ipv6"
-            yield (
-                f"meta nfproto {kind} tcp dport {ports} "
-                f"tproxy {family} to {listener}:{diversion.listener} {_divert(plan)} accept"
-            )
+def _strays(plan: Plan) -> Iterator[str]:
+    stray = "counter name stream_strayed" + ("" if plan.shadow else " drop")
+    of_zone = f"socket mark & {ZONE_MARKS:#x} !="
+    for number, match in zone_matches(plan):
+        # One that began in clear stays of no zone, whatever way it takes later.
+        yield f"{match} {of_zone} {{ 0x0, {zone_mark(number):#x} }} {stray}"
+        yield f"{match} return"
+    yield f"{of_zone} 0x0 {stray}"
+
+
+def _to_listeners(plan: Plan, *, zones_by_nft: bool) -> Iterator[str]:
+    matches = {number: f"{match} " for number, match in zone_matches(plan) if zones_by_nft}
+    for listener in sorted(plan.listeners, key=lambda listener: not listener.zone):
+        if not listener.zone or listener.zone in matches:
+            yield from _to_listener(plan, listener, matches.get(listener.zone, ""))
+
+
+def _to_listener(plan: Plan, listener: Listener, match: str) -> Iterator[str]:
+    ports = braces(listener.ports)
+    for family, address in (("ip", "127.0.0.1"), ("ip6", "[::1]")):
+        kind = "ipv4" if family == "ip" else "ipv6"
+        yield (
+            f"{match}meta nfproto {kind} tcp dport {ports} "
+            f"tproxy {family} to {address}:{listener.port} {_divert(plan)} accept"
+        )

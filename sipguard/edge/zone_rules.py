@@ -27,6 +27,11 @@ def zone_number(mark: int) -> int:
     return (mark & ZONE_MARKS) >> _SHIFT
 
 
+def zone_mark(number: int) -> int:
+    """Return the bits of a mark that say *number*."""
+    return number << _SHIFT
+
+
 def borrowed_zones(plan: Plan) -> int:
     """Return the bits to take off before ours are set: none, where nobody reads them."""
     return ZONE_MARKS if plan.ipsec_zones else 0
@@ -42,14 +47,14 @@ def zone_matches(plan: Plan) -> Iterator[tuple[int, str]]:
 def zone_rules(plan: Plan) -> Iterator[str]:
     """Yield the nft rules for SIP of each zone."""
     for number, match in zone_matches(plan):
-        mark = f"{match} meta mark set meta mark | {number << _SHIFT:#x}"
+        mark = f"{match} meta mark set meta mark | {zone_mark(number):#x}"
         yield from both_ends(plan.sip_ports, mark)
 
 
 def xt_zone_rules(plan: Plan, ports: str) -> Iterator[str]:
     """Yield the same for iptables, for kernels whose nft knows no ``ipsec``."""
     for number, reqids in enumerate(plan.ipsec_zones, 1):
-        mark = f"-j MARK --set-xmark {number << _SHIFT:#x}/{ZONE_MARKS:#x}"
+        mark = f"-j MARK --set-xmark {zone_mark(number):#x}/{ZONE_MARKS:#x}"
         for reqid in reqids:
             policy = f"-m policy --dir in --pol ipsec --reqid {reqid}"
             yield f"-p udp -m multiport --ports {ports} {policy} {mark}"

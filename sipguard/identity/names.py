@@ -5,8 +5,9 @@ e-mail address; the subject's common name never counts. Domains follow RFC 5922 
 7.1: sip URIs without a user, DNS names only where no such URI stands, the common name
 only where there is no subjectAltName at all. Names compare whole (CERT-6).
 
-The service-identity package is not used here: it honors wildcards, which RFC 5922
+The service-identity package does not read them: it honors wildcards, which RFC 5922
 section 7.2 forbids, knows no users, and raises a bare ValueError at a URI with a port.
+``identity.peers`` has it match whole names.
 """
 
 from collections.abc import Iterable

@@ -80,7 +80,8 @@ class Store:
 
     *anchors* are trusted, *intermediates* help to build chains, *known* are end
     certificates for signatures that come without one (SMI-30) and are trusted no more than
-    attached ones. All are DER, read before by :func:`read_pem`.
+    attached ones. *pinned* are servers' own certificates, believed as they are and by whole
+    octets, whoever issued them. All are DER, read before by :func:`read_pem`.
 
     Raises:
         HostileInput: ``BAD_CERTIFICATE`` for DER that cannot be read.
@@ -93,6 +94,7 @@ class Store:
         intermediates: Sequence[bytes] = (),
         crls: Sequence[RevocationList] = (),
         known: Sequence[bytes] = (),
+        pinned: Sequence[bytes] = (),
         hard_revocation: bool = False,
         legacy_sha1: bool = False,
     ) -> None:
@@ -103,6 +105,7 @@ class Store:
         self._middles: Final = by_subject(middles)
         self._stores: Final = {root.der: _openssl_store(root) for root in roots}
         self._known: Final = tuple(read_certificate(der) for der in dict.fromkeys(known))
+        self._pinned: Final = frozenset(read_certificate(der).der for der in pinned)
         self._of_user: Final = _by_user(self._known)
         self._revocations: Final = Revocations(crls, hard=hard_revocation, legacy_sha1=legacy_sha1)
         self._legacy_sha1: Final = legacy_sha1
@@ -158,6 +161,11 @@ class Store:
     def _find_path(
         self, leaf: Certificate, attached: Sequence[bytes], utc_s: float, purpose: Purpose
     ) -> Path | Finding:
+        if leaf.der in self._pinned and purpose is Purpose.TLS_SERVER:
+            # The key is the operator's word; its dates and strength still count.
+            return (
+                _unfit(leaf, purpose) or _weak((leaf,)) or _out_of_date((leaf,), utc_s) or (leaf,)
+            )
         refusal = self._self_signed(leaf) or _unfit(leaf, purpose)
         if refusal is not None:
             return refusal
@@ -256,7 +264,7 @@ def _is_p256(certificate: Certificate) -> bool:
     return isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1)
 
 
-def _weak(path: Path, *, legacy_sha1: bool) -> Finding | None:
+def _weak(path: Path, *, legacy_sha1: bool = False) -> Finding | None:
     """Refuse weak keys, and weak digests below the anchor, whose own signature proves nothing."""
     for certificate in path:
         if certificate.weakness:

@@ -30,7 +30,7 @@ PER_REASON: Final = 120  # records a minute for one rule and reason, all sources
 _WANTED: Final = 20  # times as many where a rule accepts and the admin asked for a log
 _SUSTAINED: Final = 10  # a flood that lasts gets a tenth of the records from its second minute on
 MAX_FLUSHED: Final = 500  # records handed out at once, so that a flush never holds up a packet
-_CALL_ID_OCTETS: Final = 256
+CALL_ID_OCTETS: Final = 256
 
 # Crockford's base32: no letter that reads like a digit. 30 bits of seconds
 # since 2024 and 10 bits of order within one: eight characters until 2058.
@@ -122,6 +122,11 @@ class Ledger:
         self._grown: dict[str, Attempt] = {}
         self._calls = Calls(max_open)
 
+    def limit(self, per_source: int, per_reason: int) -> None:
+        """Set how many records a minute one rule and reason may have, of one source and of all."""
+        self._per_source = per_source
+        self._per_reason = per_reason
+
     def __len__(self) -> int:
         """How many attempts are open."""
         return len(self._open)
@@ -157,11 +162,11 @@ class Ledger:
 
     def has_call(self, call_id: bytes) -> bool:
         """Report whether there is a record that the end of a stream would be told on."""
-        return bool(self._calls.of(call_id[:_CALL_ID_OCTETS]))
+        return bool(self._calls.of(call_id[:CALL_ID_OCTETS]))
 
     def stream_ended(self, end: StreamEnd) -> None:
         """Add the end of one direction of a stream to what is recorded of its call, if anything."""
-        call_id = end.call_id[:_CALL_ID_OCTETS]
+        call_id = end.call_id[:CALL_ID_OCTETS]
         for group in self._calls.of(call_id):
             if group.end(end):
                 self._grown[group.record.id] = group
@@ -181,7 +186,7 @@ class Ledger:
 
     def _first_record(self, seen: Observation) -> Record:
         record = record_of(seen, self._next_id(seen.utc_s))
-        call = self._calls.told(seen.call_id[:_CALL_ID_OCTETS]) if seen.is_media else None
+        call = self._calls.told(seen.call_id[:CALL_ID_OCTETS]) if seen.is_media else None
         if call is None:
             return record
         ladder = bounded_ladder((*call.ladder, *record.ladder))
@@ -191,7 +196,7 @@ class Ledger:
         """Have an attempt told of the streams of its call, where it is of that call."""
         passed = seen.action is Action.ACCEPT and seen.method in _CARRIERS
         if seen.call_id and (passed or seen.is_media):
-            self._calls.add(seen.call_id[:_CALL_ID_OCTETS], group, seen.utc_s)
+            self._calls.add(seen.call_id[:CALL_ID_OCTETS], group, seen.utc_s)
 
     def _add(self, group: Attempt, seen: Observation) -> Record | None:
         if seen.noteworthy:
@@ -253,7 +258,7 @@ class Ledger:
 
 def _key(seen: Observation) -> Key:
     """Octets without a Call-ID are one attempt per source and reason."""
-    return seen.call_id[:_CALL_ID_OCTETS] or seen.reason.value.encode(), seen.src
+    return seen.call_id[:CALL_ID_OCTETS] or seen.reason.value.encode(), seen.src
 
 
 def _goes_on(group: Attempt, now_s: float) -> bool:

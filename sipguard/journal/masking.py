@@ -85,6 +85,7 @@ _QUOTED_PRINTABLE: Final = re.compile(rb"(?i)quoted-printable")
 _CODED_BODY: Final = re.compile(
     rb"(?im)(?:^|\r)(?:content-encoding|e)[ \t]*+:[ \t]*+(?!identity)\S"
 )
+_LENGTH: Final = re.compile(rb"(?im)^(?:content-length|l)[ \t]*+:[ \t]*+([0-9]{1,5}+)[ \t]*+\r?$")
 _END_OF_HEADERS: Final = re.compile(rb"\r\n\r\n|\n\n|\r\r")
 
 
@@ -99,6 +100,22 @@ def mask(octets: bytes, *, cut: bool = False) -> bytes:
     """
     cut = cut or len(octets) > MAX_MASKED_OCTETS
     return _mask(octets[:MAX_MASKED_OCTETS], cut, _MAX_DEPTH)
+
+
+def filled_up(message: bytes) -> bytes:
+    """Return a masked message whose body is as long as its Content-Length says.
+
+    Who counts octets takes a body that stars made shorter for a torn one, and
+    reads none of it. The stars become as many as what they stand for had; that
+    number can be told from Content-Length anyhow. A length that was a lie, and
+    more than a message may have, stays one.
+    """
+    head, end, body = message.partition(b"\r\n\r\n")
+    told, at = _LENGTH.search(head), body.rfind(STARS)
+    missing = int(told[1]) - len(body) if told is not None else 0
+    if at < 0 or not 0 < missing <= MAX_MASKED_OCTETS:
+        return message
+    return head + end + body[:at] + b"*" * missing + body[at:]
 
 
 def traces_of_secrets(octets: bytes, masked: bytes) -> frozenset[bytes]:

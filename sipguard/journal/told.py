@@ -91,3 +91,8 @@ def subject(told: Told) -> str:
     if status:
         return f"{status} to {method}" if method else str(status)
     return method or ("datagram" if text(told, "transport") in ("", "udp") else "connection")
+
+
+def step(told: Told, rung: Told) -> str:
+    """Return a word for one row of a record's ladder, also where no message had begun."""
+    return text(rung, "message") or subject(told)

@@ -25,6 +25,7 @@ MAX_FEEDS: Final = 16
 MAX_CAPTURE_ID: Final = 0xFFFFFFFF
 LOCAL_SYSLOG: Final = "/dev/log"
 _MAX_URL: Final = 2048
+_FILES: Final = frozenset({"json", "fail2ban"})
 _PORT: Final = re.compile(r"[0-9]{1,5}")
 
 USAGE: Final = {
@@ -52,6 +53,7 @@ class Feed(NamedTuple):
     secret: str = ""  # a file
     authority: str = ""  # a file
     place: str = ""  # file:line:column, for complaints
+    number: int = 1  # among those of the same name: two webhooks on one host
 
     @property
     def name(self) -> str:
@@ -61,12 +63,19 @@ class Feed(NamedTuple):
             end = f"[{end}]:{self.port}" if ":" in end else f"{end}:{self.port}"
         if self.kind == "webhook":  # a path or a query may be a secret of the receiver
             end = urlsplit(self.target).hostname or ""
-        return " ".join(word for word in (self.kind, self.to, end) if word)
+        number = f"#{self.number}" if self.number > 1 else ""
+        return " ".join(word for word in (self.kind, self.to, end, number) if word)
+
+    @property
+    def end(self) -> tuple[str, str, str, int]:
+        """Who receives it: told twice by two lines, or a file that two writers tear."""
+        kind = "file" if self.kind in _FILES else self.kind
+        return kind, self.to, self.target, self.port
 
     @property
     def same(self) -> "Feed":
         """What it is, wherever the line stands."""
-        return self._replace(place="")
+        return self._replace(place="", number=1)
 
 
 class FeedLines:
@@ -85,14 +94,15 @@ class FeedLines:
             except Wrong as wrong:
                 self._problems.add(wrong)
                 continue
-            feeds.append(feed)
+            alike = sum(other._replace(number=1).name == feed.name for other in feeds)
+            feeds.append(feed._replace(number=1 + alike))
         return tuple(feeds)
 
     def _check(self, feed: Feed, earlier: list[Feed], at: Place) -> None:
         if len(earlier) >= MAX_FEEDS:
             raise Wrong(at, f"more than {MAX_FEEDS} feeds")
         for other in earlier:
-            if (other.kind, other.target, other.port) == (feed.kind, feed.target, feed.port):
+            if other.end == feed.end:
                 raise Wrong(at, "this feed stands twice", f"first at {other.place}")
 
 

@@ -232,6 +232,7 @@ class UnknownDialog(NamedTuple):
 DEFAULT_UNKNOWN_DIALOG: Final = UnknownDialog("drop")
 DEFAULT_RATE: Final = Rate(10, 1)
 DEFAULT_BUDGET: Final = Rate(20, 1)
+DEFAULT_RECORDS: Final = Rate(120, 60)
 NO_TLS: Final = TlsTerms()
 
 
@@ -259,10 +260,12 @@ class Policy:
     max_connections: int = 4096
     max_connections_per_source: int = 256
     stream_idle_s: int = 3600
+    stream_grace_s: int = 10
     forward_udp: tuple[int, ...] = ()
     keep_alives: Action = Action.ACCEPT
     keep_alive_rate: Rate = DEFAULT_RATE
     record: str = "blocked"
+    record_rate: Rate = DEFAULT_RECORDS
     max_dialogs: int = 100_000
     max_pinholes: int = 400_000
     max_pinholes_per_call: int = 64

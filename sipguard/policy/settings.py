@@ -23,6 +23,7 @@ ESP_PORT: Final = 4500
 MAX_CALL: Final = 1024  # pinholes of one call
 MAX_TABLE: Final = 10_000_000  # entries; a dialog costs some kilobytes
 MAX_CONNECTIONS: Final = 500_000
+MAX_STREAM_GRACE_S: Final = 60  # what docs/systemd gives the end of the service
 DAY_S: Final = 86400
 HOUR_S: Final = 3600
 
@@ -177,6 +178,9 @@ SETTINGS: Final[dict[str, Known]] = {
     "stream-idle": Known("DURATION", "1h",
         "A connection that was silent for so long is closed; one with a registration lives as long as that, or its Flow-Timer.",
         lambda p, v: replace(p, stream_idle_s=v.duration(7 * DAY_S))),
+    "stream-grace": Known("off|DURATION", "10s",
+        "At the end of the service, how long connections may finish what is under way; idle ones are closed at once. A minute at most.",
+        lambda p, v: replace(p, stream_grace_s=v.duration_or("off", MAX_STREAM_GRACE_S))),
     "forward-udp": Known("{ PORT ... }", "{ }",
         "Other UDP destination ports that may pass the gateway; all the rest is closed but for pinholes.",
         lambda p, v: replace(p, forward_udp=v.numbers(PORTS))),
@@ -189,6 +193,9 @@ SETTINGS: Final[dict[str, Known]] = {
     "record": Known("blocked|all", "blocked",
         "Which calls the journal keeps.",
         lambda p, v: replace(p, record=v.choice("blocked", "all"))),
+    "record-rate": Known("RATE", "120/min",
+        "Records of one rule and reason; beyond it attempts are only counted. One source gets a quarter of it, calls that a rule accepts and logs twenty times as many.",
+        lambda p, v: replace(p, record_rate=v.rate())),
     "max-dialogs": Known("NUMBER", "100000",
         "Calls that are tracked at a time; beyond it the oldest unanswered one is forgotten.",
         lambda p, v: replace(p, max_dialogs=v.number(range(1, MAX_TABLE + 1)))),

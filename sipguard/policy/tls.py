@@ -65,7 +65,7 @@ class TlsTerms(NamedTuple):
     @property
     def asks_clients(self) -> str:
         """Whether clients are asked for a certificate: none, optional or required."""
-        return self.clients or ("optional" if self.trust is not None else "none")
+        return self.clients or ("optional" if self.trust is not None and self.trust.ca else "none")
 
 
 def read_tls(terms: TlsTerms, trust: TlsTrust | None, files: TrustFiles) -> TlsTerms:
@@ -109,8 +109,8 @@ def _check_ends(terms: TlsTerms, at: Mapping[str, Place], problems: Problems) ->
         hint = 'add trust tls ca "FILE", or say it: tls-servers unverified'
         what = "tls-certificate without trust tls: no server's certificate could be verified"
         problems.error(at["tls-certificate"], what, hint)
-    if terms.trust is None and terms.clients in ("optional", "required"):
-        what = f"tls-clients {terms.clients} without trust tls: no certificate would be valid"
+    if not (terms.trust and terms.trust.ca) and terms.clients in ("optional", "required"):
+        what = f"tls-clients {terms.clients} without trust tls ca: no certificate would be valid"
         problems.error(at["tls-clients"], what, 'add trust tls ca "FILE"')
     if not terms.verify_servers:
         what = "anybody in between can pose as the server: its certificate is not verified"

@@ -115,6 +115,8 @@ class TlsTrust(NamedTuple):
     intermediates: tuple[TrustFile, ...] = ()
     crl: tuple[TrustFile, ...] = ()
     crl_hard: bool = False
+    pinned: tuple[TrustFile, ...] = ()  # servers' own, whoever issued them
+    pinned_any_name: bool = False  # they need not carry the name that was asked for
 
 
 class MikeyTrust(NamedTuple):

@@ -177,10 +177,7 @@ class TrustLines:
         return trust._replace(accounts=read_accounts(file.name, file.octets, self._problems))
 
     def _mikey(self, given: Given) -> MikeyTrust:
-        for option in ("intermediates", "certs", "crl"):
-            if given.has(option) and not given.has("ca"):
-                what = f"{option} without ca: nobody's certificate is trusted"
-                raise Wrong(given.options[option].name.at, what, 'add ca "FILE"')
+        _check_ca(given, "intermediates", "certs", "crl")
         certs = self._files.each(given.files("certs"), CERTIFICATE)
         trust = MikeyTrust(
             ca=tuple(self._files.each(given.files("ca"), CERTIFICATE)),
@@ -196,11 +193,18 @@ class TrustLines:
         return trust._replace(keys=read_shared_keys(file.name, file.octets, self._problems))
 
     def _tls(self, given: Given) -> TlsTrust:
+        if given.has("pinned"):
+            _check_ca(given, "intermediates", "crl")
+        elif given.has("pinned-any-name"):
+            at = given.options["pinned-any-name"].name.at
+            raise Wrong(at, "pinned-any-name without pinned: no certificate is named")
         return TlsTrust(
-            ca=self._authorities(given),
+            ca=() if given.has("pinned") and not given.has("ca") else self._authorities(given),
             intermediates=tuple(self._files.each(given.files("intermediates"), CERTIFICATE)),
             crl=self._revocations(given),
             crl_hard=given.has("crl-required"),
+            pinned=tuple(self._files.each(given.files("pinned"), CERTIFICATE)),
+            pinned_any_name=given.has("pinned-any-name"),
         )
 
     def _one(self, given: Given, option: str) -> TrustFile | None:
@@ -222,6 +226,18 @@ class TrustLines:
             at = given.options["crl-required"].name.at
             raise Wrong(at, "crl-required without crl: nothing would be valid", 'add crl "FILE"')
         return tuple(self._files.each(given.files("crl"), REVOCATIONS))
+
+
+def _check_ca(given: Given, *options: str) -> None:
+    """Refuse options that do nothing without ``ca``.
+
+    Raises:
+        Wrong: there is none.
+    """
+    for option in options:
+        if given.has(option) and not given.has("ca"):
+            what = f"{option} without ca: nobody's certificate is trusted"
+            raise Wrong(given.options[option].name.at, what, 'add ca "FILE"')
 
 
 def _country(given: Given) -> str:

@@ -45,7 +45,14 @@ OPTIONS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
         "crl-required": (),
         "max-age": _DURATION,
     },
-    "tls": {"ca": _FILES, "intermediates": _FILES, "crl": _FILES, "crl-required": ()},
+    "tls": {
+        "ca": _FILES,
+        "intermediates": _FILES,
+        "crl": _FILES,
+        "crl-required": (),
+        "pinned": _FILES,
+        "pinned-any-name": (),
+    },
 }
 
 Values = tuple[Word | Braced, ...]

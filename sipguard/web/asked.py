@@ -23,6 +23,7 @@ class Question:
     fields: Mapping[str, str] = field(default_factory=dict)
     now_s: float = 0.0
     csrf: str = ""  # what a form of this session must send back
+    by: str = ""  # the name that was given in it last
 
     def text(self, name: str) -> str:
         """Return a field without blanks around; empty if it is not there."""

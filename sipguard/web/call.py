@@ -12,15 +12,18 @@ from sipguard.journal import told
 from sipguard.journal.advice import advise
 from sipguard.journal.because import heading_of
 from sipguard.journal.escape import escape
+from sipguard.journal.facts import facts_of
 from sipguard.journal.marks import marks_of
 from sipguard.journal.media_told import tell_media
 from sipguard.journal.proofs_told import tell_proofs
-from sipguard.journal.story import path_of, rule_of, sentence, span_of
+from sipguard.journal.story import sentence, span_of
 from sipguard.web.asked import Answer, Question
 from sipguard.web.charts import ladder_of
+from sipguard.web.exceptions import LENGTHS, offer_of
 from sipguard.web.overview import SENTENCES
 from sipguard.web.paper import Paper
 from sipguard.web.pcap import pcap_of
+from sipguard.web.suggested import Suggestions
 
 _LINE: Final = re.compile(rb"[^\n]*\n|[^\n]+")
 _MOST_LINES: Final = 400
@@ -59,8 +62,17 @@ class Finding(NamedTuple):
     octets: str
 
 
-def call(archive: Archive, question: Question, paper: Paper) -> Answer:
-    """Return the page of ``/call/ID``, or what ``/call/ID.json`` and ``.pcap`` download."""
+def call(
+    archive: Archive,
+    question: Question,
+    paper: Paper,
+    suggestions: Suggestions,
+    mistake: str = "",
+) -> Answer:
+    """Return the page of ``/call/ID``, or what ``/call/ID.json`` and ``.pcap`` download.
+
+    *mistake*: why the exception that its form asked for was not made.
+    """
     identifier, _, form = question.path.removeprefix("/call/").partition(".")
     entry = archive.one(identifier) if form in ("", "json", "pcap") else None
     if entry is None:
@@ -78,11 +90,12 @@ def call(archive: Archive, question: Question, paper: Paper) -> Answer:
         "call.html",
         question,
         title=f"Call {told.text(record, 'id')}",
+        status=400 if mistake else 200,
         record=record,
         id=told.text(record, "id"),
         sentence=sentence(record),
         verdict=told.verdict(record),
-        facts=[(name, value) for name, value in _facts(record) if value],
+        facts=list(_facts(record)),
         rule_text=text_of_rule(told.text(record, "place"), told.text(record, "rule")),
         advice=list(advise(record)),
         heading=heading_of(record),
@@ -91,12 +104,17 @@ def call(archive: Archive, question: Question, paper: Paper) -> Answer:
         proofs=list(tell_proofs(record)),
         media=list(tell_media(record)),
         ladder=ladder_of(record),
-        rungs=told.parts(record, "ladder"),
+        rungs=[(told.step(record, rung), rung) for rung in told.parts(record, "ladder")],
         lines=lines_of(record, entry.message),
         has_message=bool(entry.message),
         is_cut=not is_whole(entry),
         octets=told.number(told.part(record, "packets"), "octets"),
         old_store=archive.advice,
+        suggested=suggestions.of(archive, entry, question.now_s),
+        offer=offer_of(archive, record, question.now_s),
+        lengths=LENGTHS,
+        by=question.by,
+        mistake=mistake,
     )
 
 
@@ -117,25 +135,8 @@ def _download(entry: Entry, form: str, question: Question, paper: Paper) -> Answ
 
 def _facts(record: told.Told) -> Iterator[tuple[str, str]]:
     yield "When", span_of(record)
-    yield "Rule", rule_of(record)
-    yield "Reason", told.text(record, "reason")
-    yield "About", told.text(record, "field")
-    yield "Path", path_of(record)
-    yield "Request", told.text(record, "request_uri")
-    yield "From (claimed)", told.text(record, "from")
-    yield "To", told.text(record, "to")
-    yield "Contact", told.text(record, "contact")
-    yield "Call-ID", told.text(record, "call_id")
-    yield "CSeq", told.text(record, "cseq")
-    yield "User-Agent", told.text(record, "user_agent")
-    yield "Dialog", told.text(record, "dialog")
-    yield "Count", told.tally(record)
-    for other in told.parts(record, "also"):
-        yield (
-            "Also",
-            f"{told.text(other, 'verdict')} by {told.text(other, 'rule')} "
-            f"({told.text(other, 'reason')}), {told.number(other, 'count')} times",
-        )
+    for name, value in facts_of(record):
+        yield "From (claimed)" if name == "From" else name, value
 
 
 def _tests(record: told.Told) -> Iterator[Test]:

@@ -173,19 +173,19 @@ def ladder_of(record: told.Told) -> Ladder | None:
         return None
     at = {name: _TIME + _MARGIN + n * _APART for n, name in enumerate(names)}
     ends = tuple(End(x, cut(name, _END_COLUMNS) or "?") for name, x in at.items())
-    arrows = tuple(_arrow(rung, at, _HEAD + 24 + n * _ROW) for n, rung in enumerate(rungs))
+    arrows = tuple(_arrow(record, rung, at, _HEAD + 24 + n * _ROW) for n, rung in enumerate(rungs))
     width = _TIME + 2 * _MARGIN + (len(names) - 1) * _APART
     return Ladder(ends, arrows, width, _HEAD + 24 + len(rungs) * _ROW)
 
 
-def _arrow(rung: told.Told, at: dict[str, int], y: int) -> Arrow:
+def _arrow(record: told.Told, rung: told.Told, at: dict[str, int], y: int) -> Arrow:
     x1, x2 = at[told.text(rung, "src")], at[told.text(rung, "dst")]
     verdict = told.text(rung, "verdict")
     refused = verdict in ("drop", "reject")
     back = -1 if x2 >= x1 else 1
     end = x2 + back * (26 if refused else 0)
     tip = f"{end},{y} {end + back * 9},{y - 5} {end + back * 9},{y + 5}"
-    label = cut(told.text(rung, "message"), _LABEL_COLUMNS) or "message"
+    label = cut(told.step(record, rung), _LABEL_COLUMNS)
     time = told.text(rung, "time").partition("T")[2].removesuffix("Z")
     middle = (x1 + x2) // 2
     return Arrow(y, x1, end, tip, middle, label, time, verdict, refused, x1 == x2)

@@ -19,6 +19,7 @@ NAVIGATION: Final = (
     ("/blocked", "Blocked calls"),
     ("/live", "Live"),
     ("/policy", "Policy"),
+    ("/exceptions", "Exceptions"),
 )
 VERDICT_WORDS: Final = {
     "drop": "dropped",

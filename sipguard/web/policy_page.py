@@ -104,6 +104,7 @@ def policy(archive: Archive, question: Question, paper: Paper, checked: Checked)
         files=[_file(name, report, check) for name in check.files],
         is_shadow=report.mode == "shadow",
         counts=counts.groups,
+        has_blocked=len(would) < len(latest),
         would=[row_of(record) for record in would[:_TOP]],
         never=[rule for rule in report.rules if not rule.hits],
     )

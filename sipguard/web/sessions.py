@@ -20,12 +20,16 @@ _IPV6_PREFIX: Final = 64
 
 
 class Session:
-    """One login. ``csrf`` goes into its forms and must come back with them."""
+    """One login. ``csrf`` goes into its forms and must come back with them.
 
-    __slots__ = ("csrf", "opened_s", "seen_s")
+    ``name`` is who a reviewer says to be, for forms to remember: a name for the audit, no proof.
+    """
+
+    __slots__ = ("csrf", "name", "opened_s", "seen_s")
 
     def __init__(self, now_s: float) -> None:
         self.csrf = secrets.token_urlsafe(24)
+        self.name = ""
         self.opened_s = now_s
         self.seen_s = now_s
 

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, TypeVar
 from urllib.parse import quote
@@ -21,11 +22,13 @@ from sipguard.web.beat import Beat
 from sipguard.web.blocked import blocked
 from sipguard.web.call import call
 from sipguard.web.door import Door
+from sipguard.web.exceptions import NAME_CHARACTERS, change, exceptions
 from sipguard.web.overview import Latest, overview
 from sipguard.web.paper import Paper
 from sipguard.web.policy_page import Checked, policy
 from sipguard.web.rows import query_of
-from sipguard.web.sessions import is_same
+from sipguard.web.sessions import Session, is_same
+from sipguard.web.suggested import Suggestions
 from sipguard.web.tail import MAX_WATCHERS, Watcher, Watchers, tail
 from sipguard.web.tail import InThread as WatchInThread
 
@@ -87,6 +90,7 @@ class Pages(Resource):
         self._now = now
         self._paper = Paper()
         self._checked = Checked()
+        self._suggestions = Suggestions()
         self._latest = Latest()
         self.streams = {
             "/live/events": Watchers(archive, clock, watch_in_thread),
@@ -135,9 +139,10 @@ class Pages(Resource):
             if refusal is not None:
                 return refusal
         csrf = session.csrf if session is not None else ""
-        question = Question(question.path, question.fields, question.now_s, csrf)
+        by = session.name if session is not None else ""
+        question = Question(question.path, question.fields, question.now_s, csrf, by)
         if request.method == b"POST":
-            return self._post(request, question, secret)
+            return await self._post(request, question, secret, session)
         if question.path in self.streams:
             return await self._watch(request, question, secret if session is not None else "")
         return await self._in_thread(lambda: self._page(question))
@@ -156,15 +161,20 @@ class Pages(Resource):
             return self._paper.problem(question, 401, "Logged out", "Log in again.")
         return Answer(303, b"", headers=(("Location", f"/login{there}"),))
 
-    def _post(self, request: Request, question: Question, secret: str) -> Answer:
-        csrf = question.csrf
-        if not csrf or not is_same(question.text("csrf"), csrf) or not _is_own(request):
+    async def _post(
+        self, request: Request, question: Question, secret: str, session: Session | None
+    ) -> Answer:
+        csrf, source = question.csrf, _source(request)
+        if session is None or not is_same(question.text("csrf"), csrf) or not _is_own(request):
             return self._paper.problem(
                 question, 403, "Not done", "This form is too old, or of another page."
             )
+        if question.path == "/exceptions":
+            session.name = question.text("by")[:NAME_CHARACTERS]
+            return await self._in_thread(lambda: self._change(question, source))
         if question.path != "/logout":
             return self._paper.problem(question, 404, "No such page", "Nothing is here.")
-        self._door.log_out(secret, _source(request))
+        self._door.log_out(secret, source)
         return Answer(303, b"", headers=(("Location", "/login"), self._forget(_COOKIE)))
 
     async def _login(self, request: Request, question: Question) -> Answer:
@@ -211,6 +221,18 @@ class Pages(Resource):
             there=question.text("next"),
         )
 
+    def _change(self, question: Question, source: str) -> Answer:
+        """Make or end an exception, or show the form again with what was wrong; in a thread."""
+        archive, paper = Archive(self._archive.path.parent), self._paper
+        try:
+            return change(archive, question, paper, source)
+        except EdgeError as error:
+            mistake = str(error)
+        if question.text("ask") == "end":
+            return exceptions(archive, question, paper, mistake, 400)
+        there = replace(question, path=f"/call/{question.text('call')}")
+        return call(archive, there, paper, self._suggestions, mistake)
+
     def _page(self, question: Question) -> Answer:
         """Make a page; runs in a thread."""
         paper, archive = self._paper, Archive(self._archive.path.parent)
@@ -224,8 +246,10 @@ class Pages(Resource):
                     return tail(archive, question, paper)
                 case "/policy":
                     return policy(archive, question, paper, self._checked)
+                case "/exceptions":
+                    return exceptions(archive, question, paper)
                 case path if path.startswith("/call/"):
-                    return call(archive, question, paper)
+                    return call(archive, question, paper, self._suggestions)
                 case _:
                     return paper.problem(question, 404, "No such page", "Nothing is here.")
         except EdgeError as error:

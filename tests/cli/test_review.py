@@ -386,12 +386,14 @@ def test_status_of_a_running_service(run: Run, tmp_path: Path) -> None:
 
 def test_status_warns_of_what_is_lost(run: Run, tmp_path: Path) -> None:
     """Losses are the first thing an admin must see."""
-    lost = {"queue_drops": 3, "lost_records": 1, "counters": {"crowded_out": 4}}
+    counters = {"crowded_out": 4, "records_lost_no_room": 1, "writer_restarts": 2}
+    lost = {"queue_drops": 3, "lost_records": 1, "counters": counters}
     write_status(tmp_path, report(**lost, store_error="disk full", errors=2))
     _, out, _ = run("status", "--state-dir", tmp_path)
     assert "the kernel dropped 3 packets" in out
     assert "4 large packets found the queue full" in out
-    assert "1 record could not be stored" in out
+    assert "1 record could not be stored: 1 came faster than they are written" in out
+    assert "the process that writes records ended 2 times" in out
     assert "disk full" in out
     assert "2 packets met a fault" in out
 

@@ -1,5 +1,6 @@
 """SIP over TCP passes through the gateway: message by message, and judged."""
 
+import signal
 import socket
 import struct
 import time
@@ -18,6 +19,7 @@ from demo.stage import Stage
 pytestmark = pytest.mark.kernel
 
 CALLER_PORT, CALLEE_PORT = 30000, 32000
+ENDED = {0, -signal.SIGTERM}  # twistd ends by the signal that told it to
 
 
 def play(stage: Stage, many: int = 10) -> tuple[int, int]:
@@ -307,3 +309,52 @@ def test_killed_and_started_again(stage: Stage) -> None:
     with line(stage) as (client, server):
         client.says(good)
         assert server.hears_all(good)
+
+
+def test_told_to_stop_it_lets_requests_finish(stage: Stage) -> None:
+    """No new connection, no idle one; the answer that is under way arrives, and then it ends."""
+    gateway = stage.gateway
+    assert gateway is not None
+    said, good = len(gateway.text()), options(stage)
+    with (
+        listener(stage.network.callee) as listening,
+        connect(stage) as silent,
+        listening.accept()[0],
+        connect(stage) as calling,
+        listening.accept()[0] as called,
+    ):
+        idle, client, server = End(silent), End(calling), End(called)
+        client.says(good)
+        assert server.hears_all(good)
+        gateway.program.signal(signal.SIGTERM)
+        assert idle.hears() == b""
+        with pytest.raises(ConnectionRefusedError):
+            connect(stage)
+        answer = packets.response(good, 200, "OK")
+        server.says(answer)
+        assert client.hears_all(answer)
+        assert client.hears() == b""
+    assert gateway.program.wait(5.0) in ENDED
+    assert "1 connections have something under way and get 10.0 s, 1 idle" in gateway.text()[said:]
+    assert "1 of 1 connections finished what was under way, 0 were cut" in gateway.text()[said:]
+    gateway.start()
+
+
+def test_told_twice_it_ends_at_once(stage: Stage) -> None:
+    """Whoever restarts it in a hurry need not kill it: its records are written all the same."""
+    gateway = stage.gateway
+    assert gateway is not None
+    said, good = len(gateway.text()), options(stage)
+    with line(stage) as (client, server):
+        client.says(good)
+        assert server.hears_all(good)
+        gateway.program.signal(signal.SIGTERM)
+        assert gateway.logged("have something under way", since=said)
+        assert gateway.program.status is None
+        gateway.program.signal(signal.SIGTERM)
+        assert client.is_over()
+    assert gateway.program.wait(5.0) in ENDED
+    assert gateway.logged("0 of 1 connections finished", since=said)
+    assert gateway.logged("sipguard stops", since=said)
+    assert "Traceback" not in gateway.text()[said:]
+    gateway.start()

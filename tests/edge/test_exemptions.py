@@ -36,6 +36,7 @@ def test_the_service_takes_it_up_and_lets_it_go(tmp_path: Path) -> None:
     report = StatusReport(1, NOW_S, NOW_S)
     watch.count(report, world.guard)
     assert (report.counters["exceptions"], report.counters["passed_by_exception"]) == (1, 1)
+    assert report.exception_hits == {"1": 1}
     file.remove(1, "root")
     watch.look(world.guard)
     assert world.guard.exemptions.exemptions == ()

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import pytest
 from asking import Answer, StubGuard, ended, phone, proves, until
+from desks import DeskHere
 from guarded import opened
 from netns import A4, B4, Lab, heard, raw
 from twisted.internet.address import IPv4Address
@@ -23,8 +24,7 @@ from sipguard.edge.policy_file import load
 from sipguard.edge.queued import QueuedPacket, Reader
 from sipguard.edge.samples import Samples
 from sipguard.edge.service import GuardService, Settings
-from sipguard.edge.store import Store
-from sipguard.edge.stream.gate import ListeningPort
+from sipguard.edge.stream.listeners import ListeningPort
 from sipguard.errors import EdgeError
 from sipguard.guard import Guard
 from sipguard.guard.media_gate import MediaDecision
@@ -160,7 +160,7 @@ class Running:
         self.policy.write_text(POLICY)
         loaded = load(str(self.policy), "", time.time())
         settings = Settings(str(self.policy), directory, sample_group=77)
-        self.service = GuardService(settings, loaded, Store(directory), Reactor())
+        self.service = GuardService(settings, loaded, DeskHere(directory), Reactor())
         self.stub = GatedGuard.stub = StubGuard()
         lab.router.run(self.service.privilegedStartService)
 

@@ -155,6 +155,7 @@ def test_what_is_shown_names_both_ways_of_queueing() -> None:
 def test_every_chain_and_counter_is_declared() -> None:
     """A chain missing from CHAINS would survive an upgrade; a counter, fail the transaction."""
     plan = replace(DIVERTED, local=True, local_media=((1, 2),), forward_udp=(53,))
+    plan = replace(plan, ipsec_zones=((42,),))
     script = nft_script(plan, queue_by_nft=True)
     added = re.findall(r"^add rule inet sipguard (\w+)", script, re.MULTILINE)
     assert set(added) == set(CHAINS)
@@ -292,7 +293,8 @@ def test_shadow_mode_drops_no_media_either() -> None:
 def test_every_chain_and_counter_of_the_gate_is_declared() -> None:
     """A chain that is not purged would survive an upgrade; a counter, fail the transaction."""
     script = nft_script(
-        replace(GATED, forward_udp=(53,), diversions=DIVERTED.diversions), queue_by_nft=True
+        replace(GATED, forward_udp=(53,), diversions=DIVERTED.diversions, ipsec_zones=((42,),)),
+        queue_by_nft=True,
     )
     added = set(re.findall(r"^add rule inet sipguard (\w+)", script, re.MULTILINE))
     assert added == {

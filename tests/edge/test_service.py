@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 from authority import make_authority
+from desks import DeskHere
 from phones import ALICE, ANSWER, BOB, OFFER, octets
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from waiting import Proving, prove_by
 
-from sipguard.edge import journal, media_gate
+from sipguard.edge import media_gate
 from sipguard.edge import service as room
 from sipguard.edge.archive import Archive
 from sipguard.edge.elements import Tally
@@ -23,8 +24,7 @@ from sipguard.edge.plan import Plan
 from sipguard.edge.policy_file import load
 from sipguard.edge.queued import Judge, QueuedPacket, Reader
 from sipguard.edge.service import GuardService, Settings
-from sipguard.edge.store import Store
-from sipguard.edge.stream import gate
+from sipguard.edge.stream import listeners
 from sipguard.errors import EdgeError
 from sipguard.guard import Guard
 from sipguard.journal.query import Query
@@ -175,7 +175,7 @@ class FakeReactor(Clock):
     def connectTCP(self, *_: object) -> Connector:  # noqa: N802
         raise NotImplementedError
 
-    def adoptStreamPort(self, *_: object) -> gate.ListeningPort:  # noqa: N802
+    def adoptStreamPort(self, *_: object) -> listeners.ListeningPort:  # noqa: N802
         raise NotImplementedError
 
     def callFromThread(self, work: Callable[..., None], *arguments: object) -> None:  # noqa: N802
@@ -195,11 +195,12 @@ class Gateway:
         self.kernel = kernel
         self.policy = directory / "p"
         self.policy.write_text(text)
-        self.store = Store(directory)
+        self.desk = DeskHere(directory)
+        self.store = self.desk.store
         settings = Settings(str(self.policy), directory)
         loaded = load(str(self.policy), "", 0.0)
         self.reactor = FakeReactor()
-        self.service = GuardService(settings, loaded, self.store, self.reactor)
+        self.service = GuardService(settings, loaded, self.desk, self.reactor)
 
     def send(self, payload: bytes, source: str = ALICE, destination: str = BOB) -> str:
         packet = QueuedPacket(self.kernel.reader, b"\0\0\0\1", b"")
@@ -220,7 +221,7 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> Kernel:
     monkeypatch.setattr(room, "ReplySender", FakeReplies)
     monkeypatch.setattr(media_gate, "Queue", FakeMediaQueue)
     monkeypatch.setattr(media_gate, "Samples", FakeSamples)
-    monkeypatch.setattr(gate, "listening_socket", lambda *_: None)
+    monkeypatch.setattr(listeners, "listening_socket", lambda *_: None)
     return made
 
 
@@ -264,7 +265,7 @@ def test_what_was_done_is_counted_and_recorded(gateway: Gateway) -> None:
     """Verdicts, reasons and records reach the status and the store."""
     gateway.send(INVITE)
     gateway.send(ANSWERED.replace(b"z9hG4bK-1", b"z9hG4bK-2"), BOB, ALICE)
-    gateway.service._journal.finish(0)
+    gateway.desk.finish()
     report = gateway.service.report()
     assert report.packets == 2
     assert report.by_verdict == {"accept": 1, "drop": 1}
@@ -284,7 +285,7 @@ def test_the_record_of_a_call_has_what_went_through(tmp_path: Path, kernel: Kern
     made.send(ANSWERED, BOB, ALICE)
     assert made.send(bye) == "accept"
     assert made.send(b"SIP/2.0 200 OK\r\n" + over, BOB, ALICE) == "accept"
-    made.service._journal.finish(0)
+    made.desk.finish()
     (entry,) = Archive(tmp_path).find(Query())
     ends = parts(entry.line, "streams")
     assert len(ends) == 4
@@ -410,23 +411,13 @@ def test_a_long_queue_is_an_overload_and_a_short_one_is_not(gateway: Gateway) ->
     assert gateway.send(INVITE) == "accept"
 
 
-def test_records_beyond_the_room_are_counted_as_lost(
-    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A flood of refusals costs records, never memory."""
-    monkeypatch.setattr(journal, "MAX_WAITING", 3)
-    for _ in range(5):
-        gateway.send(b"GET / HTTP/1.1\r\n\r\n")
-    assert gateway.service.report().lost_records == 2
-
-
 def test_an_exception_of_the_guard_reaches_the_queue(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The queue gives the verdict then, fail closed or open (tests/edge/test_nfqueue.py)."""
 
-    monkeypatch.setattr(gateway.service._journal, "_waiting", None)
-    with pytest.raises(TypeError):
+    monkeypatch.setattr(gateway.desk, "journal", None)
+    with pytest.raises(AttributeError):
         gateway.send(b"GET / HTTP/1.1\r\n\r\n")
 
 
@@ -599,7 +590,8 @@ def test_the_memories_are_swept_between_ticks(
 def test_starting_and_stopping(tmp_path: Path, kernel: Kernel) -> None:
     """on-exit keep leaves the rules; every record is written; signals work meanwhile."""
     made = Gateway(tmp_path, kernel)
-    hangup, thresholds = signal.getsignal(signal.SIGHUP), gc.get_threshold()
+    numbers = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT)
+    handlers, thresholds = [signal.getsignal(number) for number in numbers], gc.get_threshold()
     try:
         made.service.privilegedStartService()
         made.service.startService()
@@ -609,9 +601,42 @@ def test_starting_and_stopping(tmp_path: Path, kernel: Kernel) -> None:
         assert made.send(INVITE) == "drop"
         made.service.stopService()
     finally:
-        signal.signal(signal.SIGHUP, hangup)
+        for number, handler in zip(numbers, handlers, strict=True):
+            signal.signal(number, handler)
         gc.unfreeze()
         gc.set_threshold(*thresholds)
     assert kernel.removed == [True]
     assert made.store.written >= 1
+    assert made.desk.log == ["check", "start", "reopen", "check", "use"]
     assert (tmp_path / "status.json").exists()
+    judged = Archive(tmp_path).summary(Query(), 3600).judged
+    assert sum(sum(bar.messages.values()) for bar in judged) == 2
+
+
+@pytest.fixture
+def signals() -> Iterator[None]:
+    """Leaves those of the test run as they are."""
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = [signal.getsignal(number) for number in numbers]
+    yield
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("signals")
+def test_packets_are_judged_until_connections_are_done(
+    gateway: Gateway, kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """UDP would wait in the kernel else, and be lost; a reload, which would listen, waits."""
+    ended, hurried = Deferred[None](), []
+    monkeypatch.setattr(gateway.service._streams, "stop", lambda: ended)
+    monkeypatch.setattr(gateway.service._streams, "hurry", lambda: hurried.append(True))
+    stopping = gateway.service.stopService()
+    assert [stopping.called, kernel.removed] == [False, []]
+    gateway.policy.write_text("default drop\n")
+    gateway.service.reload()
+    assert gateway.send(INVITE) == "accept"
+    signal.raise_signal(signal.SIGTERM)
+    assert hurried == [True]
+    ended.callback(None)
+    assert [stopping.called, kernel.removed] == [True, [True]]

@@ -334,6 +334,39 @@ def test_json_lines_beside(tmp_path: Path) -> None:
     assert (tmp_path / "records.jsonl").stat().st_mode & 0o007 == 0
 
 
+def test_json_lines_into_a_pipe(tmp_path: Path) -> None:
+    """Nobody reads, nobody reads fast enough, the reader goes: no call waits, no line is torn."""
+    os.mkfifo(tmp_path / "pipe")
+    lines = JsonLines(tmp_path / "pipe")
+    assert lines.write(["{}"], waits=True) == 0  # would have waited for a reader, with every call
+    assert (lines.lost, lines.last_error) == (0, f"{tmp_path / 'pipe'}: nobody reads this pipe")
+    assert lines.write(["{}"]) == 1
+    assert lines.lost == 1
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    many = [json.dumps({"n": number, "x": "x" * 5_000}) for number in range(40)]
+    done = lines.write(many, waits=True)
+    assert 5 < done < 40  # 64 KiB
+    assert lines.write(many[done:], waits=True) == 0
+    assert "is behind" in lines.last_error
+    got = b""
+    while done < 40 or b'"n": 39' not in got:
+        got += os.read(reader, 9_999)
+        done += lines.write(many[done:], waits=True)
+    got += os.read(reader, 9_999)
+    assert got.decode().splitlines() == many
+    assert (lines.lost, lines.last_error) == (1, "")
+    while lines.write(many, waits=True):
+        pass
+    os.close(reader)
+    assert lines.write(many, waits=True) == 0
+    assert "nobody reads" in lines.last_error
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    assert lines.write(["[]"]) == 1
+    assert os.read(reader, 9_999) == b"[]\n"
+    os.close(reader)
+    lines.close()
+
+
 def test_json_lines_on_a_full_disk(tmp_path: Path) -> None:
     """Lost lines are counted, and a torn line never runs into the next one."""
     full = JsonLines(Path("/dev/full"))

@@ -162,3 +162,33 @@ def test_files_are_watched_and_an_open_key_is_told(tmp_path: Path) -> None:
     assert policy_file.has_changed(loaded)
     with pytest.raises(PolicyError, match="does not fit the certificate"):
         policy_file.load(str(tmp_path / "p.policy"), "", NOW_S)
+
+
+PINNED = 'trust tls pinned "pin.pem"\ntls-certificate "gw.pem" key "gw.key"\n'
+
+
+def test_pinned_certificates_that_cannot_be_meant_are_refused() -> None:
+    """One file holds one server's own; a chain would pin whoever stands first."""
+    assert wrong(PINNED, pin_pem=CUT)[0].startswith("p:1:18: pin.pem: ")
+    (two,) = wrong(PINNED, pin_pem=SECOND.pem + ROOT.pem)
+    assert two.startswith("p:1:18: pin.pem holds 2 certificates")
+
+
+@pytest.mark.parametrize(
+    ("options", "holder", "words"),
+    [
+        ("", OLD, "pin.pem expired on"),
+        ("", WEAK, "pin.pem is weak"),
+        ("", tls_certificate("soon", until_s=NOW_S + DAY_S, dns=("a.b",)), "pin.pem expires on"),
+        ("", tls_certificate("no names"), "pin.pem names no host: it fits no server"),
+        (" pinned-any-name", tls_certificate("no names"), ""),
+        ("", SECOND, ""),
+    ],
+)
+def test_pinned_certificates_of_little_use_are_told(
+    options: str, holder: Holder, words: str
+) -> None:
+    """The gateway starts all the same: calls over UDP and TCP would end with it."""
+    text = PINNED.replace('"pin.pem"', f'"pin.pem"{options}')
+    told = [str(one) for one in tls_warnings(policy_of(text, pin_pem=holder.pem), NOW_S)]
+    assert [words in one for one in told] == ([True] if words else [])

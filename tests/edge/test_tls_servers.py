@@ -4,6 +4,8 @@ import ssl
 
 import pytest
 from authority import DAY_S, NOW_S, revoke
+from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID
 from tls_ends import (
     BASE,
     GATEWAY,
@@ -12,8 +14,10 @@ from tls_ends import (
     SERVER,
     Peer,
     Side,
+    accepted,
     connected,
     made,
+    terms_of,
     tls_certificate,
 )
 
@@ -211,3 +215,89 @@ def test_a_certificate_that_expired_meanwhile_is_not_resumed(version: ssl.TLSVer
     side = connected(tls, again, ASKED)
     assert again.tls.session_reused
     assert why(side) is Reason.CERTIFICATE_EXPIRED
+
+
+# --- pinned certificates
+
+ALONE = tls_certificate("an IP-PBX", None, dns=("pbx.example.com",))
+NAMELESS = tls_certificate("FPBX 3000", None)
+PINNED = 'trust tls pinned "pin.pem"\ntls-certificate "gw.pem" key "gw.key"\n'
+ANY_NAME = PINNED.replace('"pin.pem"', '"pin.pem" pinned-any-name')
+
+
+@pytest.mark.parametrize("version", BOTH)
+def test_a_pinned_certificate_is_believed_as_it_is(version: ssl.TLSVersion) -> None:
+    """A PBX with its own self-signed certificate: the operator has seen it, and says so."""
+    peer = Peer(ALONE, serves=True, version=version)
+    side = connected(made(PINNED, pin_pem=ALONE.pem), peer, ASKED)
+    assert why(side) is None
+    assert side.inner.channel is not None
+    assert side.inner.channel.tls_peer == ("pbx.example.com",)
+
+
+def test_nothing_but_that_certificate_is_believed() -> None:
+    """Neither another with the same name, nor what it signs, nor an authority's beside it."""
+    tls = made(PINNED, pin_pem=ALONE.pem)
+    again = tls_certificate("an IP-PBX", None, dns=("pbx.example.com",))
+    assert again.der != ALONE.der
+    assert why(connected(tls, Peer(again, serves=True), ASKED)) is Reason.SELF_SIGNED
+    below = tls_certificate("below", ALONE, dns=("pbx.example.com",))
+    peer = Peer(below, serves=True, also=[ALONE])
+    assert why(connected(tls, peer, ASKED)) is Reason.UNKNOWN_ISSUER
+    assert why(connected(tls, Peer(PBX, serves=True), ASKED)) is Reason.UNKNOWN_ISSUER
+
+
+def test_the_name_of_a_pinned_certificate_counts() -> None:
+    """Else each server could pose as any other; unless the policy says otherwise."""
+    other = Wanted(SERVER, 5061, b"elsewhere.example.com")
+    assert why(connected(made(PINNED, pin_pem=ALONE.pem), Peer(ALONE, serves=True), other)) is (
+        Reason.TLS_WRONG_NAME
+    )
+    for one in (ALONE, NAMELESS):
+        tls = made(ANY_NAME, pin_pem=one.pem)
+        assert why(connected(tls, Peer(one, serves=True), other)) is None
+    beside = made(ANY_NAME.replace("tls pinned", 'tls ca "ca.pem" pinned'), pin_pem=NAMELESS.pem)
+    assert why(connected(beside, Peer(PBX, serves=True), other)) is Reason.TLS_WRONG_NAME
+    assert why(connected(beside, Peer(PBX, serves=True), ASKED)) is None
+
+
+@pytest.mark.parametrize(
+    ("from_day", "until_day", "purpose", "reason"),
+    [
+        (-2, -1, ExtendedKeyUsageOID.SERVER_AUTH, Reason.CERTIFICATE_EXPIRED),
+        (1, 9, ExtendedKeyUsageOID.SERVER_AUTH, Reason.CERTIFICATE_NOT_YET),
+        (-1, 9, ExtendedKeyUsageOID.CLIENT_AUTH, Reason.WRONG_KEY_USAGE),
+    ],
+)
+def test_dates_and_purposes_of_a_pinned_certificate_count(
+    from_day: int, until_day: int, purpose: x509.ObjectIdentifier, reason: Reason
+) -> None:
+    """The operator's word is for the key, not for ever; days count from now."""
+    one = tls_certificate(
+        f"pinned {reason.value}",
+        None,
+        dns=("pbx.example.com",),
+        from_s=NOW_S + from_day * DAY_S,
+        until_s=NOW_S + until_day * DAY_S,
+        purposes=(purpose,),
+    )
+    assert why(connected(made(PINNED, pin_pem=one.pem), Peer(one, serves=True), ASKED)) is reason
+
+
+def test_a_pinned_certificate_is_a_servers_alone() -> None:
+    """It lets no client in, and without authorities nobody is asked for a certificate."""
+    assert terms_of(PINNED, pin_pem=ALONE.pem).asks_clients == "none"
+    text = ANY_NAME.replace("tls pinned", 'tls ca "ca.pem" pinned')
+    side = accepted(made(text, pin_pem=ALONE.pem), Peer(ALONE))
+    assert side.inner.channel is not None
+    assert not side.inner.channel.tls_client_valid
+
+
+def test_a_session_with_a_pinned_server_is_resumed() -> None:
+    """And what it showed is judged anew."""
+    tls = made(PINNED, pin_pem=ALONE.pem)
+    peer = Peer(ALONE, serves=True)
+    connected(tls, peer, ASKED).hang_up()
+    again = Peer(serves=True, context=peer.context)
+    assert why(connected(tls, again, ASKED)) is None
+    assert again.tls.session_reused

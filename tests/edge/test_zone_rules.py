@@ -8,7 +8,15 @@ from subjects import load
 
 from sipguard.edge.from_policy import plan_of
 from sipguard.edge.iptables import iptables_script
-from sipguard.edge.plan import MARK, PROVEN_MARK, UNPROVEN_MARK, ZONE_MARKS, Plan
+from sipguard.edge.plan import (
+    MARK,
+    PROVEN_MARK,
+    UNPROVEN_MARK,
+    ZONE_MARKS,
+    Diversion,
+    Plan,
+    StreamTransports,
+)
 from sipguard.edge.rules import nft_script, render_rules
 from sipguard.edge.zone_rules import zone_number
 from sipguard.errors import EdgeError
@@ -131,3 +139,81 @@ def test_zones_that_cannot_be_marked_are_refused(plan: Callable[[], Plan], compl
     """These numbers stand in scripts that run as root."""
     with pytest.raises(EdgeError, match=complaint):
         plan()
+
+
+# --- connections
+
+DIVERTED = replace(
+    ZONED,
+    stream_transports=StreamTransports.JUDGE,
+    diversions=(Diversion("tcp", (5060,), 15060), Diversion("tls", (5061,), 15061)),
+)
+
+
+def test_connections_of_each_zone_come_to_listeners_of_their_own() -> None:
+    """IPS-1: whoever comes in clear falls through to the listener that knows no zone."""
+    found = [rule for rule in rules(DIVERTED, "streams_in") if "tproxy ip to" in rule]
+    where = [
+        (rule.partition(" meta nfproto")[0], rule.partition("127.0.0.1:")[2][:5]) for rule in found
+    ]
+    assert where == [
+        ("ipsec in reqid 42", "15070"),
+        ("ipsec in reqid 42", "15071"),
+        ("ipsec in reqid { 7, 8 }", "15080"),
+        ("ipsec in reqid { 7, 8 }", "15081"),
+        (found[4].partition(" meta nfproto")[0], "15060"),
+        (found[5].partition(" meta nfproto")[0], "15061"),
+    ]
+    assert not any("ipsec" in rule for rule in found[4:])
+
+
+def test_what_strays_is_dropped_before_any_socket_has_it() -> None:
+    """IPS-3: on the way from the client, and where its port is SIP's, which looks like back."""
+    assert rules(DIVERTED, "streams_zone") == [
+        "ipsec in reqid 42 socket mark & 0x7000000 != { 0x0, 0x1000000 } "
+        "counter name stream_strayed drop",
+        "ipsec in reqid 42 return",
+        "ipsec in reqid { 7, 8 } socket mark & 0x7000000 != { 0x0, 0x2000000 } "
+        "counter name stream_strayed drop",
+        "ipsec in reqid { 7, 8 } return",
+        "socket mark & 0x7000000 != 0x0 counter name stream_strayed drop",
+    ]
+    for chain in ("streams_in", "streams_back"):
+        found = rules(DIVERTED, chain)
+        assert place(found, "jump streams_zone") < place(found, "notrack accept")
+    shadow = rules(replace(DIVERTED, shadow=True), "streams_zone")
+    assert not any("drop" in rule for rule in shadow)
+
+
+def test_where_nft_cannot_ask_no_connection_is_of_a_zone() -> None:
+    """Rules that ask for it fail closed; and without zones nothing is added at all."""
+    without = replace(DIVERTED, ipsec_zones=())
+    for plan, by_nft in ((DIVERTED, False), (without, True)):
+        assert rules(plan, "streams_zone", zones_by_nft=by_nft) == []
+        for chain in ("streams_in", "streams_back"):
+            found = rules(plan, chain, zones_by_nft=by_nft)
+            assert found == rules(without, chain)
+
+
+def test_other_zones_have_other_ports() -> None:
+    """Who waits to be accepted since before a reload must not be taken for another zone's."""
+    other = replace(DIVERTED, ipsec_zones=((7, 8), (42,)))
+    beside = other.beside(DIVERTED)
+    shared = {one.port for one in beside.listeners} & {one.port for one in DIVERTED.listeners}
+    assert shared == {15060, 15061}
+    assert DIVERTED.beside(beside) == DIVERTED
+    assert replace(beside, shadow=True).beside(beside).listeners == beside.listeners
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"diversions": (Diversion("sctp", (5060,), 15060),)}, "a connection's kind"),
+        ({"diversions": (Diversion("tcp", (15070,), 15060),)}, "a listener's port"),
+        ({"stream_mark": 0x01000000}, "used by another"),
+    ],
+)
+def test_what_would_take_one_for_another(change: dict[str, object], complaint: str) -> None:
+    """Said before anything is tried."""
+    with pytest.raises(EdgeError, match=complaint):
+        replace(DIVERTED, **change)  # type: ignore[arg-type]

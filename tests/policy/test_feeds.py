@@ -77,7 +77,25 @@ def test_the_same_feed_twice_would_write_everything_twice() -> None:
     """And two writers of one file tear each other's lines."""
     with pytest.raises(PolicyError, match=r"stands twice \(first at etc/p:1:1\)"):
         load('feed json "a"\nfeed json "a"\n')
+    with pytest.raises(PolicyError, match=r"stands twice"):
+        load('feed json "a"\nfeed fail2ban "a"\n')
     assert len(load('feed json "a"\nfeed json "b"\n').feeds) == 2
+
+
+def test_two_collectors_may_share_a_port() -> None:
+    """UDP and TCP of one port are two receivers."""
+    assert len(load("feed syslog udp 192.0.2.9:514\nfeed syslog tcp 192.0.2.9:514\n").feeds) == 2
+
+
+def test_every_feed_has_a_name_of_its_own() -> None:
+    """Two of one name would be one time series twice, and Prometheus takes neither."""
+    line = 'feed webhook "https://example.com/{}" secret "s"\n'
+    feeds = load("".join(line.format(n) for n in range(3))).feeds
+    names = ["webhook example.com", "webhook example.com #2", "webhook example.com #3"]
+    assert [feed.name for feed in feeds] == names
+    later = load(line.format(1) + line.format(0)).feeds
+    assert [feed.name for feed in later] == names[:2]
+    assert later[0].same == feeds[1].same  # a reload knows it, whatever its number is now
 
 
 def test_a_policy_has_a_few_feeds() -> None:

@@ -126,7 +126,8 @@ def test_settings_are_read() -> None:
         "mode shadow\ndefault reject 480\non-overload accept-all\n"
         "on-unknown-dialog learn for 30m\non-exit remove\nsip-ports 5060 5061\n"
         "stream-transports pass\nforward-udp { 53 123 }\nkeep-alives drop\n"
-        "keep-alive-rate 3/min\nrecord all\nmax-dialogs 5\nmax-pinholes 6\nreplay-window 2h\n"
+        "keep-alive-rate 3/min\nrecord all\nrecord-rate 9/s\nmax-dialogs 5\nmax-pinholes 6\n"
+        "replay-window 2h\n"
         "reply-rate 1/s\nsession-limit 1d\nmedia-idle 5m\nsignature-budget 7/min drop\n"
     )
     assert (policy.mode, policy.default, policy.default_status) == ("shadow", Action.REJECT, 480)
@@ -137,6 +138,7 @@ def test_settings_are_read() -> None:
     assert (policy.stream_transports, policy.keep_alives) == ("pass", Action.DROP)
     assert (policy.keep_alive_rate, policy.reply_rate) == (Rate(3, 60), Rate(1, 1))
     assert (policy.record, policy.max_dialogs, policy.max_pinholes) == ("all", 5, 6)
+    assert policy.record_rate == Rate(9, 1)
     assert (policy.replay_window_s, policy.session_limit_s) == (7200, 86_400)
     assert policy.media_idle_s == 300
     assert (policy.signature_budget, policy.signature_budget_action) == (Rate(7, 60), "drop")

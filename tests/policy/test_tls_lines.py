@@ -96,6 +96,10 @@ TOLD = [
     (BASE + 'tls-certificate "gw.pem" "gw.key"', "3:26: expected key, found gw.key"),
     (BASE + 'tls-certificate "gw.pem" key "gw.key" x', "3:39: this is too much here"),
     ("trust tls", "1:7: trust tls needs ca"),
+    ('trust tls ca "ca.pem" pinned-any-name', "1:23: pinned-any-name without pinned"),
+    ('trust tls pinned "gw.pem" crl "ca.pem"', "1:27: crl without ca: nobody's certificate"),
+    ('trust tls pinned "gw.key"', "1:18: gw.key holds a private key and no certificate"),
+    ('trust tls pinned "gw.pem"\n' + ALONE + "tls-clients required", "3:1: tls-clients required"),
     ('trust tls ca "ca.pem" crl-required', "1:23: crl-required without crl"),
     ('trust tls ca "ca.pem" max-age 5m', "1:23: unknown option max-age"),
 ]

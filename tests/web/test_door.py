@@ -9,7 +9,16 @@ from visitor import PASSWORD, TOKEN, Visitor, inside
 
 from sipguard.web.sessions import FREE_GUESSES, IDLE_S, LONGEST_S, MAX_SESSIONS, Sessions, Throttle
 
-PAGES = ["/", "/blocked", "/live", "/policy", "/call/last", "/call/last.pcap", "/nowhere"]
+PAGES = [
+    "/",
+    "/blocked",
+    "/live",
+    "/policy",
+    "/exceptions",
+    "/call/last",
+    "/call/last.pcap",
+    "/nowhere",
+]
 
 
 @pytest.mark.parametrize("path", [*PAGES, "/live/events"])

@@ -18,7 +18,7 @@ from sipguard.web.paper import FOLDER, MAX_CHARACTERS
 
 PAGES = (
     *("/", "/?since=7d", "/blocked?all=1", "/blocked?all=1&by=caller", "/blocked?all=1&by=rule"),
-    *("/live?all=1", "/policy", "/call/{id}", "/call/last"),
+    *("/live?all=1", "/policy", "/exceptions", "/call/{id}", "/call/last"),
 )
 # All that our templates are made of. What is not here came from somewhere else.
 ELEMENTS = frozenset(
@@ -27,7 +27,7 @@ ELEMENTS = frozenset(
         "html head meta title link body a header img nav form input button main footer section "
         "h1 h2 h3 p b span small bdi code mark div details summary dl dt dd ul ol li table thead "
         "tbody tr th td svg g rect line text path polygon defs pattern label select option "
-        "datalist pre br noscript script template",
+        "datalist pre br noscript script template fieldset legend",
     )
 )
 ADDRESSES = ("href", "src", "action", "data-events", "data-here")

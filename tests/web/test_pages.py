@@ -8,23 +8,29 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from nights import NOON, B, X, keep, night
+from nights import NIGHT, NOON, POLICY, B, X, keep, night
 from visitor import Visitor, inside
 
+from sipguard.cli.main import main
 from sipguard.edge import archive
 from sipguard.edge.control import RuleHits, StatusReport, write_status
 from sipguard.edge.counting import Summary
 from sipguard.edge.judged import Judged
+from sipguard.edge.policy_file import Files, read_policy
+from sipguard.edge.report import rule_hits
 from sipguard.edge.store import FILE_NAME, Store
+from sipguard.guard import Guard
 from sipguard.journal.ledger import id_of
 from sipguard.journal.observation import Observation
 from sipguard.journal.query import Query
 from sipguard.journal.record import record_of
+from sipguard.moment import Moment
 from sipguard.reason import Reason
 from sipguard.verdict import Action
 from sipguard.web.overview import FRESH_S
+from sipguard.wire.packet import Packet
 
-PAGES = ["/", "/blocked", "/blocked?by=rule", "/live", "/policy", "/call/last"]
+PAGES = ["/", "/blocked", "/blocked?by=rule", "/live", "/policy", "/exceptions", "/call/last"]
 
 
 def status(state: Path, **more: object) -> None:
@@ -113,6 +119,7 @@ def test_the_overview_shows_what_was_judged(state: Path) -> None:
     assert "Messages judged over time" in text
     assert "2026-01-01 12:00 2 3 1,204" in text
     assert "by whole hours since 2025-12-31 13:00:00" in text
+    assert "messages judged are counted since 2026-01-01 12:00:00 UTC" in text
     assert page.count("<svg viewBox") == 2
     assert "Nothing was counted" not in text
 
@@ -279,6 +286,69 @@ def test_the_policy_has_its_hits_beside_it(state: Path) -> None:
     assert "It would load" in plain(page)
 
 
+def test_the_hits_are_the_guards_own(tmp_path: Path) -> None:
+    """Each rule's at its own line, also in an included file and of a rule of many lines."""
+    (tmp_path / "more.policy").write_text(
+        "chain request\n  spoofed    reject 403  if from.host in own and (\n"
+        "    src not in phones\n  ) log\n"
+    )
+    policy = POLICY.replace("chain media", 'include "more.policy"\nchain media')
+    policy = re.sub("  spoofed .*\n", "", policy)
+    night(tmp_path, policy=policy)
+    read = read_policy(str(tmp_path / "gateway.policy"), Files())
+    guard = Guard(read, b"secret", record=lambda _: None)
+    for at_s, src, dst, octets in NIGHT:
+        guard.judge(Packet(src, dst, 5060, 5060, octets), Moment(at_s, NOON + at_s))
+    hits = rule_hits(read, NOON)
+    status(tmp_path, rules=hits)
+    page = inside(tmp_path).get("/policy").text
+    rows = re.findall(r'<tr id="([^"]*)-(\d+)".*?<td class="n hits">(.*?)</td>', page, re.DOTALL)
+    shown = {f"{file}:{number}": int(re.sub("<[^>]*>", "", told)) for file, number, told in rows
+             if told}  # fmt: skip
+    assert shown == {rule.place: rule.hits for rule in hits}
+    assert sum(shown.values()) > 5
+    never = re.search(r'id="never".*?<p class="code">(.*?)</p>', page)
+    assert never is not None
+    assert never[1].split(", ") == [rule.name for rule in hits if not rule.hits]
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"last_reload": "refused: x"}, "The policy loaded before is still in force"),
+        ({"last_reload": "ok", "policy_loaded_s": NOON},
+         "Loaded 2026-01-01 12:00:00 UTC Last reload ok"),
+        ({}, "Last reload none since the start"),
+        ({"policy_hash": "0" * 16}, "The file was changed after the service loaded it"),
+    ],
+)  # fmt: skip
+def test_the_policy_page_says_what_is_in_force(
+    state: Path, more: dict[str, object], words: str
+) -> None:
+    """When it was loaded, how the last reload went, and whether the file is another by now."""
+    status(state, **more)
+    assert words in plain(inside(state).get("/policy").text)
+
+
+def test_what_check_says_is_what_the_command_says(
+    state: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same warnings, each at its line."""
+    file = state / "gateway.policy"
+    file.write_text(POLICY.replace("set own", "set never { 192.0.2.1 }\nset own"))
+    assert main(["check", str(file)]) == 0
+    said = capsys.readouterr()
+    page = inside(state).get("/policy").text
+    warnings = re.findall(
+        r"gateway.policy:(\d+):\d+: warning: (.*?)(?: \(|\n)", said.err + said.out
+    )
+    assert warnings
+    for line, message in warnings:
+        row = re.search(rf'<tr id="[^"]*gateway.policy-{line}".*?</tr>', page, re.DOTALL)
+        assert row is not None
+        assert message in row[0].replace("&#34;", '"')
+
+
 def test_a_policy_with_errors_is_shown_with_them(state: Path) -> None:
     """Line by line, and that the service goes on with the one it has."""
     (state / "gateway.policy").write_text("mode enforce\ndefault drop\nchain request\n  x acept\n")
@@ -294,6 +364,9 @@ def test_shadow_results_are_what_would_be_blocked(tmp_path: Path) -> None:
     text = plain(inside(tmp_path).get("/policy").text)
     assert "What would have been blocked, last 7 days" in text
     assert "would be dropped" in text
+    assert "Some of them were blocked indeed" not in text
+    night(tmp_path)
+    assert "Some of them were blocked indeed" in plain(inside(tmp_path).get("/policy").text)
 
 
 def broken(state: Path) -> None:
@@ -374,3 +447,55 @@ def test_a_page_is_asked_for_without_its_body(state: Path) -> None:
     """HEAD."""
     reply = inside(state).ask("HEAD", "/blocked")
     assert (reply.status, reply.body) == (200, b"")
+
+
+def one_of(state: Path, rule: str) -> str:
+    """Return the page of the call that a rule refused."""
+    visitor = inside(state)
+    found = re.search(r"/call/(\w+)", visitor.get(f"/blocked?rule={rule}").text)
+    assert found is not None
+    return visitor.get(f"/call/{found[1]}").text
+
+
+def test_a_call_comes_with_the_smallest_rule_that_lets_it_pass(state: Path) -> None:
+    """As `policy suggest` prints it, with the warning what else comes in by it."""
+    page = one_of(state, "spoofed")
+    text = plain(page)
+    assert (
+        "accept if method == INVITE and src in { 203.0.113.66 } and "
+        "from.user == &#34;alice&#34; and from.host == &#34;example.com&#34; log" in text
+    )
+    assert "as line 10, above rule spoofed" in text
+    assert "what else it lets in every other INVITE from 203.0.113.66" in text
+    assert "of UDP it can be forged" in text
+    similar = re.search(r'href="(/blocked\?caller=[^"]*)"', page)
+    assert similar is not None
+    listed = inside(state).get(similar[1].replace("&amp;", "&")).text
+    assert listed.count('<td data-label="Record"') == 1
+
+
+@pytest.mark.parametrize(
+    ("rule", "why"),
+    [("stray", "judged alone and by"), ("plain", "no rule opens a pinhole without one")],
+)
+def test_a_call_that_no_rule_lets_pass_says_why(state: Path, rule: str, why: str) -> None:
+    """Instead of a rule that would not help."""
+    text = plain(one_of(state, rule))
+    assert "There is none:" in text
+    assert why in text
+
+
+def test_a_suggestion_follows_the_policy(state: Path) -> None:
+    """It is kept for a while, and not longer than the file stays as it was."""
+    assert "above rule spoofed" in plain(one_of(state, "spoofed"))
+    policy = state / "gateway.policy"
+    policy.write_text(policy.read_text().replace("chain media", "chain medium"))
+    assert "the policy is not good" in plain(one_of(state, "spoofed"))
+
+
+def test_an_accepted_call_has_neither_rule_nor_exception(tmp_path: Path) -> None:
+    """It passed."""
+    night(tmp_path, policy="mode enforce\ndefault drop\nchain request\n  all accept log\n")
+    page = one_of(tmp_path, "all&verdict=accept")
+    assert "smallest rule" not in page
+    assert 'id="except"' not in page

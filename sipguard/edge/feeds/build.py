@@ -11,7 +11,14 @@ from sipguard.edge.feeds.hep import has_message, packet_of
 from sipguard.edge.feeds.outlet import DatagramOutlet, Datagrams, LineOutlet, Outlet, datagrams_to
 from sipguard.edge.feeds.refused import RefusedOutlet
 from sipguard.edge.feeds.stream import StreamReactor, SyslogStream
-from sipguard.edge.feeds.syslog import Sender, common_event, sender_of, structured
+from sipguard.edge.feeds.syslog import (
+    Sender,
+    common_event,
+    local_common_event,
+    local_structured,
+    sender_of,
+    structured,
+)
 from sipguard.edge.feeds.webhook import Webhook
 from sipguard.errors import EdgeError
 from sipguard.journal.record import Record
@@ -59,11 +66,12 @@ class Builder:
         return DatagramOutlet(datagrams_to(feed.target, feed.port), packet, has_message)
 
     def _syslog(self, feed: Feed) -> Outlet:
+        if feed.to == "local":
+            write = _written_by(local_common_event if feed.cef else local_structured, self._sender)
+            return DatagramOutlet(Datagrams(socket.AF_UNIX, feed.target), write)
         write = _written_by(common_event if feed.cef else structured, self._sender)
         if feed.to == "tcp":
             return SyslogStream(feed.target, feed.port, write, self._reactor)
-        if feed.to == "local":
-            return DatagramOutlet(Datagrams(socket.AF_UNIX, feed.target), write)
         return DatagramOutlet(datagrams_to(feed.target, feed.port), write)
 
     def _webhook(self, feed: Feed) -> Outlet:

@@ -1,12 +1,14 @@
 """HEP version 3: judged messages for Homer, in its own encapsulation.
 
 The payload is the message as the record keeps it: masked, and cut at 8 KiB.
+Stars fill up what they hide, so that Content-Length still tells where it ends.
 """
 
 import struct
 from typing import Final
 
-from sipguard.journal.record import Record
+from sipguard.journal.masking import filled_up
+from sipguard.journal.record import MESSAGE_OCTETS, Record
 
 _IPV4, _IPV6 = 2, 10  # as AF_INET and AF_INET6 of Linux
 _TCP, _UDP = 6, 17
@@ -40,7 +42,8 @@ def packet_of(record: Record, capture_id: int, key: bytes = b"") -> bytes:
         chunks.append(_chunk(14, key[:_MAX_KEY]))
     if record.call_id:
         chunks.append(_chunk(17, record.call_id.encode("utf-8", "replace")))
-    chunks.append(_chunk(15, record.message))
+    is_whole = record.octets <= MESSAGE_OCTETS
+    chunks.append(_chunk(15, filled_up(record.message) if is_whole else record.message))
     octets = b"".join(chunks)
     return b"HEP3" + struct.pack("!H", 6 + len(octets)) + octets
 

@@ -25,6 +25,8 @@ _COUNTERS: Final = {
     "passed_octets": ("pinhole_bytes", "Octets through pinholes that are closed by now."),
     "forgotten": ("forgotten_entries", "Entries that full tables forgot before their time."),
     "overruns": ("queue_overruns", "Times that a queue's socket had no room."),
+    "crowded_out": ("queue_crowded_out_packets", "Large packets that found no room in the queue."),
+    "tls_handshakes": ("tls_handshakes", "TLS handshakes of clients that were completed."),
     "replies_sent": ("replies_sent", "Responses of sipguard's own."),
     "media_asked": ("media_judged_packets", "Media packets that were held against their keys."),
     "media_refused": ("media_refused_packets", "Of those, the ones that were dropped."),
@@ -38,16 +40,19 @@ _COUNTERS: Final = {
     "held_no_room": ("held_refused_packets", "Packets that found no room to wait."),
     "held_too_long": ("held_late_packets", "Packets that waited in vain."),
     "passed_by_exception": ("excepted", "Requests let through by temporary exceptions."),
+    "writer_restarts": ("writer_restarts", "Times that the process that writes records ended."),
     "muted": ("muted", "Refusals that a temporary exception kept out of the records."),
 }
 _GAUGES: Final = {
     "sources_now": ("media_sources", "Proven sources of media in the kernel."),
     "streams_open": ("connections_open", "SIP connections open now."),
     "held_now": ("held_packets_now", "Packets waiting for a certificate now."),
+    "records_waiting": ("records_waiting", "Records waiting to be written now."),
     "exceptions": ("exceptions", "Temporary exceptions in force."),
 }
 _GROUPS: Final = (  # prefix in a status report, metric, label, meaning
     ("certificates_", "certificate_fetches", "outcome", "Certificates by URL, by what came of it."),
+    ("records_lost_", "records_dropped", "cause", "Records that could not be stored, by cause."),
     ("streams_", "connections_ended", "cause", "Connections refused or ended early, by cause."),
 )
 
@@ -139,12 +144,11 @@ def _feeds(report: StatusReport) -> Iterator[Metric]:
 
 def _counted(counters: dict[str, int]) -> Iterator[Metric]:
     left = dict(counters)
+    # What has not happened yet is told as zero: a rate needs something to rise from.
     for name, (metric, meaning) in _COUNTERS.items():
-        if name in left:
-            yield _counter(metric, meaning, left.pop(name))
+        yield _counter(metric, meaning, left.pop(name, 0))
     for name, (metric, meaning) in _GAUGES.items():
-        if name in left:
-            yield _gauge(metric, meaning, left.pop(name))
+        yield _gauge(metric, meaning, left.pop(name, 0))
     for prefix, metric, label, meaning in _GROUPS:
         names = [name for name in left if name.startswith(prefix)]
         if names:

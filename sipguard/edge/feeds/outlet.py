@@ -34,6 +34,9 @@ class Outlet(Protocol):
     def take(self, records: Sequence[Record]) -> int:
         """Send the first of *records* and return how many are done with; 0: not now."""
 
+    def follow(self, before: "Outlet") -> None:
+        """Go on where *before* stopped: the same feed, whose secret was read anew."""
+
     def reopen(self) -> None:
         """Open files anew, after logrotate moved them away."""
 
@@ -42,7 +45,7 @@ class Outlet(Protocol):
 
 
 class LineOutlet:
-    """A file of lines."""
+    """A file of lines, or a named pipe."""
 
     def __init__(self, path: Path, line_of: Callable[[Record], str]) -> None:
         self._sent = 0
@@ -69,11 +72,14 @@ class LineOutlet:
         return True
 
     def take(self, records: Sequence[Record]) -> int:
-        """Append them."""
+        """Append them, or as many as a pipe has room for."""
         before = self._lines.lost
-        self._lines.write([self._line_of(record) for record in records])
-        self._sent += len(records) - (self._lines.lost - before)
-        return len(records)
+        done = self._lines.write([self._line_of(record) for record in records], waits=True)
+        self._sent += max(done - (self._lines.lost - before), 0)
+        return done
+
+    def follow(self, before: Outlet) -> None:
+        """Do nothing: the file is where one goes on."""
 
     def reopen(self) -> None:
         """Take up the file that has the name by now."""
@@ -184,6 +190,9 @@ class DatagramOutlet:
             if not self._datagrams.send(self._datagram_of(record)):
                 return done
         return len(records)
+
+    def follow(self, before: Outlet) -> None:
+        """Do nothing: each datagram is for itself."""
 
     def reopen(self) -> None:
         """Do nothing: there is no file."""

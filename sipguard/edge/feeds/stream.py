@@ -13,6 +13,7 @@ from twisted.internet.protocol import ReconnectingClientFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer  # type: ignore[import-untyped] # it ships no types
 
+from sipguard.edge.feeds.outlet import Outlet
 from sipguard.edge.feeds.syslog import framed
 from sipguard.journal.record import Record
 
@@ -67,6 +68,9 @@ class SyslogStream:
             self.wire.write(framed(self._write(record)))
             self.sent += 1
         return len(records)
+
+    def follow(self, before: Outlet) -> None:
+        """Do nothing: there is no secret that could change."""
 
     def reopen(self) -> None:
         """Do nothing: there is no file."""

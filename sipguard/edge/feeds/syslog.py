@@ -1,9 +1,13 @@
 """Syslog of RFC 5424 with structured data, or with a message in ArcSight's CEF.
 
+The machine's own socket speaks the older format of RFC 3164, as the C library
+does: what listens there takes the version number of RFC 5424 for a program's name.
+
 What a record holds is printable already; here it is escaped once more by the
 rules of each format, so that no value can end early and begin another.
 """
 
+import time
 from typing import Final, NamedTuple
 
 from sipguard.journal.record import Record, iso_time, show_address
@@ -15,6 +19,7 @@ _FACILITY: Final = 10  # security/authorization
 _ALERT, _WARNING, _NOTICE, _INFO = 1, 4, 5, 6
 _ELEMENT: Final = "sipguard@32473"  # the number of RFC 5612, for whoever has none
 _BOM: Final = b"\xef\xbb\xbf"
+_MONTHS: Final = "JanFebMarAprMayJunJulAugSepOctNovDec"  # in every locale
 
 
 class Sender(NamedTuple):
@@ -33,6 +38,25 @@ def sender_of(host: str, pid: int, version: str) -> Sender:
 
 def structured(record: Record, sender: Sender) -> bytes:
     """Return one message with everything as structured data, and a sentence."""
+    return _message(record, sender, _element(record), sentence(record))
+
+
+def local_structured(record: Record, sender: Sender) -> bytes:
+    """Return the same for the machine's own socket."""
+    return _local(record, sender, f"{_element(record)} {sentence(record)}")
+
+
+def common_event(record: Record, sender: Sender) -> bytes:
+    """Return one message whose text is a CEF event."""
+    return _message(record, sender, "-", _event(record, sender))
+
+
+def local_common_event(record: Record, sender: Sender) -> bytes:
+    """Return the same for the machine's own socket."""
+    return _local(record, sender, _event(record, sender))
+
+
+def _element(record: Record) -> str:
     values = (
         ("id", record.id),
         ("verdict", record.verdict.value),
@@ -54,11 +78,10 @@ def structured(record: Record, sender: Sender) -> bytes:
         ("alarm", "true" if record.alarm else "false"),
     )
     told = " ".join(f'{name}="{_parameter(value)}"' for name, value in values if value)
-    return _message(record, sender, f"[{_ELEMENT} {told}]", sentence(record))
+    return f"[{_ELEMENT} {told}]"
 
 
-def common_event(record: Record, sender: Sender) -> bytes:
-    """Return one message whose text is a CEF event."""
+def _event(record: Record, sender: Sender) -> str:
     head = "|".join(
         _header(value)
         for value in (
@@ -88,7 +111,7 @@ def common_event(record: Record, sender: Sender) -> bytes:
         ("msg", record.why),
     )
     told = " ".join(f"{name}={_extension(value)}" for name, value in values if value)
-    return _message(record, sender, "-", f"CEF:0|{head}|{told}")
+    return f"CEF:0|{head}|{told}"
 
 
 def framed(message: bytes) -> bytes:
@@ -112,7 +135,24 @@ def _message(record: Record, sender: Sender, data: str, text: str) -> bytes:
     head = (
         f"<{priority}>1 {iso_time(record.last_s)} {sender.host} sipguard {sender.pid} {kind} {data}"
     )
-    octets = head.encode("utf-8", "replace") + b" " + _BOM + text.encode("utf-8", "replace")
+    return _within(head.encode("utf-8", "replace") + b" " + _BOM + text.encode("utf-8", "replace"))
+
+
+def _local(record: Record, sender: Sender, text: str) -> bytes:
+    at = _local_time(record.last_s)
+    clock = f"{_MONTHS[3 * at.tm_mon - 3 :][:3]} {at.tm_mday:2} {time.strftime('%H:%M:%S', at)}"
+    told = f"<{_FACILITY * 8 + _severity(record)}>{clock} sipguard[{sender.pid}]: {text}"
+    return _within(told.encode("utf-8", "replace"))
+
+
+def _local_time(utc_s: float) -> time.struct_time:
+    try:
+        return time.localtime(utc_s)
+    except (ValueError, OverflowError, OSError):
+        return time.localtime(0)
+
+
+def _within(octets: bytes) -> bytes:
     if len(octets) <= MAX_OCTETS:
         return octets
     return octets[:MAX_OCTETS].decode("utf-8", "ignore").encode()

@@ -17,13 +17,16 @@ class Accepting(Factory):
 
     noisy = False
 
-    def __init__(self, begin: Callable[[Binding], Conversation], binding: Binding) -> None:
+    def __init__(
+        self, begin: Callable[[Binding, int], Conversation], binding: Binding, zone: int = 0
+    ) -> None:
         self._begin = begin
         self._binding = binding
+        self._zone = zone
 
     def buildProtocol(self, addr: IAddress | None) -> Leg:
         """Return the client's end of a new conversation."""
-        return self._begin(self._binding).client
+        return self._begin(self._binding, self._zone).client
 
 
 @final

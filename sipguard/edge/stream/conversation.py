@@ -11,6 +11,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from sipguard.edge.stream.binding import Binding
+from sipguard.edge.stream.in_flight import InFlight
 from sipguard.edge.stream.keeper import Attempt, Keeper
 from sipguard.edge.stream.leg import Leg, Passage, Throttle
 from sipguard.edge.stream.registered import kept_s
@@ -44,13 +45,15 @@ class Conversation:
         keeper: Who keeps it.
         binding: What kind it is.
         number: Tells it from all others.
+        zone: The number of the IPsec zone that its client came by, 0 for none.
     """
 
     log = Logger()
 
-    def __init__(self, keeper: Keeper, binding: Binding, number: int) -> None:
+    def __init__(self, keeper: Keeper, binding: Binding, number: int, zone: int = 0) -> None:
         self.binding = binding
         self.number = number
+        self.zone = zone
         self.client = Leg(self, binding.client_codec(), is_client=True)
         self.server: Leg | None = None
         self.is_over = False
@@ -66,6 +69,7 @@ class Conversation:
         self._deserted_s: float | None = None  # since when there is no server
         self._reset_at_s = 0.0  # once it is over
         self._is_finished = False
+        self._in_flight = InFlight()
 
     # --- setting up
 
@@ -140,7 +144,8 @@ class Conversation:
 
     def channel_of(self, leg: Leg) -> Channel:
         """Return what one end's messages come through."""
-        zone = self._keeper.channel_by(leg.packet.interface)
+        number = self.zone if leg.is_client else 0  # of the server's packets nobody knows it
+        zone = self._keeper.channel_by(leg.packet.interface, number)
         channel = self.binding.channel(leg)
         return channel._replace(zone=zone.zone, ipsec=zone.ipsec, connection=self.number)
 
@@ -168,6 +173,7 @@ class Conversation:
             leg.send(self._keeper.unavailable(leg.packet._replace(payload=message)))
             return
         self._is_serving = True
+        self._in_flight.went(message, self._keeper.now_s())
         other = self.server if leg.is_client else self.client
         if not leg.is_client:
             self._idle_s = kept_s(message) or self._idle_s
@@ -251,6 +257,13 @@ class Conversation:
             self._keeper.finished(self)
             for end in self.legs():
                 end.forget()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether something is under way: a message, or a request without an answer."""
+        if self.is_over:
+            return False
+        return any(end.is_busy for end in self.legs()) or self._in_flight.waits(self.now_s())
 
     def unproven(self, error: HostileInput) -> None:
         """One end is not whom it must be."""

@@ -9,13 +9,13 @@ import socket
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Final, Protocol, final
 
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import ClientFactory
 from twisted.internet.task import LoopingCall
@@ -24,15 +24,17 @@ from twisted.python.failure import Failure
 
 from sipguard.edge.clock import Clock
 from sipguard.edge.control import StatusReport
-from sipguard.edge.plan import Diversion, Plan
+from sipguard.edge.plan import Listener, Plan
 from sipguard.edge.stream import arrival
 from sipguard.edge.stream.admission import Accepting, Admission
 from sipguard.edge.stream.binding import Binding
 from sipguard.edge.stream.conversation import Conversation
+from sipguard.edge.stream.farewell import Farewell
 from sipguard.edge.stream.keeper import Attempt
 from sipguard.edge.stream.leg import Leg, Passage
 from sipguard.edge.stream.limits import Limits
-from sipguard.edge.stream.sockets import OnwardAttempt, listening_socket, serve_fairly
+from sipguard.edge.stream.listeners import Listeners, PortReactor
+from sipguard.edge.stream.sockets import OnwardAttempt
 from sipguard.edge.stream.tcp import TCP
 from sipguard.edge.stream.tls import Tls
 from sipguard.edge.stream.tls_binding import over_tls
@@ -40,7 +42,6 @@ from sipguard.edge.stream.tls_credentials import read_credentials
 from sipguard.edge.stream.ways import Ways, interface_towards
 from sipguard.edge.stream.websocket import websocket
 from sipguard.edge.turnstile import Turnstile
-from sipguard.errors import EdgeError
 from sipguard.policy.rules import Policy
 from sipguard.rates import Rates
 from sipguard.reason import Finding, Reason
@@ -48,7 +49,6 @@ from sipguard.wire.channel import CLEAR, Channel
 from sipguard.wire.packet import Packet, network_of, parse_address
 
 CHECK_S: Final = 1.0
-GRACE_S: Final = 3.0  # for what is under way at the end
 OTHER_FILES: Final = 128  # than connections: queues, the store, certificates on their way
 RECORDS_PER_MIN: Final = 10  # of one source, about connections
 
@@ -58,23 +58,8 @@ BINDINGS: Final[Mapping[str, Binding]] = {"tcp": TCP}
 Dial = Callable[[Packet, ClientFactory, Callable[[Failure], None]], Attempt]
 
 
-class ListeningPort(Protocol):
-    """What it asks of a port of Twisted's."""
-
-    def getHost(self) -> IPv4Address | IPv6Address:
-        """Return where it listens."""
-
-    def stopListening(self) -> object:
-        """Accept nothing more."""
-
-
-class StreamReactor(Clock, Protocol):
+class StreamReactor(Clock, PortReactor, Protocol):
     """What it asks of Twisted's reactor."""
-
-    def adoptStreamPort(
-        self, descriptor: int, family: socket.AddressFamily, factory: Admission, /
-    ) -> ListeningPort:
-        """Listen on a socket that listens already."""
 
     def seconds(self) -> float:
         """Return monotonic time."""
@@ -115,20 +100,17 @@ class StreamGate:
         }
         self._dial = dial or self._dial_out
         self._ways = Ways(way_to)
-        self._sockets: list[tuple[Diversion, socket.socket]] = []
-        self._ports: list[ListeningPort] = []
-        self._bound: set[int] = set()
-        self._diversions: tuple[Diversion, ...] = ()
-        self._mark = 0
+        self._listeners = Listeners(reactor, self._accepting)
+        self._plan = Plan()
         self._limits = Limits(1, 1)
-        self._idle_s = 0.0
+        self._idle_s = self._grace_s = 0.0
         self._records = Rates(capacity=10_000)
         self._conversations: dict[Conversation, None] = {}
         self._number = 0
         self._loop = LoopingCall(self._check)
         self._loop.clock = reactor  # type: ignore[assignment] # an interface of zope's
         self._is_serving = False
-        self._ended: Deferred[None] | None = None
+        self._farewell: Farewell | None = None
         self.is_shadow = False
         self.messages = self.failures = 0
         self.ends: Counter[str] = Counter()
@@ -138,7 +120,7 @@ class StreamGate:
     def use(self, policy: Policy) -> None:
         """Keep to the limits of *policy* from now on."""
         self._limits.most = min(policy.max_connections, _room_for_connections())
-        if self._diversions and self._limits.most < policy.max_connections:
+        if self._plan.diversions and self._limits.most < policy.max_connections:
             self.log.warn(
                 "max-connections {wanted}: the limit on open files leaves room for {most}",
                 wanted=policy.max_connections,
@@ -146,6 +128,7 @@ class StreamGate:
             )
         self._limits.most_of_source = policy.max_connections_per_source
         self._idle_s = float(policy.stream_idle_s)
+        self._grace_s = float(policy.stream_grace_s)
         self._origins = policy.ws_origins
         self._tls.use(read_credentials(policy.tls, time.time()), policy.tls)
 
@@ -155,7 +138,7 @@ class StreamGate:
         Raises:
             EdgeError: a port is in use, or there is no permission.
         """
-        self._bind(plan)
+        self._listeners.bind(plan)
         self._adopt(plan)
 
     def replace(self, plan: Plan, install: Callable[[], None]) -> None:
@@ -164,100 +147,62 @@ class StreamGate:
         Raises:
             EdgeError: nothing has changed.
         """
-        before = {one.listener for one in self._diversions}
-        self._bind(plan)
+        before, zones = {one.port for one in self._plan.listeners}, self._plan.ipsec_zones
+        self._listeners.bind(plan)
         try:
             install()
         except Exception:
-            self._keep(before)
+            self._listeners.keep(before)
             raise
         self._adopt(plan)
-        self._keep({one.listener for one in plan.diversions})
+        self._listeners.keep({one.port for one in plan.listeners})
         for conversation in tuple(self._conversations):
-            if not self.is_diverted(conversation.binding.kind, conversation.client.packet.dport):
+            ended = bool(conversation.zone) and plan.ipsec_zones != zones  # numbers mean others now
+            here = conversation.client.packet.dport
+            if ended or not self.is_diverted(conversation.binding.kind, here):
                 conversation.abort()  # its packets do not come here any more
 
     def _adopt(self, plan: Plan) -> None:
-        self._diversions = plan.diversions
-        self._mark = plan.mark
+        self._plan = plan
         self.is_shadow = plan.shadow
         if self._is_serving:
-            self._listen()
-
-    def _bind(self, plan: Plan) -> None:
-        """Bind the listeners that are not there yet: all of them, or none."""
-        made: list[tuple[Diversion, socket.socket]] = []
-        try:
-            for diversion in plan.diversions:
-                if diversion.listener in self._bound:
-                    continue
-                for family in (socket.AF_INET, socket.AF_INET6):
-                    listener = listening_socket(family, diversion.listener, plan.mark)
-                    if listener is not None:
-                        made.append((diversion, listener))
-        except EdgeError:
-            for _, listener in made:
-                listener.close()
-            raise
-        self._sockets += made
-        self._bound |= {diversion.listener for diversion, _ in made}
+            self._listeners.accept()
 
     def start(self) -> None:
         """Begin to accept connections."""
         self._is_serving = True
-        self._listen()
+        self._listeners.accept()
         if not self._loop.running:
             self._loop.start(CHECK_S, now=False)
 
     def stop(self) -> Deferred[None]:
         """Accept nothing more; fire when what is under way has ended, or its time is up."""
         self._is_serving = False
-        self._keep(frozenset())
-        if self._loop.running:
-            self._loop.stop()
-        if not self._conversations:
-            return succeed(None)
-        self._ended = ended = Deferred[None]()
-        alarm = self._reactor.callLater(GRACE_S, self._abort)
-        ended.addCallback(lambda _: alarm.cancel() if alarm.active() else None)
-        for conversation in tuple(self._conversations):
-            conversation.close()
-        return ended
+        self._listeners.keep(frozenset())
+        self._farewell = Farewell(
+            self._reactor, self.now_s, self._conversations.keys(), self._grace_s
+        )
+        return self._farewell.begin()
+
+    def hurry(self) -> None:
+        """Wait no longer, where :meth:`stop` has been called."""
+        if self._farewell is not None:
+            self._farewell.cut()
 
     def close(self) -> None:
         """Give everything back at once; safe to call twice."""
-        self._keep(frozenset())
-        self._abort()
-
-    def _abort(self) -> None:
+        self._listeners.keep(frozenset())
+        if self._loop.running:
+            self._loop.stop()
         for conversation in tuple(self._conversations):
             conversation.abort()
 
-    def _listen(self) -> None:
-        for diversion, listener in self._sockets:
-            binding = self._bindings[diversion.kind]
-            inner = binding.listening(Accepting(self._begin, binding))
-            port = self._reactor.adoptStreamPort(
-                listener.fileno(), listener.family, Admission(self._admit, inner)
-            )
-            serve_fairly(port)
-            listener.close()  # the port has its own
-            self._ports.append(port)
-        self._sockets.clear()
-
-    def _keep(self, listeners: Set[int]) -> None:
-        """Listen on these ports alone."""
-        self._bound &= listeners
-        for port in tuple(self._ports):
-            if port.getHost().port not in listeners:
-                self._ports.remove(port)
-                port.stopListening()
-        for diversion, listener in tuple(self._sockets):
-            if diversion.listener not in listeners:
-                self._sockets.remove((diversion, listener))
-                listener.close()
-
     # --- connections
+
+    def _accepting(self, listener: Listener) -> Admission:
+        binding = self._bindings[listener.kind]
+        inner = Accepting(self._begin, binding, listener.zone)
+        return Admission(self._admit, binding.listening(inner))
 
     def _admit(self, addr: IAddress | None) -> bool:
         if not isinstance(addr, IPv4Address | IPv6Address):
@@ -269,9 +214,9 @@ class StreamGate:
             self.refused(packet, Finding(Reason.STREAM_LIMIT, why))
         return not why
 
-    def _begin(self, binding: Binding) -> Conversation:
+    def _begin(self, binding: Binding, zone: int = 0) -> Conversation:
         self._number += 1
-        conversation = Conversation(self, binding, self._number)
+        conversation = Conversation(self, binding, self._number, zone)
         self._conversations[conversation] = None
         return conversation
 
@@ -279,10 +224,6 @@ class StreamGate:
         """Forget a conversation whose ends are gone."""
         self._conversations.pop(conversation, None)
         self._limits.release(conversation.client.packet.src)
-        ended = self._ended
-        if ended is not None and not self._conversations:
-            self._ended = None
-            ended.callback(None)
 
     def _check(self) -> None:
         """Look at the time; a fault of ours with one of them does not end that for all."""
@@ -328,15 +269,15 @@ class StreamGate:
             transport = getattr(transport, "transport", None)  # below TLS
         return ""
 
-    def channel_by(self, interface: str) -> Channel:
-        """Return the zone of what comes in by an interface; which IPsec it was nobody says here."""
+    def channel_by(self, interface: str, zone: int) -> Channel:
+        """Return the zone of what comes in by an interface, or by the IPsec of a zone's number."""
         guard = self._turnstile.guard
         zones = guard.zones if guard is not None else None
-        return zones.channel(interface, 0) if zones is not None else CLEAR
+        return zones.channel(interface, zone) if zones is not None else CLEAR
 
     def is_diverted(self, kind: str, port: int) -> bool:
         """Whether connections to *port* come to us: others reached our listener by themselves."""
-        return any(one.kind == kind and port in one.ports for one in self._diversions)
+        return any(one.kind == kind and port in one.ports for one in self._plan.diversions)
 
     def connect(
         self, conversation: Conversation, factory: ClientFactory, client: Packet
@@ -347,7 +288,7 @@ class StreamGate:
     def _dial_out(
         self, ends: Packet, factory: ClientFactory, failed: Callable[[Failure], None]
     ) -> Attempt:
-        attempt = OnwardAttempt(ends, factory, failed, self._mark, self._reactor)
+        attempt = OnwardAttempt(ends, factory, failed, self._plan.mark, self._reactor)
         attempt.start()
         return attempt
 

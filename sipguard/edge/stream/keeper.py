@@ -41,8 +41,11 @@ class Keeper(Protocol):
     def interface_of(self, leg: Leg) -> str:
         """Return the interface that an end's packets come in by, empty where nobody knows."""
 
-    def channel_by(self, interface: str) -> Channel:
-        """Return the zone, and whether it is IPsec's, of what comes in by an interface."""
+    def channel_by(self, interface: str, zone: int) -> Channel:
+        """Return the zone, and whether it is IPsec's, of what comes in by an interface.
+
+        *zone* is the number of an IPsec zone, 0 for none.
+        """
 
     def is_diverted(self, kind: str, port: int) -> bool:
         """Whether connections to *port* come to us by our rules."""

@@ -190,6 +190,11 @@ class Leg(Protocol):
             return True
         return self.conversation.is_over or not self._pauses.isdisjoint(_FULL.values())
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether a message is under way."""
+        return self._passage is not None or bool(self._pending) or bool(self.codec.held)
+
     def _next_turn(self) -> None:
         self.resume("turn")
         self.drain()

@@ -113,15 +113,43 @@ def _read(terms: TlsTerms, now_s: float, faults: _Faults) -> Credentials:
         return Credentials(usable)
     roots = _all(trust.ca, read_pem, faults)
     middles = _all(trust.intermediates, read_pem, faults)
-    peers = Peers(_store(trust, roots, middles, faults))
+    pinned = _pinned(trust, now_s, faults)
+    store = Store(
+        roots,
+        intermediates=middles,
+        crls=_all(trust.crl, read_crls, faults),
+        hard_revocation=trust.crl_hard,
+        pinned=pinned,
+    )
+    peers = Peers(store, frozenset(pinned) if trust.pinned_any_name else ())
     return Credentials(usable, peers, _opened(roots), _opened(middles))
 
 
-def _store(
-    trust: TlsTrust, roots: Sequence[bytes], middles: Sequence[bytes], faults: _Faults
-) -> Store:
-    lists = _all(trust.crl, read_crls, faults)
-    return Store(roots, intermediates=middles, crls=lists, hard_revocation=trust.crl_hard)
+def _pinned(trust: TlsTrust, now_s: float, faults: _Faults) -> list[bytes]:
+    """Return servers' own certificates; one that could never be believed is told."""
+    found: list[bytes] = []
+    for file in trust.pinned:
+        try:
+            ders = read_pem(file.octets)
+            server = read_certificate(ders[0])
+        except (ValueError, HostileInput) as error:
+            faults.wrong(file, f"{file.name}: {error}")
+            continue
+        if len(ders) > 1:
+            hint = "the server's own certificate alone is pinned; issuers stand in ca"
+            faults.wrong(file, f"{file.name} holds {len(ders)} certificates", hint)
+            continue
+        found.append(server.der)
+        if server.weakness:
+            faults.warn(file, f"{file.name} is weak: {server.weakness}; it is refused")
+        elif now_s >= server.not_after_s:
+            faults.warn(file, f"{file.name} expired on {_day(server.not_after_s)}; it is refused")
+        elif server.not_after_s - now_s < SOON_S:
+            faults.warn(file, f"{file.name} expires on {_day(server.not_after_s)}")
+        if not (server.domains or server.addresses or trust.pinned_any_name):
+            what = f"{file.name} names no host: it fits no server"
+            faults.warn(file, what, "add pinned-any-name")
+    return found
 
 
 def _all(

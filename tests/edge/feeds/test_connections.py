@@ -1,19 +1,12 @@
 """Feeds that connect: webhooks over real TLS, and syslog over TCP."""
 
-import hashlib
-import hmac
 import json
-import ssl
-import threading
 import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
-from authority import DAY_S, issue
-from cryptography import x509
+from hook import SECRET, Hook, is_signed
 from hostile_records import CORPUS, record
 from https_server import ROOT, STRANGER
 from twisted.internet.epollreactor import EPollReactor
@@ -26,53 +19,6 @@ from sipguard.edge.feeds.webhook import ATTEMPTS, Webhook, read_authority
 from sipguard.errors import EdgeError
 from sipguard.journal.record import Record
 from sipguard.policy.feeds import Feed
-
-SECRET = b"0123456789abcdef"
-NAMES = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
-SERVER = issue(
-    "hook", ROOT, from_s=time.time() - DAY_S, until_s=time.time() + DAY_S,
-    extensions=((NAMES, False),),
-)  # fmt: skip
-
-
-class Hook:
-    """A receiver: answers with the codes it is told to, and keeps what it got."""
-
-    def __init__(self, directory: Path) -> None:
-        self.codes: list[int] = []
-        self.got: list[tuple[dict[str, str], bytes]] = []
-        hook = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                hook.got.append((dict(self.headers), body))
-                code = hook.codes.pop(0) if hook.codes else 200
-                self.send_response(code)
-                if code == 302:
-                    self.send_header("Location", "/elsewhere")
-                self.end_headers()
-                self.wfile.write(b"x" * 100_000)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        (directory / "server.pem").write_bytes(SERVER.key_pem + SERVER.pem + ROOT.pem)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(directory / "server.pem")
-        self.server = HTTPServer(("127.0.0.1", 0), Handler)
-        self.server.handle_error = lambda *_: None  # type: ignore[method-assign] # who hangs up
-        self.server.socket = context.wrap_socket(
-            self.server.socket, server_side=True, do_handshake_on_connect=False
-        )
-        self.url = f"https://127.0.0.1:{self.server.server_port}/alarm?x=1"
-        self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
-        self.thread.start()
-
-    def stop(self) -> None:
-        self.server.shutdown()
-        self.thread.join(10)
-        self.server.server_close()
 
 
 @pytest.fixture
@@ -138,9 +84,8 @@ def test_an_alarm_is_the_record_signed(hook: Hook, reactor: EPollReactor) -> Non
     outlet.post(one)
     ((headers, body),) = hook.got
     assert json.loads(body) == one.to_json()
-    told = dict(part.split("=") for part in headers["X-Sipguard-Signature"].split(","))
-    signed = hmac.new(SECRET, f"{told['t']}.".encode() + body, hashlib.sha256).hexdigest()
-    assert (told["v1"], told["t"]) == (signed, "1790000000")
+    assert is_signed(headers, body)
+    assert headers["X-Sipguard-Signature"].startswith("t=1790000000,v1=")
     assert headers["X-Sipguard-Delivery"] == one.id
     assert headers["Content-Type"] == "application/json"
     assert (outlet.hook.sent, outlet.hook.lost, outlet.hook.last_error) == (1, 0, "")
@@ -198,6 +143,48 @@ def test_nobody_waits_for_ever(hook: Hook, reactor: EPollReactor) -> None:
     assert len(hook.got) == ATTEMPTS + 1
     assert (outlet.hook.sent, outlet.hook.lost) == (1, 1)
     assert max(outlet.waits) <= webhook.LONGEST_WAIT_S
+
+
+def test_a_new_secret_knows_what_went_out(hook: Hook, reactor: EPollReactor) -> None:
+    """A reload makes the far end anew: no alarm goes out twice, and no receiver is hurried."""
+    outlet = Outlet(reactor, hook.url)
+    outlet.post(alarm(number=1))
+    hook.codes = [503]
+    waiting = [alarm(number=2)]
+    assert outlet.hook.wants(waiting[0], is_new=True)
+    outlet.hook.take(waiting)
+    until(reactor, lambda: outlet.hook.last_error)
+    later = Outlet(reactor, hook.url)
+    later.hook.follow(outlet.hook)
+    outlet.hook.close()
+    assert not later.hook.wants(alarm(number=1), is_new=False)
+    assert not later.hook.wants(alarm(number=2), is_new=False)
+    assert later.hook.take(waiting) == 0
+    assert len(hook.got) == 2  # the receiver wants to be left alone for a second
+    later.now_s += 1.0
+    until(reactor, lambda: later.hook.take(waiting))
+    ids = [headers["X-Sipguard-Delivery"] for headers, _ in hook.got]
+    assert ids == ["00000001", "00000002", "00000002"]
+
+
+def test_a_receiver_that_only_nods(reactor: EPollReactor) -> None:
+    """204 without a body, on a connection that it would keep."""
+    received: list[bytes] = []
+
+    class Nodding(Protocol):
+        def dataReceived(self, data: bytes) -> None:  # noqa: N802
+            received.append(data)
+            if data.endswith(b"}"):
+                self.transport.write(b"HTTP/1.1 204 No Content\r\n\r\n")  # type: ignore[union-attr, call-arg, misc] # zope
+
+    factory = Collectors()
+    factory.protocol = Nodding  # type: ignore[assignment]
+    port = reactor.listenTCP(0, factory, interface="127.0.0.1")
+    outlet = Outlet(reactor, f"http://127.0.0.1:{port.getHost().port}/", b"")
+    outlet.post(alarm(number=1), alarm(number=2))
+    assert (outlet.hook.sent, outlet.hook.lost, outlet.hook.last_error) == (2, 0, "")
+    assert b"".join(received).count(b"POST / HTTP/1.1\r\n") == 2
+    port.stopListening()
 
 
 def test_a_stranger_gets_no_alarm(hook: Hook, reactor: EPollReactor) -> None:

@@ -1,5 +1,7 @@
 """Feeds of the policy in force: bounded, counted, changed by a reload, and never in the way."""
 
+import os
+import re
 import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -7,10 +9,12 @@ from pathlib import Path
 import pytest
 from hostile_records import record
 from twisted.internet.task import Clock
+from twisted.logger import LogEvent, Logger, formatEvent
 
 from sipguard.edge.control import StatusReport, from_json, to_json
+from sipguard.edge.feeds import desk as desk_module
 from sipguard.edge.feeds.build import Builder
-from sipguard.edge.feeds.desk import AT_ONCE, BUDGET_S, MAX_WAITING, Feeds
+from sipguard.edge.feeds.desk import AT_ONCE, BUDGET_S, LOOK_S, MAX_WAITING, Feeds
 from sipguard.edge.feeds.outlet import Datagrams, Outlet
 from sipguard.errors import EdgeError
 from sipguard.journal.record import Record
@@ -37,6 +41,9 @@ class FarEnd:
         self.sent += done
         return done
 
+    def follow(self, before: Outlet) -> None:
+        self.log.append("follow")
+
     def reopen(self) -> None:
         self.log.append("reopen")
 
@@ -53,9 +60,7 @@ def desk_of(*ends: FarEnd, clock: Callable[[], float] = lambda: 0.0) -> Feeds:
 
 
 def states(desk: Feeds) -> list[tuple[int, int, int]]:
-    report = StatusReport(1, 0.0, 0.0)
-    desk.count(report)
-    return [(feed.sent, feed.dropped, feed.waiting) for feed in report.feeds]
+    return [(feed.sent, feed.dropped, feed.waiting) for feed in desk.states()]
 
 
 def test_a_far_end_that_is_full_costs_its_own_records_alone() -> None:
@@ -136,12 +141,110 @@ def test_a_new_secret_is_read_by_a_reload_and_nothing_is_lost() -> None:
         desk.use()
         desk.take([record()], [])
     assert made[0].log == ["close"]
+    assert made[1].log == ["follow"]
     assert states(desk) == [(0, 0, 2)]
+
+
+def test_counts_do_not_go_back_at_a_reload() -> None:
+    """SIGHUP comes each night, with logrotate: a webhook must not look as if it began anew."""
+    ends = [FarEnd(), FarEnd(), FarEnd()]
+    left = list(ends)
+    desk = Feeds(lambda _: left.pop(0))
+    feed = Feed("webhook", "https://h/", secret="s")
+    for end in ends:
+        desk.prepare([feed])
+        desk.use()
+        desk.take([record()] * 2, [])
+        desk.turn()
+        end.lost = 1
+    assert states(desk) == [(6, 3, 0)]
+
+
+class Log:
+    """What the operator reads, of one feed."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now_s = 0.0
+        self.end = FarEnd()
+        self.said: list[str] = []
+
+        def hear(event: LogEvent) -> None:
+            self.said.append(formatEvent(event))
+
+        log = Logger(observer=hear)  # type: ignore[arg-type] # zope
+        monkeypatch.setattr(desk_module._Line, "log", log)
+        self.desk = desk_of(self.end, clock=lambda: self.now_s)
+
+    def after(self, seconds: float, records: int = 1) -> list[str]:
+        """Return what it says in so many seconds, with a record or more in each."""
+        self.said.clear()
+        end_s = self.now_s + seconds
+        while self.now_s < end_s:
+            self.now_s += LOOK_S
+            self.desk.take([record()] * records, [])
+            self.desk.turn()
+        return list(self.said)
+
+
+def test_a_far_end_that_does_not_read_is_in_the_log_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When it begins to lose records, and when it is over; not for each of them."""
+    log = Log(monkeypatch)
+    assert log.after(5) == []
+    log.end.takes = 0
+    assert log.after(2, MAX_WAITING // 2) == []
+    assert log.after(300, 10) == ["feed json 0: it is too slow (2000 waiting, 10 lost)"]
+    log.end.takes = 1_000_000
+    (said,) = log.after(5)
+    assert re.fullmatch(r"feed json 0 goes on \(30\d\d lost meanwhile\)", said)
+
+
+def test_a_fault_is_in_the_log_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Escaped, since a receiver's certificate may be quoted in it; one that flaps once a minute."""
+    log = Log(monkeypatch)
+    log.end.last_error = "refused\x1b[2J"
+    assert log.after(1) == [r"feed json 0: refused\x1b[2J (1 waiting, 0 lost)"]
+    log.end.last_error = ""
+    assert log.after(1) == ["feed json 0 goes on (0 lost meanwhile)"]
+    said = []
+    for _ in range(60):
+        log.end.last_error = "" if log.end.last_error else "refused"
+        said += log.after(1)
+    assert len(said) <= 2
+
+
+def test_what_waits_at_the_end_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody will send it: queues are in memory."""
+    log = Log(monkeypatch)
+    log.end.takes = 0
+    log.after(3)
+    log.desk.finish()
+    assert log.said == ["feed json 0 ends (3 that waited are lost)"]
+
+
+def test_a_pipe_that_nobody_reads_holds_up_nothing(tmp_path: Path) -> None:
+    """Opening one waits for its reader, and every packet would have waited with it."""
+    os.mkfifo(tmp_path / "pipe")
+    desk = Feeds(Builder(Clock()), lambda: 0.0)  # type: ignore[arg-type] # nothing connects here
+    desk.prepare([Feed("json", str(tmp_path / "pipe"))])
+    desk.use()
+    for _ in range(MAX_WAITING + 7):
+        desk.take([record()], [])
+        desk.turn()
+    assert states(desk) == [(0, 7, MAX_WAITING)]
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    got = b""
+    while states(desk)[0][2]:
+        desk.turn()
+        got += os.read(reader, 1 << 20)
+    assert states(desk) == [(MAX_WAITING, 7, 0)]
+    assert got.count(b"\n") == MAX_WAITING
+    desk.finish()
+    os.close(reader)
 
 
 def test_logrotate(tmp_path: Path) -> None:
     """A file that was moved away is made anew by SIGHUP."""
-    desk = Feeds(Builder(Clock()))  # type: ignore[arg-type] # nothing connects here
+    desk = Feeds(Builder(Clock()), lambda: 0.0)  # type: ignore[arg-type] # nothing connects here
     desk.prepare([Feed("json", str(tmp_path / "a")), Feed("fail2ban", str(tmp_path / "b"))])
     desk.use()
     for number in (1, 2):
@@ -156,13 +259,12 @@ def test_logrotate(tmp_path: Path) -> None:
 
 def test_a_disk_that_says_no_is_told(tmp_path: Path) -> None:
     """``sipguard status`` says which feed, how many, and why."""
-    desk = Feeds(Builder(Clock()))  # type: ignore[arg-type] # nothing connects here
+    desk = Feeds(Builder(Clock()), lambda: 0.0)  # type: ignore[arg-type] # nothing connects here
     desk.prepare([Feed("json", str(tmp_path / "none" / "a"))])
     desk.use()
     desk.take([record()], [])
     desk.turn()
-    report = StatusReport(1, 0.0, 0.0)
-    desk.count(report)
+    report = StatusReport(1, 0.0, 0.0, feeds=desk.states())
     (feed,) = from_json(to_json(report)).feeds
     assert (feed.sent, feed.dropped, feed.waiting) == (0, 1, 0)
     assert "No such file" in feed.error
@@ -182,13 +284,15 @@ def test_a_secret_is_one(tmp_path: Path, secret: bytes) -> None:
 
 
 def test_a_local_socket_gets_datagrams(tmp_path: Path) -> None:
-    """As /dev/log would; and one that is not there, or is full, raises nothing."""
+    """As the C library writes to /dev/log; one that is not there, or is full, raises nothing."""
     name = str(tmp_path / "log")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log:
         log.bind(name)
         outlet = Builder(Clock())(Feed("syslog", name, to="local"))  # type: ignore[arg-type] # nor here
         assert outlet.take([record()]) == 1
-        assert log.recv(9_000).startswith(b"<84>1 2026-05-28T20:26:40.250Z ")
+        assert re.match(
+            rb"<84>May 2[89] \d\d:\d\d:40 sipguard\[\d+\]: \[sipguard@", log.recv(9_000)
+        )
         while outlet.take([record()]):
             pass  # nobody reads: the socket is full, and the record waits
         sent = outlet.sent

@@ -12,6 +12,7 @@ import pytest
 from hostile_records import A6, CORPUS, record
 from hypothesis import given
 from hypothesis import strategies as st
+from receivers import hep_chunks
 
 from sipguard.edge.feeds.hep import has_message, packet_of
 from sipguard.edge.feeds.outlet import DatagramOutlet, datagrams_to
@@ -24,26 +25,9 @@ SECRET = (
 )
 
 
-def chunks(packet: bytes) -> dict[int, bytes]:
-    """Return the values by type; fails where the packet does not add up."""
-    assert packet[:4] == b"HEP3"
-    assert struct.unpack("!H", packet[4:6])[0] == len(packet)
-    found: dict[int, bytes] = {}
-    at = 6
-    while at < len(packet):
-        vendor, kind, length = struct.unpack("!HHH", packet[at : at + 6])
-        assert vendor == 0
-        assert kind not in found
-        assert length >= 6
-        found[kind] = packet[at + 6 : at + length]
-        at += length
-    assert at == len(packet)
-    return found
-
-
 def test_every_chunk() -> None:
     """Addresses, ports, time, what it is, who says it, which call."""
-    found = chunks(packet_of(record(), 77, b"key"))
+    found = hep_chunks(packet_of(record(), 77, b"key"))
     message = found.pop(15)
     assert message.startswith(b"INVITE sip:b@h")
     assert found == {
@@ -55,7 +39,7 @@ def test_every_chunk() -> None:
 
 def test_ipv6_and_streams() -> None:
     """In chunks of their own."""
-    found = chunks(packet_of(record(src=A6, transport="tls"), 1))
+    found = hep_chunks(packet_of(record(src=A6, transport="tls"), 1))
     assert (found[1], found[2], found[5]) == (b"\x0a", b"\x06", A6)
     assert 3 not in found
 
@@ -65,6 +49,22 @@ def test_the_payload_is_masked() -> None:
     packet = packet_of(record(raw=SECRET), 1)
     assert b"0123456789abcdef" not in packet
     assert b"***" in packet
+
+
+def test_a_masked_body_keeps_its_length() -> None:
+    """A receiver that goes by Content-Length would take it for torn, and show no session."""
+    body = b"v=0\r\nm=audio 1 RTP/SAVP 0\r\na=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:%b\r\n" % (
+        b"c2lwZ3VhcmQgZGVtbzogdGhlIGNhbGxlciBrZXkh"
+    )
+    raw = SECRET.replace(b"\r\n\r\n", b"\r\nContent-Length: %d\r\n\r\n" % len(body)) + body
+    message = hep_chunks(packet_of(record(raw=raw), 1))[15]
+    got = message.partition(b"\r\n\r\n")[2]
+    assert len(got) == len(body)
+    assert got == body.replace(b"c2lwZ3VhcmQgZGVtbzogdGhlIGNhbGxlciBrZXkh", b"*" * 40)
+    lie = raw.replace(b"Content-Length: %d" % len(body), b"Content-Length: 99999")
+    assert len(hep_chunks(packet_of(record(raw=lie), 1))[15]) < len(lie)
+    cut = raw + b"x" * 9_000
+    assert len(hep_chunks(packet_of(record(raw=cut), 1))[15]) == 8_192
 
 
 def test_what_has_no_message_has_no_packet() -> None:
@@ -78,7 +78,7 @@ def test_what_has_no_message_has_no_packet() -> None:
 def test_any_record_makes_a_packet(octets: bytes, time_s: float, capture_id: int) -> None:
     """Nothing raises, and every packet adds up."""
     made: Record = dataclasses.replace(record(octets), first_s=time_s)
-    assert chunks(packet_of(made, capture_id))[12] == struct.pack("!I", capture_id)
+    assert hep_chunks(packet_of(made, capture_id))[12] == struct.pack("!I", capture_id)
 
 
 def held_by(port: int) -> bool:

@@ -1,17 +1,21 @@
 """Syslog of RFC 5424 and CEF: read back by readers of their own, whatever the callers wrote."""
 
+import dataclasses
 import re
 
 import pytest
 from hostile_records import A6, CORPUS, record
 from hypothesis import given
 from hypothesis import strategies as st
+from receivers import read_cef
 
 from sipguard.edge.feeds.syslog import (
     MAX_OCTETS,
     MAX_VALUE,
     common_event,
     framed,
+    local_common_event,
+    local_structured,
     sender_of,
     structured,
 )
@@ -20,7 +24,6 @@ from sipguard.verdict import Action
 
 SENDER = sender_of("gate way\n\u00fc", 42, "0.1.0")
 _PARAMETER = re.compile(r' ([A-Za-z]+)="((?:[^"\\\]]|\\["\\\]])*)"')
-_PAIR = re.compile(r"([A-Za-z0-9]+)=((?:[^\\=]|\\[\\=])*?)(?= [A-Za-z0-9]+=|$)")
 
 
 def read(octets: bytes) -> tuple[str, dict[str, str], str]:
@@ -40,13 +43,6 @@ def read(octets: bytes) -> tuple[str, dict[str, str], str]:
             at = found.end()
         assert data[at:] == "]"
     return fixed[0], values, text.decode("utf-8")
-
-
-def read_cef(text: str) -> tuple[list[str], dict[str, str]]:
-    """Return the seven header fields and the extension."""
-    fields = re.split(r"(?<!\\)(?:\\\\)*\|", text, maxsplit=7)
-    assert len(fields) == 8
-    return fields[:7], {k: re.sub(r"\\(.)", r"\1", v) for k, v in _PAIR.findall(fields[7])}
 
 
 def test_a_message_with_structured_data() -> None:
@@ -119,6 +115,25 @@ def test_ipv6_has_keys_of_its_own() -> None:
     assert "src" not in values
 
 
+@pytest.mark.parametrize("name", CORPUS)
+def test_the_machine_s_own_socket_speaks_the_older_format(name: str) -> None:
+    """Priority, time without a zone, program and process, as the C library writes them."""
+    one = record(CORPUS[name])
+    element, _, sentence = (
+        structured(one, SENDER).decode().partition("refused ")[2].partition(" \ufeff")
+    )
+    event = common_event(one, SENDER).decode().partition("\ufeff")[2]
+    for octets, text in (
+        (local_structured(one, SENDER), f"{element} {sentence}"),
+        (local_common_event(one, SENDER), event),
+    ):
+        head, _, told = octets.decode().partition(": ")
+        assert re.fullmatch(r"<84>May (?:28|29) \d\d:\d\d:40 sipguard\[42\]", head)
+        assert told == text
+        assert told.isprintable()
+        assert len(octets) <= MAX_OCTETS
+
+
 def test_a_stream_tells_where_each_ends() -> None:
     """Octet counting: no message can hold the next one."""
     assert framed(b"abc") == b"3 abc"
@@ -130,3 +145,10 @@ def test_any_caller_fits_both_formats(octets: bytes) -> None:
     one = record(octets)
     read(structured(one, SENDER))
     read_cef(read(common_event(one, SENDER))[2])
+
+
+@given(st.floats(allow_nan=False))
+def test_any_time_has_a_day(time_s: float) -> None:
+    """A clock gone wrong ends no feed."""
+    one = dataclasses.replace(record(), last_s=time_s)
+    assert re.match(rb"<84>[A-Z][a-z]{2} [ \d]\d \d\d:", local_structured(one, SENDER))

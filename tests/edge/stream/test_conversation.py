@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from stream_paper import ALICE, BOB, POLICY, PORT, Paper, answer, request
 
+from sipguard.edge.plan import Plan
 from sipguard.edge.stream.conversation import FIRST_S, HALF_S, LAST_WORD_S, STALLED_S, WHOLE_S
 from sipguard.reason import Reason
 from sipguard.verdict import OpenPinhole
@@ -277,15 +278,6 @@ def test_a_client_that_leaves_before_the_server_is_there() -> None:
     assert not paper.gate._conversations
 
 
-def test_the_end_waits_for_what_is_under_way() -> None:
-    """At the end of the service each connection is closed in order."""
-    paper = Paper()
-    line = paper.connected()
-    ended = paper.gate.stop()
-    assert line.is_over()
-    assert ended.called
-
-
 # --- limits
 
 
@@ -395,7 +387,7 @@ def test_a_flood_of_connections_stays_bounded() -> None:
 def test_who_reached_the_listener_by_himself_is_not_served() -> None:
     """Only what our rules divert has a destination."""
     paper = Paper()
-    paper.gate._diversions = ()
+    paper.gate._plan = Plan()
     line = paper.reaches()
     assert line.client.reset
     assert not paper.attempts

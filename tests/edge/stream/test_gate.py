@@ -11,7 +11,8 @@ from twisted.python.failure import Failure
 
 from sipguard.edge.control import StatusReport
 from sipguard.edge.plan import Diversion, Plan, StreamTransports
-from sipguard.edge.stream import gate as room
+from sipguard.edge.stream import listeners as doors
+from sipguard.edge.stream.admission import Admission
 from sipguard.edge.stream.binding import Binding
 from sipguard.edge.stream.conversation import LAST_WORD_S
 from sipguard.edge.stream.gate import StreamGate
@@ -65,21 +66,23 @@ class Sockets:
         self.refused: set[int] = set()
         self.closed: list[int] = []
         self.listening: list[int] = []
+        self.factories: list[Admission] = []
 
     def bind(self, family: int, port: int, mark: int) -> FakeSocket | None:
         if port in self.refused:
             raise EdgeError("in use")
         return FakeSocket(self, port) if family == 2 else None
 
-    def adopt(self, port: int, *_: object) -> FakePort:
+    def adopt(self, port: int, _family: object, factory: Admission) -> FakePort:
         self.listening.append(port)
+        self.factories.append(factory)
         return FakePort(self, port)
 
 
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch) -> Sockets:
     made = Sockets()
-    monkeypatch.setattr(room, "listening_socket", made.bind)
+    monkeypatch.setattr(doors, "listening_socket", made.bind)
     return made
 
 
@@ -192,6 +195,55 @@ def test_a_zone_is_known_by_its_interface() -> None:
     assert line.server_got() == OPTIONS
     line.server_sends(request("OPTIONS", 7, source=BOB))
     assert line.client_got() == b""
+
+
+ZONED = (
+    "zone hq { ipsec reqid 42 }\nzone office { interface lan0 }\ndefault drop\n"
+    "chain request\n  clear drop if not ipsec log\n  inside accept if zone == hq log\n"
+)
+
+
+def test_a_zone_that_ipsec_tells_is_known_by_the_listener(monkeypatch: pytest.MonkeyPatch) -> None:
+    """IPS-1: of the client's messages; by which IPsec the server's came nobody knows."""
+    paper = Paper(ZONED, zone=1)
+    monkeypatch.setattr(paper.gate, "interface_of", lambda leg: "lan0")
+    line = paper.connected()
+    line.client_sends(OPTIONS)
+    assert line.server_got() == OPTIONS
+    line.server_sends(request("OPTIONS", 7, source=BOB))
+    assert line.client_got() == b""
+    assert [(seen.zone, seen.ipsec) for seen in paper.observations[-2:]] == [
+        ("hq", True),
+        ("office", False),
+    ]
+
+
+def test_a_listener_hands_its_zone_on(made: Sockets, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the port that the rules divert to, to the conversation."""
+    zoned = replace(ONE, ipsec_zones=((42,), (7,)))
+    paper, gate = opened(made, monkeypatch, zoned)
+    gate.use(paper.policy)
+    assert made.listening == [15060, 15070, 15080]
+    for factory, zone in zip(made.factories, (0, 1, 2), strict=True):
+        address = IPv4Address("TCP", "10.20.1.2", 4000 + zone)
+        leg = factory.buildProtocol(address)  # type: ignore[arg-type] # an interface of zope's
+        assert isinstance(leg, Leg)
+        assert leg.conversation.zone == zone
+    assert paper.attempts == []
+    gate.replace(replace(ONE, ipsec_zones=((7,),)).beside(zoned), lambda: None)
+    assert made.listening == [15060, 15170]
+
+
+@pytest.mark.usefixtures("made")
+def test_connections_of_a_zone_end_where_the_zones_change() -> None:
+    """Their numbers mean others from then on; those of no zone, and with the same zones, go on."""
+    paper = Paper(ZONED + "  all accept\n", zone=1)
+    plan = paper.gate._plan = replace(paper.plan, ipsec_zones=((42,),))
+    line = paper.connected()
+    paper.gate.replace(replace(plan, fail_open=True), lambda: None)
+    assert not line.is_over()
+    paper.gate.replace(replace(plan, ipsec_zones=((7,), (42,))).beside(plan), lambda: None)
+    assert line.is_over()
 
 
 # --- what waits

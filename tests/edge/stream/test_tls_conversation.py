@@ -47,7 +47,7 @@ class Gate:
         self.gate.use(policy)
         diversion = Diversion("tls", (5061,), 1)
         self.plan = Plan(stream_transports=StreamTransports.JUDGE, diversions=(diversion,))
-        self.gate._diversions = (diversion,)
+        self.gate._plan = self.plan
         self.binding = self.gate._bindings["tls"]
 
     def _dial(self, ends: Packet, factory: ClientFactory, failed: object) -> Attempt:

@@ -6,9 +6,11 @@ not suggested.
 """
 
 import re
+from pathlib import Path
 from typing import Final, NamedTuple
 
 from sipguard.edge.archive import Entry
+from sipguard.edge.control import read_status
 from sipguard.edge.policy_file import Files, read_policy
 from sipguard.edge.stored import is_whole, packet_of, restored
 from sipguard.errors import EdgeError, PolicyError
@@ -77,6 +79,23 @@ def with_line(text: str, number: int, line: str) -> str:
     lines = text.split("\n")
     lines.insert(min(number - 1, len(lines)), line)
     return "\n".join(lines)
+
+
+def policy_of(entry: Entry, state_dir: Path, now_s: float) -> str:
+    """Return the running service's policy, or the one that the record's place names.
+
+    Raises:
+        EdgeError: Neither names one.
+    """
+    try:
+        name = read_status(state_dir, now_s).report.policy_file
+    except EdgeError:
+        name = ""
+    place = told.text(entry.line, "place")
+    name = name or place.rpartition(":")[0] or place
+    if not name:
+        raise EdgeError("which policy? The record names none: give --policy FILE")
+    return name
 
 
 def suggest(entry: Entry, policy_file: str) -> Suggestion:

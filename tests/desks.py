@@ -1,0 +1,51 @@
+"""A desk for records without a process of its own: what is told is written at once."""
+
+from pathlib import Path
+
+from sipguard.edge.control import StatusReport
+from sipguard.edge.journal import Journal
+from sipguard.edge.judged import Judged
+from sipguard.edge.store import Store
+from sipguard.edge.streams_told import Closing
+from sipguard.journal.observation import Observation
+from sipguard.policy.rules import Policy
+
+
+class DeskHere:
+    """What the service asks of a desk, for tests of the service."""
+
+    def __init__(self, directory: Path) -> None:
+        self.store = Store(directory)
+        self.journal = Journal(self.store)
+        self.log: list[str] = []
+
+    def check(self, policy: Policy) -> None:
+        self.log.append("check")
+
+    def open(self) -> None:
+        self.journal = Journal(self.store, self.store.open())
+
+    def start(self, policy: Policy) -> None:
+        self.log.append("start")
+
+    def use(self, policy: Policy) -> None:
+        self.log.append("use")
+
+    def observe(self, observation: Observation) -> None:
+        self.journal.observe(observation)
+
+    def streams_ended(self, closing: Closing) -> None:
+        self.journal.streams_ended(closing)
+
+    def judged(self, judged: Judged | None) -> None:
+        self.store.judged(judged)
+
+    def reopen(self) -> None:
+        self.log.append("reopen")
+
+    def finish(self) -> None:
+        self.journal.finish(0.0)
+        self.store.close()
+
+    def count(self, report: StatusReport) -> None:
+        report.records = self.store.written
