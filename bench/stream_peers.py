@@ -114,12 +114,13 @@ class _Listener:
                 _Served(self._loop, line)
 
 
-def serve(port: int, certificate: str) -> None:
-    """Serve until the end of input; no session is resumed, each handshake is a whole one."""
+def serve(port: int, certificate: str, *, resumes: bool = False) -> None:
+    """Serve until the end of input; unless it *resumes* sessions, each handshake is a whole one."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
-    context.num_tickets = 0
-    context.options |= ssl.OP_NO_TICKET
+    if not resumes:
+        context.num_tickets = 0
+        context.options |= ssl.OP_NO_TICKET
     loop = _Loop()
     _Listener(loop, port, context)
     _InputEnds(loop)
@@ -274,8 +275,8 @@ def main(role: str, *words: str) -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     if role == "serve":
-        port, certificate = words
-        serve(int(port), certificate)
+        port, certificate, *resumes = words
+        serve(int(port), certificate, resumes=bool(resumes))
         return
     host, port, amount, first, count, *rest = words
     to, sources = (host, int(port)), _sources(first, int(count))

@@ -13,12 +13,14 @@ How each figure is taken:
 - *TLS handshakes*: clients connect, shake hands, send a keep-alive, see it come back and close, so
   many at a time, for some seconds. A bare Twisted echo server on the gateway's core, with the same
   contexts, does one handshake for each; the gateway does two, and only when both are over the
-  keep-alive comes back. No session is resumed on either leg. Compared is the processor time of
-  one handshake, because the machine's other work comes and goes; handshakes by the clock
-  stand beside it. All that a connection costs (sockets, the onward connect, verifying the server's
-  chain and name, judging) is on the gateway's side of it. To connect costs twice what to accept
-  does, with or without us, so what has a limit is the comparison to a bare Twisted relay: an echo
-  that accepts and connects with the same contexts and verification, and looks at nothing.
+  keep-alive comes back. No session is resumed on either leg, but in the one figure that says so:
+  there the server resumes sessions, as servers do, and the clients begin anew all the same.
+  Compared is the processor time of one handshake, because the machine's other work comes and
+  goes; handshakes by the clock stand beside it. All that a connection costs (sockets, the onward
+  connect, verifying the server's chain and name, judging) is on the gateway's side of it. To
+  connect costs twice what to accept does, with or without us, so what has a limit is the
+  comparison to a bare Twisted relay: an echo that accepts and connects with the same contexts and
+  verification, and looks at nothing.
 """
 
 import json
@@ -120,9 +122,9 @@ def relay(policy: Path) -> Variant:
 
 
 @contextmanager
-def _server(certificate: Path) -> Iterator[None]:
-    """Run the callees' TLS server."""
-    command = _peers(CALLEE, "serve", str(PORT), str(certificate))
+def _server(certificate: Path, *, resumes: bool = False) -> Iterator[None]:
+    """Run the callees' TLS server, which *resumes* sessions or does not."""
+    command = _peers(CALLEE, "serve", str(PORT), str(certificate), *(["resumes"] * resumes))
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=HERE.parent
     ) as process:
@@ -223,29 +225,36 @@ def _churn(running: Running, handshakes: int, seconds: float) -> Sample:
 
 def handshakes(variant: Variant, policy: Path, rounds: int, seconds: float) -> list[Figure]:
     """Open and close TLS connections through the gateway and to bare servers, in turns."""
-    turns = {echo(policy): 1, relay(policy): 2, variant: 2}
-    found: dict[str, list[Sample]] = {one.name: [] for one in turns}
-    with _server(policy.with_name("tls-server.both")):
-        for number in range(rounds):
-            await_quiet()
-            for one, count in turns.items():
-                with gateway(one, GATEWAY_CORE) as running:
-                    sample = _churn(running, count, seconds)
-                found[one.name].append(sample)
-                progress(
-                    f"round {number + 1} of {rounds}: {one.name}: {sample.cpu_us:.0f} us of CPU "
-                    f"for a TLS handshake, {sample.by_clock:,.0f}/s"
-                )
-    bare, relayed, ours = found.values()
+    resumed = f"{variant.name}, resumed onward"
+    turns = (
+        (echo(policy).name, echo(policy), 1, False),
+        (relay(policy).name, relay(policy), 2, False),
+        (variant.name, variant, 2, False),
+        (resumed, variant, 2, True),
+    )
+    found: dict[str, list[Sample]] = {name: [] for name, *_ in turns}
+    for number in range(rounds):
+        await_quiet()
+        for name, one, count, resumes in turns:
+            server = _server(policy.with_name("tls-server.both"), resumes=resumes)
+            with server, gateway(one, GATEWAY_CORE) as running:
+                sample = _churn(running, count, seconds)
+            found[name].append(sample)
+            progress(
+                f"round {number + 1} of {rounds}: {name}: {sample.cpu_us:.0f} us of CPU "
+                f"for a TLS handshake, {sample.by_clock:,.0f}/s"
+            )
+    bare, relayed, ours, again = found.values()
     figures = []
-    for name, others, above in (
-        ("relay", relayed, HANDSHAKE_LIMIT),
-        ("echo", bare, None),
+    for name, others, own, above in (
+        ("relay's", relayed, ours, HANDSHAKE_LIMIT),
+        ("echo's", bare, ours, None),
+        ("echo's, sessions with the server resumed", bare, again, None),
     ):
-        ratios = [other.cpu_us / own.cpu_us for other, own in zip(others, ours, strict=True)]
-        detail = f"{median(own.cpu_us for own in ours):.0f} us, bare "
+        ratios = [other.cpu_us / one.cpu_us for other, one in zip(others, own, strict=True)]
+        detail = f"{median(one.cpu_us for one in own):.0f} us, bare "
         detail += f"{median(other.cpu_us for other in others):.0f} us; {spread(ratios)}"
-        what = f"TLS handshakes per CPU second, to a bare Twisted {name}'s"
+        what = f"TLS handshakes per CPU second, to a bare Twisted {name}"
         figures.append(Figure(what, median(ratios), "x", above=above, detail=detail))
     rate = median(own.by_clock for own in ours)
     by_clock = f"bare echo {median(other.by_clock for other in bare):,.0f}, "

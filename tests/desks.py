@@ -37,7 +37,7 @@ class DeskHere:
     def streams_ended(self, closing: Closing) -> None:
         self.journal.streams_ended(closing)
 
-    def judged(self, judged: Judged | None) -> None:
+    def judged(self, judged: Judged) -> None:
         self.store.judged(judged)
 
     def reopen(self) -> None:

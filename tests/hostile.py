@@ -1,4 +1,4 @@
-"""What strangers put into their messages, and a store that has it in every field."""
+"""A store that has what strangers put into their messages in every field."""
 
 from pathlib import Path
 
@@ -9,35 +9,6 @@ from sipguard.journal.observation import Observation
 from sipguard.journal.record import record_of
 from sipguard.reason import Finding, Reason
 from sipguard.verdict import Action
-
-CORPUS = {
-    "html": b"<script>alert(1)</script>",
-    "attribute": b'" onmouseover="alert(1)" x=\'',
-    "screen": b"\x1b[2J\x1b[1;1H\x1b]0;owned\x07",
-    "link": b"\x1b]8;;http://evil\x1b\\click\x1b]8;;\x1b\\",
-    "c1": b"\xc2\x9b2J\x9b2J",
-    "right-to-left": "\u202egnirts\u202c \u2066x\u2069 \u200f".encode(),
-    "isolates": "\u2068\u2068\u2068".encode(),
-    "hebrew": "שלום".encode() * 20,
-    "marks": ("e" + "\u0301" * 60).encode(),
-    "invisible": "a\u200bb\ufeffc\u3164d\U000e0041".encode(),
-    "line ends": b"a\nFAKE LINE\rb\x0bc\x0cd\xc2\x85e\xe2\x80\xa8f",
-    "nul": b"a\x00b",
-    "invalid utf-8": b"\xff\xfe\xc0\x80\xed\xa0\x80\xf4\x90\x80\x80",
-    "60 KB": b"A" * 60_000,
-    "60 KB wide": "山".encode() * 20_000,
-    "formula": b'=HYPERLINK("http://evil","x")',
-    "plus": b"+1+cmd|' /C calc'!A0",
-    "minus": b"-2+3",
-    "at": b"@SUM(1+1)",
-    "tab": b"\t=1",
-    "quotes": b'",=1+1,"\r\n=2',
-    "markup": b"[bold red]x[/bold red][link=http://evil]y[/link] :bomb:",
-    "broken markup": b"[/nothing] [",
-    "braces": b"{src} {0.__class__} %s %n",
-    "backslashes": b"\\x1b\\\\ \\u202e \\",
-    "shell": b"$(reboot)`reboot`;reboot",
-}
 
 
 def everywhere(directory: Path, hostile: bytes) -> str:

@@ -238,6 +238,12 @@ def listening(host: Host, port: int) -> socket.socket:
     return within(host.namespace, lambda: socket.create_server((host.ipv4, port)))
 
 
+def family_of(pid: int) -> list[int]:
+    """Return a process and its children: the service and the one that writes records for it."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [pid, *map(int, children)]
+
+
 def need(*programs: str) -> None:
     """Leave a test out where a program is not installed, or fail where that is not allowed."""
     missing = " ".join(name for name in programs if shutil.which(name) is None)

@@ -66,6 +66,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace, screen: Screen) -> int:
     """Find a rule, try it, tell it."""
     # It brings the guard, which takes time.
+    from sipguard.edge.policy_file import Files, read_policy
     from sipguard.edge.suggesting import NoRuleError, policy_of, suggest
 
     entry = record_named(options.id, options.state_dir, screen)
@@ -74,7 +75,7 @@ def run(options: argparse.Namespace, screen: Screen) -> int:
     policy_file = options.policy or policy_of(entry, options.state_dir, time.time())
     identifier = told.text(entry.line, "id")
     try:
-        found = suggest(entry, policy_file)
+        found = suggest(entry, read_policy(policy_file, Files()))
     except PolicyError as error:
         problem = error.problems[0]
         where = f"{problem.file}:{problem.line}"

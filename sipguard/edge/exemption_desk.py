@@ -6,6 +6,7 @@ are answered in one. All they can ask is to make or to end an exception; the
 kernel says which user asks (``SO_PEERCRED``), and the service writes the audit.
 """
 
+import contextlib
 import json
 import os
 import pwd
@@ -39,6 +40,7 @@ MAX_CHANGES: Final = 30  # a minute: each is written to the disk twice
 PAGE: Final = "on the page"  # behind the name that a reviewer gives
 _MINUTE_S: Final = 60.0
 _WAIT_S: Final = 8.0  # the file's own patience is 5 s
+_MAY_WAIT_S: Final = 2.0  # a page that only wants to know whether
 _CREDENTIALS: Final = struct.Struct("3i")  # pid, uid, gid
 _TEXTS: Final = ("kind", "source", "caller", "rule", "reason", "by", "place")
 Told = dict[str, Json]
@@ -207,6 +209,7 @@ class ExemptionDesk(Service):
         self.connections = 0
         self._path = directory / SOCKET_NAME
         self._factory = _DeskFactory(self)
+        self._port: _Port | None = None
 
     def startService(self) -> None:
         """Listen, or end the program with a sentence that says why not."""
@@ -216,7 +219,8 @@ class ExemptionDesk(Service):
                 self._path.unlink()  # of a run that was killed
             self._port = self.reactor.listenUNIX(str(self._path), self._factory, mode=0o660)
             owner = self._path.parent.stat()
-            os.chown(self._path, owner.st_uid, owner.st_gid)
+            with contextlib.suppress(OSError):
+                os.chown(self._path, owner.st_uid, owner.st_gid)
         except (OSError, CannotListenError) as error:
             why = getattr(error, "socketError", error)
             raise SystemExit(f"sipguard: cannot listen at {self._path}: {why}") from None
@@ -224,7 +228,8 @@ class ExemptionDesk(Service):
     def stopService(self) -> "Deferred[None] | None":
         """Hang up; the socket goes."""
         super().stopService()  # type: ignore[no-untyped-call] # Twisted does not type it
-        return self._port.stopListening()
+        port, self._port = self._port, None
+        return port.stopListening() if port is not None else None
 
 
 class _DeskFactory(Factory):
@@ -253,7 +258,7 @@ def ask(directory: Path, wish: Told) -> int:
     path = directory / SOCKET_NAME
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line:
-            line.settimeout(_WAIT_S)
+            line.settimeout(_MAY_WAIT_S if wish.get("ask") == "may" else _WAIT_S)
             line.connect(str(path))
             line.sendall(json.dumps(wish).encode() + b"\n")
             answer = json.loads(line.makefile("rb").read(MAX_LINE))

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import select
 import stat
 from collections.abc import Sequence
 from pathlib import Path
@@ -57,6 +58,17 @@ class JsonLines:
             return self._left(left, len(lines), waits)
         self.last_error = f"{self.path}: only a part could be written"
         return self._left(left, len(lines), waits=False)
+
+    def has_room(self) -> bool:
+        """Whether a ``write`` would not wait for a pipe's reader; costs less than making a line."""
+        try:
+            file = self._opened()
+            return not self._is_pipe or bool(select.select([], [file], [], 0)[1])
+        except OSError as error:
+            self._failed(error, 0, waits=True)
+            return error.errno not in _NO_READER
+        except ValueError:  # a descriptor beyond what select knows
+            return True
 
     def reopen(self) -> None:
         """Close, so that the next ``write`` opens the file that has the name by then."""

@@ -15,7 +15,7 @@ class Judged(NamedTuple):
     messages: dict[str, int]
 
     def to_octets(self) -> bytes:
-        """Return it as a frame's content."""
+        """Return it as octets, for the process that writes."""
         return json.dumps(self).encode()
 
 

@@ -3,6 +3,7 @@
 import gc
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Sequence
 from types import FrameType
@@ -165,8 +166,9 @@ class GuardService(Service):
         """Let connections finish, judging on; then leave the kernel as ``on-exit`` says."""
         self.running = False
         self._is_ending = True
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._on_another)
+        if threading.current_thread() is threading.main_thread():  # signals are taken there alone
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, self._on_another)
         return self._streams.stop().addCallback(self._end)
 
     def _on_another(self, _signal: int, _frame: FrameType | None) -> None:
@@ -181,7 +183,7 @@ class GuardService(Service):
         self._media.stop()
         self._fetching.stop()
         keep = self._loaded.policy.on_exit == "keep"
-        self._desk.judged(self._judged.read(time.time()))
+        self._tell_judged()
         self._desk.finish()
         self._write_status()
         try:
@@ -245,8 +247,6 @@ class GuardService(Service):
             return
         self._apply(self._guard.tick(now()))
         self._media.tick()
-        if self._judged.is_due(time.time()):
-            self._desk.judged(self._judged.read(time.time()))
         self._collect_garbage()
 
     def _forget(self) -> None:
@@ -359,10 +359,17 @@ class GuardService(Service):
     # --- status
 
     def _write_status(self) -> None:
+        if self._judged.is_due(time.time()):
+            self._tell_judged()
         try:
             write_status(self._settings.state_dir, self.report())
         except OSError as error:
             self.log.warn("cannot write the status file: {error}", error=error)
+
+    def _tell_judged(self) -> None:
+        judged = self._judged.read(time.time())
+        if judged is not None:
+            self._desk.judged(judged)
 
     def report(self) -> StatusReport:
         """Gather what ``sipguard status`` shows."""

@@ -98,14 +98,13 @@ def policy_of(entry: Entry, state_dir: Path, now_s: float) -> str:
     return name
 
 
-def suggest(entry: Entry, policy_file: str) -> Suggestion:
+def suggest(entry: Entry, policy: Policy) -> Suggestion:
     """Return a rule that was seen to let the stored message pass.
 
     Raises:
         NoRuleError: There is none, or it cannot be tried; the text says why.
-        PolicyError: The policy itself is not good.
     """
-    trial = _try_as_it_is(entry, policy_file)
+    trial = _try_as_it_is(entry, policy)
     rule = next((rule for rule in trial.policy.rules if rule.place == trial.judgement.place), None)
     name = f"let-{told.text(entry.line, 'id')}"
     if trial.judgement.rule == "parse" or (rule is not None and rule.chain == "parse"):
@@ -122,7 +121,7 @@ def suggest(entry: Entry, policy_file: str) -> Suggestion:
     return _try_with(found, trial)
 
 
-def _try_as_it_is(entry: Entry, policy_file: str) -> _Trial:
+def _try_as_it_is(entry: Entry, policy: Policy) -> _Trial:
     record = entry.line
     if told.text(record, "verdict") == "accept":
         raise NoRuleError("it was accepted; no rule is needed")
@@ -137,7 +136,6 @@ def _try_as_it_is(entry: Entry, policy_file: str) -> _Trial:
             "only the first 8 KiB of the message were kept, which cannot be judged again"
         )
     packet, is_masked = restored(packet)
-    policy = read_policy(policy_file, Files())
     trial = _Trial(packet, now := Moment(0.0, time_s), policy, _judge(policy, packet, now))
     judgement = trial.judgement
     said = (told.text(record, "rule"), told.text(record, "reason"))
@@ -149,7 +147,7 @@ def _try_as_it_is(entry: Entry, policy_file: str) -> _Trial:
         now_it = f"is refused by {judgement.rule} ({judgement.reason.value})"
     cause = "What was masked in it may be the cause, or" if is_masked else "Either"
     raise NoRuleError(
-        f"judged alone and by {short(policy_file)} as it is now, the stored message {now_it}, not "
+        f"judged alone and by {short(policy.file)} as it is now, the stored message {now_it}, not "
         f"by {said[0]} ({said[1]}). {cause} the policy has changed, or it depends on what "
         "came before it: calls, replay memory, rates"
     )

@@ -5,13 +5,14 @@ from threading import Lock
 from typing import Final, NamedTuple
 
 from sipguard.edge.archive import Archive, Entry
-from sipguard.edge.policy_file import mtime_ns
+from sipguard.edge.policy_file import LoadedPolicy, has_changed, load
 from sipguard.edge.suggesting import Suggestion, policy_of, suggest
 from sipguard.errors import EdgeError, PolicyError
 from sipguard.journal import told
+from sipguard.policy.rules import Policy
 from sipguard.web.rows import link
 
-MAX_KEPT: Final = 64  # each took the policy twice and the guard three times
+MAX_KEPT: Final = 64  # each took a policy and three guards
 
 
 class Suggested(NamedTuple):
@@ -27,7 +28,8 @@ class Suggestions:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._kept: OrderedDict[tuple[str, int, str, int], Suggested] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, int, str], Suggested] = OrderedDict()
+        self._loaded: LoadedPolicy | None = None
 
     def of(self, archive: Archive, entry: Entry, now_s: float) -> Suggested | None:
         """Return what is suggested; ``None`` where nothing was refused."""
@@ -37,27 +39,40 @@ class Suggestions:
             name = policy_of(entry, archive.path.parent, now_s)
         except EdgeError:
             return Suggested(None, "the record names no policy, and no service runs", "")
-        key = (told.text(entry.line, "id"), entry.revision, name, mtime_ns(name))
         with self._lock:
+            try:
+                loaded = self._policy(name, now_s)
+            except PolicyError as error:
+                return _without(entry, error)
+            key = (told.text(entry.line, "id"), entry.revision, loaded.digest)
             found = self._kept.get(key)
             if found is None:
-                found = self._kept[key] = _suggest(entry, name)
+                found = self._kept[key] = _suggest(entry, loaded.policy)
                 while len(self._kept) > MAX_KEPT:
                     self._kept.popitem(last=False)
             return found
 
+    def _policy(self, name: str, now_s: float) -> LoadedPolicy:
+        loaded = self._loaded
+        if loaded is None or loaded.policy.file != name or has_changed(loaded):
+            self._loaded = None
+            loaded = self._loaded = load(name, "", now_s)
+        return loaded
 
-def _suggest(entry: Entry, name: str) -> Suggested:
+
+def _without(entry: Entry, error: PolicyError) -> Suggested:
+    problem = error.problems[0]
+    where = f"{problem.file}:{problem.line}"
+    why = (
+        f"the policy is not good, or not for this page to read ({where}: {problem.message}); "
+        f"sipguard policy suggest {told.text(entry.line, 'id')} on the gateway tells more"
+    )
+    return Suggested(None, why, "")
+
+
+def _suggest(entry: Entry, policy: Policy) -> Suggested:
     try:
-        rule = suggest(entry, name)
-    except PolicyError as error:
-        problem = error.problems[0]
-        where = f"{problem.file}:{problem.line}"
-        why = (
-            f"the policy is not good, or not for this page to read ({where}: {problem.message}); "
-            f"sipguard policy suggest {told.text(entry.line, 'id')} on the gateway tells more"
-        )
-        return Suggested(None, why, "")
+        rule = suggest(entry, policy)
     except EdgeError as error:
         return Suggested(None, str(error), "")
     asked = {name: told.text(entry.line, name) for name in ("caller", "method")}

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hostile import CORPUS, everywhere
+from hostile import everywhere
+from hostile_octets import CORPUS
 
 from sipguard.cli.main import main
 from sipguard.cli.output import Screen

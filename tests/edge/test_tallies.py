@@ -344,17 +344,17 @@ def test_what_was_judged_is_of_the_hour_that_it_came_in() -> None:
     assert meter.read(NOON + 3700) is None
 
 
-def test_the_journal_has_it_written(tmp_path: Path) -> None:
-    """Also where there are no records to write with it."""
+def test_it_is_written_without_any_record(tmp_path: Path) -> None:
+    """At the journal's next turn; the ids of records go on where they were."""
     store = Store(tmp_path)
     store.open()
     journal = Journal(store)
-    store.judged(judged_of(Judged(int(NOON // HOUR_S), {"accept": 60}).to_octets()))
     journal.turn(NOON)
+    store.judged(judged_of(Judged(int(NOON // HOUR_S), {"accept": 60}).to_octets()))
+    journal.turn(NOON + 1)
     written = Archive(tmp_path).summary(EVERYTHING, 3600).judged
     assert [bar.messages for bar in written] == [{"accept": 60}]
-    store.judged(None)
-    assert not store.has_work
+    assert (store.last_id, store.last_error) == ("", "")
     store.close()
 
 

@@ -197,7 +197,7 @@ def test_a_revoked_certificate_is_refused() -> None:
 
 
 def test_the_client_is_told_what_is_wrong() -> None:
-    """An alert that fits, where OpenSSL finds the fault as well."""
+    """An alert that fits."""
     for reason, alert in (
         (Reason.CERTIFICATE_EXPIRED, "EXPIRED"),
         (Reason.UNKNOWN_ISSUER, "UNKNOWN_CA"),
@@ -206,6 +206,11 @@ def test_the_client_is_told_what_is_wrong() -> None:
         accepted(made(REQUIRED), peer)
         assert peer.error is not None
         assert alert in str(peer.error.reason)
+    peer = Peer(ALICE)
+    listed = REQUIRED.replace('"ca.pem"', '"ca.pem" crl "crl.pem"')
+    accepted(made(listed, crl_pem=revoke(ROOT, ALICE)), peer)
+    assert peer.error is not None
+    assert "CERTIFICATE_REVOKED" in str(peer.error.reason)
 
 
 # --- resumption

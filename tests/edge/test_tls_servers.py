@@ -3,9 +3,10 @@
 import ssl
 
 import pytest
-from authority import DAY_S, NOW_S, revoke
+from authority import DAY_S, NOW_S, Holder, revoke
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
+from OpenSSL import SSL
 from tls_ends import (
     BASE,
     GATEWAY,
@@ -17,12 +18,16 @@ from tls_ends import (
     accepted,
     connected,
     made,
+    shake,
     terms_of,
     tls_certificate,
 )
 
-from sipguard.edge.stream.tls_contexts import Wanted
-from sipguard.reason import Reason
+from sipguard.edge.stream.tls import Tls
+from sipguard.edge.stream.tls_alerts import error_of, name_alerts
+from sipguard.edge.stream.tls_contexts import KEPT, Wanted
+from sipguard.edge.stream.tls_judging import verify
+from sipguard.reason import Finding, Reason
 
 PBX = tls_certificate("pbx", dns=("pbx.example.com",))
 ASKED = Wanted(SERVER, 5061, b"pbx.example.com")
@@ -134,6 +139,41 @@ def test_a_revoked_server_is_refused() -> None:
     assert why(connected(clean, Peer(PBX, serves=True), ASKED)) is None
 
 
+def alert(tls: Tls, certificate: Holder, asked: Wanted = ASKED) -> str:
+    """Return what a refused server is told."""
+    peer = Peer(certificate, serves=True)
+    assert why(connected(tls, peer, asked)) is not None
+    assert peer.error is not None
+    return str(peer.error.reason)
+
+
+def test_a_refused_server_is_told_why() -> None:
+    """Its admin looks there first; "internal error" would send him to us."""
+    listed = BASE.replace('"ca.pem"', '"ca.pem" crl "crl.pem"')
+    elsewhere = ASKED._replace(name=b"elsewhere.example.com")
+    client = tls_certificate("a client", purposes=(ExtendedKeyUsageOID.CLIENT_AUTH,))
+    assert alert(made(listed, crl_pem=revoke(ROOT, PBX)), PBX).endswith("CERTIFICATE_REVOKED")
+    assert alert(made(), PBX, elsewhere).endswith("BAD_CERTIFICATE")
+    assert alert(made(), client).endswith("UNSUPPORTED_CERTIFICATE")
+    assert alert(made(), ALONE).endswith("UNKNOWN_CA")
+    old = tls_certificate("old", dns=("pbx.example.com",), until_s=NOW_S - DAY_S)
+    assert alert(made(), old).endswith("CERTIFICATE_EXPIRED")
+
+
+def test_every_refusal_has_an_alert_that_blames_a_certificate() -> None:
+    """And without a finding nothing is made up."""
+    assert error_of(None) == 0
+    assert {error_of(Finding(reason)) > 0 for reason in Reason} == {True}
+
+
+def test_without_names_of_pyopenssls_peers_are_told_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And judged as ever."""
+    monkeypatch.delattr(SSL.Connection, "_reverse_mapping")
+    context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+    context.set_verify(SSL.VERIFY_PEER, verify)
+    assert name_alerts(context, SSL.VERIFY_PEER) is None
+
+
 def test_a_server_that_speaks_old_versions_only_is_refused() -> None:
     """TLS 1.1 (RFC 8996)."""
     peer = Peer(PBX, serves=True, version=ssl.TLSVersion.TLSv1_1, ciphers="ALL:@SECLEVEL=0")
@@ -189,6 +229,48 @@ def test_sessions_are_resumed(version: ssl.TLSVersion) -> None:
     other = Peer(serves=True, context=first.context)
     side = connected(tls, other, ASKED._replace(name=b"elsewhere.example.com"))
     assert why(side) is Reason.TLS_WRONG_NAME
+
+
+@pytest.mark.parametrize("version", BOTH)
+def test_sessions_are_resumed_while_the_first_connection_lives(version: ssl.TLSVersion) -> None:
+    """A gateway's connections last; each session is used once, and each brings the next."""
+    tls = made()
+    first = Peer(PBX, serves=True, version=version)
+    side = connected(tls, first, ASKED)
+    first.tls.write(b"OPTIONS")
+    shake(side, first)
+    sides = [side]
+    for _ in range(2):
+        again = Peer(serves=True, context=first.context)
+        sides.append(connected(tls, again, ASKED))
+        assert again.tls.session_reused
+        again.tls.write(b"OPTIONS")
+        shake(sides[-1], again)
+    # Their ends keep nothing a second time, and spoil nothing.
+    for one in sides:
+        one.hang_up()
+    last = Peer(serves=True, context=first.context)
+    assert why(connected(tls, last, ASKED)) is None
+    assert last.tls.session_reused
+
+
+def test_connections_that_begin_together_have_sessions_each() -> None:
+    """As far as earlier ones left some; what is kept of a server is bounded."""
+    tls = made()
+    context = Peer(PBX, serves=True).context
+
+    def begin_together() -> int:
+        """Return how many of them resumed a session."""
+        begun = [(Side(tls, ASKED), Peer(serves=True, context=context)) for _ in range(KEPT + 2)]
+        for side, peer in begun:
+            shake(side, peer)
+            assert why(side) is None
+        for side, _ in begun:
+            side.hang_up()
+        return sum(bool(peer.tls.session_reused) for _, peer in begun)
+
+    assert begin_together() == 0
+    assert begin_together() == KEPT
 
 
 @pytest.mark.parametrize("version", BOTH)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 from calls_builder import POLICY, STRANGER, Dialogue, World
-from hostile_records import A6, CORPUS, record
+from hostile_octets import CORPUS
+from hostile_records import A6, record
 from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import (  # type: ignore[import-untyped] # it ships no types
@@ -66,8 +67,11 @@ def test_the_schema_is_one() -> None:
 
 @pytest.mark.parametrize("name", CORPUS)
 def test_hostile_callers(name: str) -> None:
-    """Whatever they wrote."""
-    check(record(CORPUS[name]).to_line())
+    """Whatever they wrote: one object in one line, without a character that a terminal obeys."""
+    line = record(CORPUS[name]).to_line()
+    check(line)
+    assert line.isprintable()
+    assert len(line) < 16_384
 
 
 @pytest.mark.parametrize("state", State)

@@ -8,13 +8,13 @@ import urllib.request
 from collections.abc import Iterator
 from http.cookiejar import CookieJar
 from pathlib import Path
-from threading import Timer
 from urllib.error import URLError
 from urllib.parse import urlencode
 
 import pytest
-from browsing import CHROMIUM, document, picture, way_in
-from hostile import CORPUS, everywhere
+from browsing import document, needs_browser, picture, way_in
+from hostile import everywhere
+from hostile_octets import CORPUS
 from nights import NOON, B, X, keep, night
 from tab import tab
 
@@ -27,9 +27,7 @@ from sipguard.verdict import Action
 ROOT = Path(__file__).parents[2]
 ADDRESS = "http://127.0.0.1:5081"
 TOKEN = "browser-browser-browser-browser"
-pytestmark = pytest.mark.skipif(
-    not CHROMIUM, reason="BROWSER NOT TESTED: no chromium here (apt-get install chromium)"
-)
+pytestmark = needs_browser
 
 
 @pytest.fixture(scope="module")
@@ -110,22 +108,16 @@ def test_one_call_shows_hostile_text_and_runs_none(page: str) -> None:
 
 def test_the_live_page_is_told_of_new_records(served: tuple[str, str], state: Path) -> None:
     """By its script, from the stream of events, while nobody does anything."""
-    told = Timer(1.5, lambda: many_more(state))
-    with way_in(*served, linger_s=5.0) as address:
-        told.start()
+    with way_in(*served, lambda: many_more(state), linger_s=4.0) as address:
         shown = document(f"{address}/live?rule=later")
-    told.join()
     assert shown.count('class="new"') == 1 + 3  # the template, and three rows
     assert "Live: the last one came at" in shown
 
 
 def test_the_overview_follows_what_happens(served: tuple[str, str], state: Path) -> None:
     """By its script, which asks for the page when it is told to; nobody loads it anew."""
-    told = Timer(2.0, lambda: just_now(state))
-    with way_in(*served, linger_s=10.0) as address:
-        told.start()
+    with way_in(*served, lambda: just_now(state), linger_s=9.0) as address:
         shown = document(f"{address}/?since=7d")
-    told.join()
     assert "Live: this page follows what happens." in shown
     assert shown.count("<bdi>just-&lt;b&gt;now</bdi>") == 1
     assert "<b>1</b><span>calls blocked" in shown

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 from exemption_ends import open_desk
-from hostile import CORPUS, everywhere
+from hostile import everywhere
+from hostile_octets import CORPUS
 from nights import NOON, night
 from visitor import Visitor, inside
 

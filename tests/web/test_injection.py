@@ -8,12 +8,15 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from hostile import CORPUS, everywhere
+from hostile import everywhere
+from hostile_octets import CORPUS
 from nights import NOON
 from visitor import Visitor, inside
 
 from sipguard.edge.control import RuleHits, StatusReport, write_status
+from sipguard.edge.exemptions import AUDIT_NAME, ExemptionFile
 from sipguard.edge.store import FILE_NAME
+from sipguard.policy.exemptions import ALLOW, Exemption
 from sipguard.web.paper import FOLDER, MAX_CHARACTERS
 
 PAGES = (
@@ -97,6 +100,42 @@ def test_every_page(tmp_path: Path, name: str) -> None:
         assert reply.status == 200, path
         assert len(reply.body) < 400_000, path
         check(reply.text, path)
+
+
+@pytest.mark.parametrize("name", CORPUS)
+def test_exceptions_and_their_audit_show_text_alone(tmp_path: Path, name: str) -> None:
+    """Reviewers type reasons and names, and whoever edits the audit writes what he likes."""
+    hostile = CORPUS[name].decode("utf-8", "replace")
+    everywhere(tmp_path, b"x")
+    typed = "".join(char for char in hostile if char.isprintable())[:200] or "x"
+    names = ("reason", "rule", "by")
+    wanted = Exemption(0, ALLOW, 0.0, 3600.0, "192.0.2.7", **dict.fromkeys(names, typed))
+    ExemptionFile(tmp_path, lambda: NOON + 3600).add(wanted, typed)
+    line = dict.fromkeys(
+        ("time", "by", "what", "kind", "source", "rule", "reason", "from"), hostile
+    )
+    with (tmp_path / AUDIT_NAME).open("ab") as audit:
+        audit.write(json.dumps({**line, "number": hostile}).encode() + b"\n")
+        audit.write(CORPUS[name] + b"\n")
+    reply = inside(tmp_path).get("/exceptions")
+    assert reply.status == 200
+    check(reply.text, "/exceptions")
+
+
+@pytest.mark.parametrize("name", ["html", "attribute", "braces", "quotes", "shell"])
+def test_a_form_that_comes_back_shows_what_was_typed_as_text(tmp_path: Path, name: str) -> None:
+    """A mistake is told with the form as it was filled in, by whomever."""
+    identifier = everywhere(tmp_path, CORPUS[name])
+    visitor = inside(tmp_path)
+    csrf = re.search(r'name="csrf" value="([^"]+)"', visitor.get("/exceptions").text)
+    assert csrf is not None
+    typed = "".join(char for char in CORPUS[name].decode() if char.isprintable())
+    for ask in ("make", "end", typed):
+        fields = dict.fromkeys(("kind", "lasts", "why", "by", "number", "on-source"), typed)
+        fields |= {"csrf": csrf[1], "ask": ask, "call": identifier}
+        reply = visitor.post("/exceptions", fields)
+        assert reply.status == 400
+        check(reply.text, "/exceptions")
 
 
 def test_the_check_sees_what_it_is_for() -> None:

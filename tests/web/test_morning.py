@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from browsing import CHROMIUM
+from browsing import needs_browser
 from exemption_ends import open_desk
-from hostile import CORPUS, everywhere
+from hostile import everywhere
+from hostile_octets import CORPUS
 from nights import NOON, night
 from shown import shown
 from tab import Tab, tab
@@ -17,9 +18,7 @@ from sipguard.edge.control import RuleHits, StatusReport, write_status
 from sipguard.edge.exemptions import AUDIT_NAME, ExemptionFile
 from sipguard.policy.exemptions import ALLOW, Exemption
 
-pytestmark = pytest.mark.skipif(
-    not CHROMIUM, reason="BROWSER NOT TESTED: no chromium here (apt-get install chromium)"
-)
+pytestmark = needs_browser
 PAGES = ("/", "/blocked", "/blocked?by=rule", "/live", "/policy", "/exceptions", "/call/last")
 # Text that is too faint for its background (WCAG 2.2, 1.4.3), and what it says.
 _FAINT = """(() => {
@@ -100,9 +99,7 @@ def address(state: Path, browser: Tab) -> Iterator[str]:
 
 def log_in(browser: Tab, there: str) -> None:
     browser.size(1280)
-    browser.open(f"{there}/login")
-    browser.write(PASSWORD)  # the field has the focus
-    browser.leave("Enter")
+    browser.log_in(there, PASSWORD)
     assert browser.text("document.title") == "Overview · sipguard"
 
 

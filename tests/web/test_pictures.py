@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from browsing import CHROMIUM
+from browsing import needs_browser
 from shown import shown
 from tab import Tab, tab
 from visitor import PASSWORD, Visitor
@@ -33,9 +33,6 @@ REFRESH = os.environ.get("SIPGUARD_PICTURES") == "refresh"
 WIDTH = 1280
 KEY = b"sipguard-page"
 SHADES = 4.0  # of 255, on average: what other fonts make of it, and not what another page does
-needs_browser = pytest.mark.skipif(
-    not CHROMIUM, reason="BROWSER NOT TESTED: no chromium here (apt-get install chromium)"
-)
 
 
 class Wanted(NamedTuple):
@@ -80,9 +77,7 @@ def pictures(visitor: Visitor) -> list[Wanted]:
 def browser(visitor: Visitor) -> Iterator[tuple[Tab, str]]:
     """A browser that is logged in, and where."""
     with shown(visitor) as address, tab() as opened:
-        opened.open(f"{address}/login")
-        opened.write(PASSWORD)
-        opened.leave("Enter")
+        opened.log_in(address, PASSWORD)
         yield opened, address
 
 

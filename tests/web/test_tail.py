@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-from hostile import CORPUS, everywhere
+from hostile import everywhere
+from hostile_octets import CORPUS
 from nights import night
 from visitor import TOKEN, Visitor, inside, watch
 

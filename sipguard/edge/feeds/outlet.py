@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import socket
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, Protocol
@@ -10,6 +11,7 @@ from typing import Final, Protocol
 from sipguard.edge.json_lines import JsonLines
 from sipguard.journal.record import Record
 
+DOUBT_S: Final = 10.0  # ICMP is sent sparingly: a second or more apart
 _SEND_OCTETS: Final = 1 << 20  # of a socket's buffer
 
 
@@ -27,6 +29,10 @@ class Outlet(Protocol):
     @property
     def last_error(self) -> str:
         """What went wrong, unless it goes well again."""
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing is on its way any more, after ``close``."""
 
     def wants(self, record: Record, *, is_new: bool) -> bool:
         """Whether it is worth a place in the queue; a grown record is not new."""
@@ -67,12 +73,19 @@ class LineOutlet:
         """Why, of the last time."""
         return self._lines.last_error
 
+    @property
+    def is_closed(self) -> bool:
+        """What was written is with the kernel."""
+        return True
+
     def wants(self, record: Record, *, is_new: bool) -> bool:
         """Everything: the last line of an id is the one that counts."""
         return True
 
     def take(self, records: Sequence[Record]) -> int:
         """Append them, or as many as a pipe has room for."""
+        if not self._lines.has_room():
+            return 0
         before = self._lines.lost
         done = self._lines.write([self._line_of(record) for record in records], waits=True)
         self._sent += max(done - (self._lines.lost - before), 0)
@@ -95,16 +108,28 @@ class Datagrams:
 
     Connected, so that a collector which is not there is heard of (ICMP) and
     ``sipguard status`` can say so.
+
+    Args:
+        family: Of the address.
+        address: Where to.
+        clock: Monotonic seconds.
     """
 
-    def __init__(self, family: socket.AddressFamily, address: tuple[str, int] | str) -> None:
+    def __init__(
+        self,
+        family: socket.AddressFamily,
+        address: tuple[str, int] | str,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.sent = 0
         self.lost = 0
         self.last_error = ""
         self._family = family
         self._address = address
+        self._clock = clock
         self._socket: socket.socket | None = None
         self._is_doubted = False
+        self._fault_at_s = float("-inf")
 
     def send(self, octets: bytes) -> bool:
         """Send one datagram; False where the socket has no room now, so that it must wait."""
@@ -116,10 +141,12 @@ class Datagrams:
             self.lost += 1
             self.last_error = error.strerror or str(error)
             self._is_doubted = True
+            self._fault_at_s = self._clock()
             self.close()
             return True
         self.sent += 1
-        if not self._is_doubted:  # the first one after a fault may be lost as well
+        # The first one after a fault may be lost as well, and few of many losses are told of.
+        if not self._is_doubted and self._clock() - self._fault_at_s >= DOUBT_S:
             self.last_error = ""
         self._is_doubted = False
         return True
@@ -164,6 +191,7 @@ class DatagramOutlet:
         self._datagrams = datagrams
         self._datagram_of = datagram_of
         self._is_fit = is_fit
+        self._ready: tuple[Record, bytes] | None = None  # what found no room the last time
 
     @property
     def sent(self) -> int:
@@ -180,6 +208,11 @@ class DatagramOutlet:
         """Why, of the last time."""
         return self._datagrams.last_error
 
+    @property
+    def is_closed(self) -> bool:
+        """What was sent is with the kernel."""
+        return True
+
     def wants(self, record: Record, *, is_new: bool) -> bool:
         """Each attempt once."""
         return is_new and self._is_fit(record)
@@ -187,7 +220,12 @@ class DatagramOutlet:
     def take(self, records: Sequence[Record]) -> int:
         """Send them, as far as there is room."""
         for done, record in enumerate(records):
-            if not self._datagrams.send(self._datagram_of(record)):
+            ready, self._ready = self._ready, None
+            octets = (
+                ready[1] if ready is not None and ready[0] is record else self._datagram_of(record)
+            )
+            if not self._datagrams.send(octets):
+                self._ready = (record, octets)
                 return done
         return len(records)
 

@@ -53,6 +53,11 @@ class SyslogStream:
         self._redialer: _Redialer | None = None
         self._connector: Connector | None = None
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether the connection has ended: what it had taken is written then."""
+        return self.wire is None
+
     def wants(self, record: Record, *, is_new: bool) -> bool:
         """Each attempt once."""
         return is_new

@@ -41,8 +41,8 @@ class Desk(Protocol):
     def streams_ended(self, closing: Closing) -> None:
         """Take what was closed at once."""
 
-    def judged(self, judged: Judged | None) -> None:
-        """Take how many messages were judged since the last time."""
+    def judged(self, judged: Judged) -> None:
+        """Take how many messages were judged."""
 
     def reopen(self) -> None:
         """Open files anew, after logrotate moved them away."""

@@ -30,7 +30,7 @@ A new kind is a :class:`Binding`, a diversion in ``edge/from_policy.py`` with th
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.internet.protocol import ClientFactory, Factory
@@ -42,6 +42,9 @@ from sipguard.wire.channel import CLEAR, Channel
 
 if TYPE_CHECKING:
     from sipguard.edge.stream.leg import Leg
+
+
+FIRST_S: Final = 30.0  # a connection whose first message was not accepted by then is nobody's
 
 
 def _listening(factory: Factory) -> IProtocolFactory:
@@ -76,6 +79,10 @@ def _no_origin(_client: Codec) -> str:
     return ""
 
 
+def _soon(_client: Codec) -> float:
+    return FIRST_S
+
+
 @dataclass(frozen=True, slots=True)
 class Binding:
     """One kind of connection; see the module for what is called when.
@@ -84,6 +91,8 @@ class Binding:
     ``says_why``, that a connection that we end is closed with a word in its framing, not reset.
     ``has_ended`` tells whether a codec's peer has said goodbye in its framing: nothing more comes.
     ``origin`` is what the client's codec knows of the page that opened the connection.
+    ``first_s`` tells within how many seconds a message must be accepted, while there is room
+    for connections enough; ``FIRST_S`` where there is not.
     """
 
     kind: str
@@ -100,3 +109,4 @@ class Binding:
     has_ended: Callable[[Codec], bool] = _never
     objection: Callable[[Codec], Finding | None] = _no_objection
     origin: Callable[[Codec], str] = _no_origin
+    first_s: Callable[[Codec], float] = _soon

@@ -10,7 +10,7 @@ from twisted.internet.protocol import ClientFactory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from sipguard.edge.stream.binding import Binding
+from sipguard.edge.stream.binding import FIRST_S, Binding
 from sipguard.edge.stream.in_flight import InFlight
 from sipguard.edge.stream.keeper import Attempt, Keeper
 from sipguard.edge.stream.leg import Leg, Passage, Throttle
@@ -20,7 +20,6 @@ from sipguard.reason import Finding, Reason
 from sipguard.wire.channel import Channel
 from sipguard.wire.packet import Packet, parse_address
 
-FIRST_S: Final = 30.0  # a connection whose first message was not accepted by then is nobody's
 WHOLE_S: Final = 10.0  # a message that was begun
 STALLED_S: Final = 60.0  # for an end that does not take what there is for it
 HALF_S: Final = 120.0  # for the rest, once one end has nothing more to say
@@ -326,13 +325,17 @@ class Conversation:
             elif leg.full_s is not None and now_s - leg.full_s > STALLED_S:
                 self._end(Finding(Reason.SLOW_STREAM, "an end does not take its messages"), leg)
                 return
-        if not self._is_serving and now_s - self._since_s > FIRST_S:
+        if not self._is_serving and now_s - self._since_s > self._first_s():
             self._end(Finding(Reason.SLOW_STREAM, "no message was accepted"))
         elif self._half_s is not None and now_s - self._half_s > HALF_S:
             self._end(None)
         elif now_s - self._active_s > max(self._keeper.idle_s, self._idle_s):
             self._keeper.refused(self.client.packet, Finding(Reason.IDLE_STREAM))
             self.close()
+
+    def _first_s(self) -> float:
+        """Return within what time a message must be accepted: less where others want the room."""
+        return self.binding.first_s(self.client.codec) if self._keeper.has_room else FIRST_S
 
     # --- for both ends
 

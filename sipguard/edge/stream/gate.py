@@ -245,6 +245,11 @@ class StreamGate:
         """How long a connection may be silent."""
         return self._idle_s
 
+    @property
+    def has_room(self) -> bool:
+        """Whether most of the connections that may be are not taken."""
+        return self._limits.open * 2 <= self._limits.most
+
     def now_s(self) -> float:
         """Return the time, in monotonic seconds."""
         return self._reactor.seconds()

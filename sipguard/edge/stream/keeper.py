@@ -32,6 +32,10 @@ class Keeper(Protocol):
     def idle_s(self) -> float:
         """How long a connection may be silent."""
 
+    @property
+    def has_room(self) -> bool:
+        """Whether most of the connections that may be are not taken."""
+
     def now_s(self) -> float:
         """Return the time, in monotonic seconds."""
 

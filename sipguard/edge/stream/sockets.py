@@ -9,10 +9,16 @@ from collections.abc import Callable
 from typing import Final, final
 
 from twisted.internet.error import ConnectBindError, ConnectError
-from twisted.internet.interfaces import IAddress, IConnector
+from twisted.internet.interfaces import (
+    IAddress,
+    IConnector,
+    IHalfCloseableDescriptor,
+    ITCPTransport,
+)
 from twisted.internet.protocol import ClientFactory, Protocol
 from twisted.internet.tcp import Client, Connection, Connector, Port, Server
 from twisted.python.failure import Failure
+from zope.interface import implementer_only  # type: ignore[import-untyped] # it ships no types
 
 from sipguard.errors import EdgeError
 from sipguard.wire.packet import Packet, show_address
@@ -54,14 +60,16 @@ def listening_socket(family: int, port: int, mark: int) -> socket.socket | None:
     return made
 
 
-class _Prompt(Connection):
+class Prompt(Connection):
     """Sends what is written at once, as far as the peer takes it.
 
     Twisted would ask the kernel to say when there is room, which there nearly always is; that
-    costs more than the sending.
+    costs more than the sending. What is written while it is corked leaves together.
     """
 
     _is_writing = False
+    _is_corked = False
+    _waits = False  # for the cork
 
     def write(self, octets: bytes) -> None:
         """Send."""
@@ -71,8 +79,23 @@ class _Prompt(Connection):
         finally:
             self._is_writing = False
 
+    def cork(self) -> None:
+        """Keep what is written from now on."""
+        self._is_corked = True
+
+    def uncork(self) -> None:
+        """Send what was kept."""
+        self._is_corked = False
+        if self._waits and self.connected:
+            self._waits = False
+            self._is_writing = bool(self._tempDataLen) and not self.disconnecting
+            self.startWriting()
+
     def startWriting(self) -> None:
         """Send at once; what fails or is left has the kernel asked."""
+        if self._is_corked:
+            self._waits = True
+            return
         if self._is_writing:
             self._is_writing = False  # room again may let our producer write
             refusal: object = self.doWrite()  # type: ignore[no-untyped-call] # Twisted's
@@ -81,7 +104,10 @@ class _Prompt(Connection):
         super().startWriting()  # type: ignore[no-untyped-call] # Twisted's
 
 
-class _Accepted(_Prompt, Server):
+# Twisted's TLS hands on what is declared here, one by one, for each connection: no more than
+# somebody asks for.
+@implementer_only(ITCPTransport, IHalfCloseableDescriptor)
+class _Accepted(Prompt, Server):
     """A connection of a client."""
 
 
@@ -125,7 +151,8 @@ def _prepare(made: socket.socket, mark: int) -> None:
     made.setsockopt(socket.SOL_SOCKET, _SO_MARK, mark)
 
 
-class _OnwardClient(_Prompt, Client):
+@implementer_only(ITCPTransport, IHalfCloseableDescriptor)
+class _OnwardClient(Prompt, Client):
     """A connection that starts from an address which is not ours."""
 
     def createInternetSocket(self) -> socket.socket:

@@ -24,6 +24,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer  # type: ignore[import-untyped] # it ships no types
 
 from sipguard.edge.clock import Alarm, Clock
+from sipguard.edge.stream.sockets import Prompt
 from sipguard.edge.stream.tls_contexts import ALPN, RENEW_S, Ends, Wanted, asked_name
 from sipguard.edge.stream.tls_credentials import Credentials
 from sipguard.edge.stream.tls_failures import FIRST_OCTETS, failure_of
@@ -105,6 +106,7 @@ class TlsLine(TLSMemoryBIOProtocol, Judged):
         self.finding: Finding | None = None
         self.stands = False
         self._first = b""
+        self._has_kept = False  # the session with a server
         self._handle: SSL.Connection | None = None
         self._clock = factory.clock
         self._deadline: Alarm | None = None
@@ -135,10 +137,24 @@ class TlsLine(TLSMemoryBIOProtocol, Judged):
             self._refuse(Finding(Reason.TLS_BUSY, what))
 
     def dataReceived(self, data: bytes) -> None:
-        """Keep the first octets: they tell TLS 1.0 from garbage, should it fail."""
+        """Keep the first octets: they tell TLS 1.0 from garbage, should it fail.
+
+        What is said to that leaves together: the end of a handshake, and the first message.
+        """
         if not self._first:
             self._first = data[:FIRST_OCTETS]
-        super().dataReceived(data)  # type: ignore[no-untyped-call] # Twisted
+        below, stood = self.transport, self.stands
+        if isinstance(below, Prompt):
+            below.cork()
+        try:
+            super().dataReceived(data)  # type: ignore[no-untyped-call] # Twisted
+        finally:
+            if isinstance(below, Prompt):
+                below.uncork()
+        if stood and self.wanted is not None and not self._has_kept:
+            # TLS 1.3 tells what resumes a session right behind the handshake; the next
+            # connection to this server need not wait until this one ends.
+            self._keep_session()
 
     def _too_late(self) -> None:
         self._deadline = None
@@ -223,10 +239,12 @@ class TlsLine(TLSMemoryBIOProtocol, Judged):
         self.abortConnection()  # type: ignore[no-untyped-call] # Twisted
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Keep the session for later, or the cause of the failure."""
+        """Leave the session for later, or keep the cause of the failure."""
         self._in_time()
         if self.stands:
             self._keep_session()
+            if self._handle is not None:
+                self.ends.leave_session(self._handle)
         else:
             self.tls.handshakes -= 1
             self.finding = self._explained(self._reason or reason)
@@ -251,7 +269,8 @@ class TlsLine(TLSMemoryBIOProtocol, Judged):
         return failure_of(reason.value or Exception(), self._first, is_client=self.is_client)
 
     def _keep_session(self) -> None:
-        if self.wanted is not None and self._handle is not None:
+        if self.wanted is not None and self._handle is not None and not self._has_kept:
+            self._has_kept = True
             self.ends.keep_session(self.wanted, self._handle, self.judging)
 
 

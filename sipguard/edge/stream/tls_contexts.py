@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 
 from OpenSSL import SSL, crypto
 
+from sipguard.edge.stream.tls_alerts import name_alerts
 from sipguard.edge.stream.tls_credentials import Credentials, Own, read_credentials
 from sipguard.edge.stream.tls_judging import Judging, Remembered, verify
 from sipguard.errors import HostileInput, PolicyError, Problem
@@ -24,6 +25,7 @@ ALPN: Final = b"sip/2"  # IANA's name of SIP/2.0
 SESSION_S: Final = 3600  # a client that was away for so long shakes hands again
 RENEW_S: Final = 86400  # keys of session tickets live no longer (RFC 9325 section 4.3)
 MAX_SESSIONS: Final = 1024  # of servers
+KEPT: Final = 8  # sessions with one server: as many connections to it may begin together
 # Forward secrecy and AEAD; what RFC 9325 section 4.2 recommends, and ChaCha20 for telephones
 # without AES in hardware. Level 2: keys of 112 bits of strength, no SHA-1.
 CIPHERS: Final = b"ECDHE+AESGCM:ECDHE+CHACHA20:@SECLEVEL=2"
@@ -60,8 +62,9 @@ class Ends:
         self._peers: Final = credentials.peers
         self._utc_s: Final = utc_s
         self._remembered: Final = Remembered()
-        self._sessions: OrderedDict[tuple[Wanted, Expected], _Kept] = OrderedDict()
+        self._sessions: OrderedDict[tuple[Wanted, Expected], list[_Kept]] = OrderedDict()
         self.made_s: Final = utc_s()
+        self._alerts: list[object] = []  # OpenSSL calls them
         contexts = [self._server_context(own, credentials) for own in credentials.own]
         self._by_name: Final[dict[bytes, SSL.Context]] = {}
         for own, context in zip(credentials.own, contexts, strict=True):
@@ -131,10 +134,10 @@ class Ends:
             connection.set_tlsext_host_name(asked_for)
         if wanted.alpn:
             connection.set_alpn_protos([ALPN])
-        kept = self._sessions.pop((wanted, expected), None)  # used once (RFC 8446 appendix C.4)
-        if kept is not None:
-            judging.before = kept.chain
-            connection.set_session(kept.session)
+        if kept := self._sessions.get((wanted, expected)):
+            latest = kept.pop()  # used once (RFC 8446 appendix C.4)
+            judging.before = latest.chain
+            connection.set_session(latest.session)
         return connection, judging
 
     def server_stands(self, judging: Judging) -> bool:
@@ -150,16 +153,26 @@ class Ends:
         return judging.peer is not None or not self._terms.verify_servers
 
     def keep_session(self, wanted: Wanted, connection: SSL.Connection, judging: Judging) -> None:
-        """Keep the session of a connection that ends, for the next one to this server."""
+        """Keep the session of a connection that stands, for the next one to this server."""
         session = connection.get_session()
         if session is None or judging.peer is None or not judging.before:
             return
-        # OpenSSL spoils the session of a connection that ends without goodbye (truncation); each
-        # of our messages has its own end, so nothing can be cut off unseen.
-        connection.set_shutdown(connection.get_shutdown() | SSL.SENT_SHUTDOWN)
-        self._sessions[wanted, self.expected(wanted)] = _Kept(session, judging.before)
+        server = wanted, self.expected(wanted)
+        kept = self._sessions.setdefault(server, [])
+        self._sessions.move_to_end(server)
+        kept.append(_Kept(session, judging.before))
+        del kept[:-KEPT]
         if len(self._sessions) > MAX_SESSIONS:
             self._sessions.popitem(last=False)
+
+    @staticmethod
+    def leave_session(connection: SSL.Connection) -> None:
+        """Leave the session of a connection that ends as it is.
+
+        OpenSSL spoils that of one which ends without goodbye (truncation); each of our messages
+        has its own end, so nothing can be cut off unseen.
+        """
+        connection.set_shutdown(connection.get_shutdown() | SSL.SENT_SHUTDOWN)
 
     def _judge_server(self, expected: Expected) -> Callable[[Sequence[bytes]], Peer | Finding]:
         peers, utc_s = _peers(self._peers), self._utc_s
@@ -185,6 +198,7 @@ class Ends:
             context.add_client_ca(root)
         must = SSL.VERIFY_FAIL_IF_NO_PEER_CERT if asks == "required" else 0
         context.set_verify(SSL.VERIFY_PEER | must, verify)
+        self._alerts.append(name_alerts(context, SSL.VERIFY_PEER | must))
         return context
 
     def _client_context(self, credentials: Credentials) -> SSL.Context:
@@ -197,6 +211,7 @@ class Ends:
             return context
         _believe(context, credentials)
         context.set_verify(SSL.VERIFY_PEER, verify)
+        self._alerts.append(name_alerts(context, SSL.VERIFY_PEER))
         return context
 
     def _pick(self, connection: SSL.Connection) -> None:
@@ -271,7 +286,7 @@ def _show(context: SSL.Context, own: Own) -> None:
 
 
 def _believe(context: SSL.Context, credentials: Credentials) -> None:
-    """Let OpenSSL find the fitting alert; what counts is our own judgement."""
+    """Let OpenSSL gather chains up to whom we believe; what counts is our own judgement."""
     store = context.get_cert_store()
     if store is None:
         return

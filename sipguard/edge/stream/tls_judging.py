@@ -1,9 +1,8 @@
 """The certificates of one TLS peer on their way through OpenSSL to our own judgement.
 
 OpenSSL would say ``certificate verify failed``, follow one way up only and take names with
-wildcards, so it only gathers the chain here, and ``identity`` judges it (TLS-20). Where
-OpenSSL finds the same fault, the handshake ends at that point, because then the peer
-is sent the fitting alert; with ours alone it is sent a general one.
+wildcards, so it only gathers the chain here, and ``identity`` judges it (TLS-20). The peer
+hears of our judgement in the alert: see ``tls_alerts``.
 """
 
 from collections import OrderedDict

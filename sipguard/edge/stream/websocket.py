@@ -19,12 +19,16 @@ from wsproto.events import BytesMessage, CloseConnection, Event, Ping, Pong, Tex
 from wsproto.frame_protocol import CloseReason
 
 from sipguard.edge.stream import ws_handshake
-from sipguard.edge.stream.binding import Binding
+from sipguard.edge.stream.binding import FIRST_S, Binding
 from sipguard.edge.stream.codec import Codec
 from sipguard.edge.stream.ws_handshake import Answered, Asked, Asking
 from sipguard.errors import HostileInput
 from sipguard.reason import Finding, Reason
 from sipguard.wire.message import MAX_MESSAGE_OCTETS
+
+# A page opens its WebSocket when it is loaded, and registers when its user has logged in. Pings
+# do not count: any page can send them for ever.
+UPGRADED_S: Final = 300.0
 
 _OPEN: Final = ConnectionState.OPEN
 
@@ -235,6 +239,11 @@ class ServerCodec(_End):
         return b""
 
     @property
+    def is_upgraded(self) -> bool:
+        """Whether the WebSocket is open: the server has taken it."""
+        return self._frames is not None
+
+    @property
     def origin(self) -> str:
         """The origin of the page that asks, as the browser names it; empty for other programs."""
         return self.asked.origin.decode("latin-1").lower() if self.asked is not None else ""
@@ -322,6 +331,7 @@ def websocket(origins: Callable[[], Sequence[str]]) -> Binding:
         has_ended=_has_ended,
         objection=_objection,
         origin=_origin,
+        first_s=_first_s,
     )
 
 
@@ -341,6 +351,11 @@ def _has_ended(codec: Codec) -> bool:
 
 def _objection(client: Codec) -> Finding | None:
     return client.objection() if isinstance(client, ServerCodec) else None
+
+
+def _first_s(client: Codec) -> float:
+    is_open = isinstance(client, ServerCodec) and client.is_upgraded
+    return UPGRADED_S if is_open else FIRST_S
 
 
 def _origin(client: Codec) -> str:

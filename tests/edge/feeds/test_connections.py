@@ -1,13 +1,15 @@
 """Feeds that connect: webhooks over real TLS, and syslog over TCP."""
 
 import json
+import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hook import SECRET, Hook, is_signed
-from hostile_records import CORPUS, record
+from hostile_octets import CORPUS
+from hostile_records import record
 from https_server import ROOT, STRANGER
 from twisted.internet.epollreactor import EPollReactor
 from twisted.internet.protocol import Factory, Protocol
@@ -187,6 +189,25 @@ def test_a_receiver_that_only_nods(reactor: EPollReactor) -> None:
     port.stopListening()
 
 
+def test_a_receiver_that_was_down_gets_what_waited(tmp_path: Path, reactor: EPollReactor) -> None:
+    """Refused connections are no answer: the same alarm again, until somebody is there."""
+    hook = Hook(tmp_path)
+    hook.stop()
+    outlet = Outlet(reactor, hook.url)
+    waiting = [alarm(number=1)]
+    assert outlet.hook.wants(waiting[0], is_new=True)
+    for _ in range(3):
+        outlet.hook.take(waiting)
+        until(reactor, lambda: outlet.hook._current is None)
+        assert "refused" in outlet.hook.last_error
+        outlet.now_s = outlet.hook._due_s
+    again = Hook(tmp_path, lambda: socket.create_server(hook.address))
+    until(reactor, lambda: outlet.hook.take(waiting))
+    assert [headers["X-Sipguard-Delivery"] for headers, _ in again.got] == ["00000001"]
+    assert (outlet.hook.sent, outlet.hook.lost, outlet.hook.last_error) == (1, 0, "")
+    again.stop()
+
+
 def test_a_stranger_gets_no_alarm(hook: Hook, reactor: EPollReactor) -> None:
     """A certificate of another authority ends it before a word of the record is out."""
     outlet = Outlet(reactor, hook.url, STRANGER.pem)
@@ -249,6 +270,26 @@ def test_syslog_over_tcp(reactor: EPollReactor) -> None:
     assert outlet.sent == expected
     outlet.close()
     port.stopListening()
+
+
+def test_collectors_by_ipv6(reactor: EPollReactor) -> None:
+    """Over TCP and UDP."""
+    collectors = Collectors()
+    port = reactor.listenTCP(0, collectors, interface="::1")
+    number = port.getHost().port
+    outlet = Builder(reactor)(Feed("syslog", "::1", number, "tcp"))
+    until(reactor, lambda: outlet.take([record()]))
+    until(reactor, lambda: collectors.got)
+    outlet.close()
+    port.stopListening()
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as udp:
+        udp.bind(("::1", 0))
+        for feed in (Feed("syslog", "::1", udp.getsockname()[1], "udp"),
+                     Feed("hep", "::1", udp.getsockname()[1])):  # fmt: skip
+            outlet = Builder(reactor)(feed)
+            assert outlet.take([record()]) == 1
+            assert udp.recv(9_000)[:4] in (b"<84>", b"HEP3")
+            outlet.close()
 
 
 def test_a_collector_that_does_not_read_makes_records_wait(

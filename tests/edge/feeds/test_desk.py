@@ -15,7 +15,7 @@ from sipguard.edge.control import StatusReport, from_json, to_json
 from sipguard.edge.feeds import desk as desk_module
 from sipguard.edge.feeds.build import Builder
 from sipguard.edge.feeds.desk import AT_ONCE, BUDGET_S, LOOK_S, MAX_WAITING, Feeds
-from sipguard.edge.feeds.outlet import Datagrams, Outlet
+from sipguard.edge.feeds.outlet import DOUBT_S, DatagramOutlet, Datagrams, Outlet
 from sipguard.errors import EdgeError
 from sipguard.journal.record import Record
 from sipguard.policy.feeds import Feed
@@ -31,6 +31,7 @@ class FarEnd:
         self.last_error = ""
         self.takes = 1_000_000
         self.log: list[str] = []
+        self.is_closed = True
 
     def wants(self, record: Record, *, is_new: bool) -> bool:
         return is_new
@@ -101,6 +102,40 @@ def test_the_end_sends_what_far_ends_take() -> None:
     desk.finish()
     assert (stuck.sent, quick.sent) == (3, 50)
     assert stuck.log == quick.log == ["close"]
+
+
+def test_the_last_second_is_for_far_ends_that_go_on_taking() -> None:
+    """One that takes nothing is not waited for; what is on its way is."""
+    stuck, slow = FarEnd(), FarEnd()
+    clock = Clock()
+    desk = desk_of(stuck, slow, clock=clock.seconds)
+    stuck.takes, slow.takes, slow.is_closed = 0, 1, False
+    desk.take([record()] * 5, [])
+    over = desk.wind_up(clock)
+    for _ in range(4):
+        slow.takes = 1
+        clock.advance(0.1)
+        assert stuck.log + slow.log == []
+    assert slow.sent == 5
+    clock.advance(0.2)  # no more of it in that time: nobody waits for the other
+    assert (stuck.log, slow.log, over.called) == (["close"], ["close"], False)
+    slow.is_closed = True
+    clock.advance(0.1)
+    assert (stuck.sent, over.called) == (0, True)
+    assert states(desk) == [(0, 5, 0), (5, 0, 0)]
+
+
+def test_the_last_second_ends() -> None:
+    """Whatever is still on its way by then."""
+    end, clock = FarEnd(), Clock()
+    desk = desk_of(end, clock=clock.seconds)
+    end.is_closed = False
+    desk.take([record()], [])
+    over = desk.wind_up(clock)
+    for _ in range(60):
+        clock.advance(0.02)
+    assert over.called
+    assert end.log == ["close"]
 
 
 def test_a_reload_keeps_what_stays_and_closes_what_goes() -> None:
@@ -192,7 +227,7 @@ def test_a_far_end_that_does_not_read_is_in_the_log_once(monkeypatch: pytest.Mon
     assert log.after(5) == []
     log.end.takes = 0
     assert log.after(2, MAX_WAITING // 2) == []
-    assert log.after(300, 10) == ["feed json 0: it is too slow (2000 waiting, 10 lost)"]
+    assert log.after(300, 10) == ["feed json 0: records are lost (2000 waiting, 10 lost)"]
     log.end.takes = 1_000_000
     (said,) = log.after(5)
     assert re.fullmatch(r"feed json 0 goes on \(30\d\d lost meanwhile\)", said)
@@ -311,9 +346,40 @@ def test_a_collector_that_is_not_there_is_heard_of() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    datagrams = Datagrams(socket.AF_INET, ("127.0.0.1", port))
+    now_s = [0.0]
+    datagrams = Datagrams(socket.AF_INET, ("127.0.0.1", port), lambda: now_s[0])
     assert datagrams.send(b"one")
     assert datagrams.send(b"two")
     assert (datagrams.sent, datagrams.lost) == (1, 1)
     assert "refused" in datagrams.last_error
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as collector:
+        collector.bind(("127.0.0.1", port))
+        for now_s[0] in (1.0, 2.0, DOUBT_S - 1.0):  # who is silent may only not be told of
+            assert datagrams.send(b"three")
+            assert "refused" in datagrams.last_error
+        now_s[0] = DOUBT_S
+        assert datagrams.send(b"four")
+        assert datagrams.last_error == ""
     datagrams.close()
+
+
+def test_what_must_wait_is_not_made_again_and_again() -> None:
+    """A socket that is full for a minute is tried fifty times a second."""
+    made: list[Record] = []
+    room = [False]
+
+    class Full(Datagrams):
+        def send(self, octets: bytes) -> bool:
+            return room[0]
+
+    def datagram_of(one: Record) -> bytes:
+        made.append(one)
+        return b"x"
+
+    outlet = DatagramOutlet(Full(socket.AF_UNIX, ""), datagram_of)
+    some = [record(number=1), record(number=2)]
+    assert [outlet.take(some) for _ in range(9)] == [0] * 9
+    assert len(made) == 1
+    room[0] = True
+    assert outlet.take(some) == 2
+    assert made == some

@@ -9,7 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
-from hostile_records import A6, CORPUS, record
+from hostile_octets import CORPUS
+from hostile_records import A6, record
 from hypothesis import given
 from hypothesis import strategies as st
 from receivers import hep_chunks
@@ -65,6 +66,16 @@ def test_a_masked_body_keeps_its_length() -> None:
     assert len(hep_chunks(packet_of(record(raw=lie), 1))[15]) < len(lie)
     cut = raw + b"x" * 9_000
     assert len(hep_chunks(packet_of(record(raw=cut), 1))[15]) == 8_192
+
+
+@pytest.mark.parametrize("name", CORPUS)
+def test_no_caller_makes_a_chunk_or_a_packet_without_end(name: str) -> None:
+    """The chunks are ours whatever he wrote, and what he wrote is cut in each."""
+    found = hep_chunks(packet_of(record(CORPUS[name]), 1, b"key"))
+    assert set(found) == {1, 2, 3, 4, 7, 8, 9, 10, 11, 12, 14, 15, 17}
+    assert len(found[15]) <= 8_192
+    assert len(found[17]) <= 1_024
+    assert found[17].decode().isprintable()
 
 
 def test_what_has_no_message_has_no_packet() -> None:

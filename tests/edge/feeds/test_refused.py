@@ -7,7 +7,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from hostile_records import A6, CORPUS, record
+from hostile_octets import CORPUS
+from hostile_records import A6, record
 
 from sipguard.edge.feeds.refused import EACH, RefusedOutlet, refused_line
 from sipguard.verdict import Action

@@ -4,7 +4,8 @@ import dataclasses
 import re
 
 import pytest
-from hostile_records import A6, CORPUS, record
+from hostile_octets import CORPUS
+from hostile_records import A6, record
 from hypothesis import given
 from hypothesis import strategies as st
 from receivers import read_cef

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from stream_paper import ALICE, BOB, POLICY, PORT, Paper, answer, request
 
 from sipguard.edge.plan import Plan
-from sipguard.edge.stream.conversation import FIRST_S, HALF_S, LAST_WORD_S, STALLED_S, WHOLE_S
+from sipguard.edge.stream.binding import FIRST_S
+from sipguard.edge.stream.conversation import HALF_S, LAST_WORD_S, STALLED_S, WHOLE_S
 from sipguard.reason import Reason
 from sipguard.verdict import OpenPinhole
 

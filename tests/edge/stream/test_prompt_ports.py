@@ -7,12 +7,12 @@ from contextlib import closing
 import pytest
 from twisted.internet.epollreactor import EPollReactor
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IProtocolFactory
+from twisted.internet.interfaces import IHalfCloseableDescriptor, IProtocolFactory
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.tcp import Port
 from twisted.python.failure import Failure
 
-from sipguard.edge.stream.sockets import ACCEPTS, serve_fairly
+from sipguard.edge.stream.sockets import ACCEPTS, Prompt, _Accepted, _OnwardClient, serve_fairly
 
 
 class Place:
@@ -105,3 +105,64 @@ def test_a_connection_closes_when_all_has_left(place: Place) -> None:
         assert transport.doWrite() is not None
         client.settimeout(1)
         assert client.recv(100) == b"BYE"
+
+
+def prompt(place: Place) -> Prompt:
+    """Return our end of the connection there is."""
+    place.turn()
+    transport = place.made[0].transport
+    assert isinstance(transport, Prompt)
+    return transport
+
+
+def test_what_is_written_while_corked_leaves_together(place: Place) -> None:
+    """One call of the kernel for the end of a handshake and the first message."""
+    with closing(place.connect()) as client:
+        ours = prompt(place)
+        ours.cork()
+        ours.write(b"Finished")
+        ours.write(b"INVITE")
+        client.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            client.recv(100)
+        ours.uncork()
+        client.settimeout(1)
+        assert client.recv(100) == b"FinishedINVITE"
+        ours.cork()
+        ours.uncork()
+        assert place.reactor.getWriters() == []
+        ours.write(b"BYE")
+        assert client.recv(100) == b"BYE"
+
+
+@pytest.mark.parametrize("last", [b"", b"BYE"])
+def test_a_corked_connection_closes_when_all_has_left(place: Place, last: bytes) -> None:
+    """Whether there is a last word or not."""
+    with closing(place.connect()) as client:
+        ours = prompt(place)
+        ours.cork()
+        ours.write(last)
+        ours.loseConnection()  # type: ignore[no-untyped-call]
+        ours.uncork()
+        assert place.reactor.getWriters() == [ours]
+        assert ours.doWrite() is not None  # type: ignore[no-untyped-call]
+        client.settimeout(1)
+        if last:
+            assert client.recv(100) == last
+
+
+def test_a_corked_connection_that_is_lost_sends_nothing(place: Place) -> None:
+    """To nobody."""
+    with closing(place.connect()):
+        ours = prompt(place)
+        ours.cork()
+        ours.write(b"INVITE")
+        ours.connectionLost(Failure(ConnectionDone()))
+        ours.uncork()
+        assert place.reactor.getWriters() == []
+
+
+def test_half_closing_is_known_of_our_transports() -> None:
+    """What they declare is all that anybody asks for."""
+    assert IHalfCloseableDescriptor.implementedBy(_Accepted)
+    assert IHalfCloseableDescriptor.implementedBy(_OnwardClient)

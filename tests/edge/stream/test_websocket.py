@@ -8,7 +8,9 @@ from websockets.http11 import Request
 from websockets.protocol import Protocol, State
 from websockets.utils import accept_key
 
+from sipguard.edge.stream.binding import FIRST_S
 from sipguard.edge.stream.conversation import LAST_WORD_S
+from sipguard.edge.stream.websocket import UPGRADED_S
 from sipguard.reason import Reason
 
 TEXT, BINARY = Opcode.TEXT, Opcode.BINARY
@@ -416,3 +418,45 @@ def test_a_client_that_does_not_read_our_last_word(monkeypatch: pytest.MonkeyPat
     desk.wait(2)
     assert (before, line.client.reset) == (False, True)
     assert desk.reasons() == [Reason.WS_NO_UPGRADE.value]
+
+
+def test_a_page_may_open_its_websocket_long_before_its_user_logs_in() -> None:
+    """Minutes, once the server has taken it; not for ever, and pings do not prolong it."""
+    call = Call(Browser())
+    call.paper.wait(UPGRADED_S - 10)
+    call.browser.protocol.send_ping(b"")
+    call.move()
+    assert not call.line.is_over()
+    call.paper.wait(11)
+    assert call.line.is_over()
+    assert call.paper.reasons() == [Reason.SLOW_STREAM.value]
+
+
+def test_a_message_that_is_accepted_ends_the_wait() -> None:
+    """Then stream-idle applies, as for all connections."""
+    call = Call(Browser())
+    call.paper.wait(UPGRADED_S - 10)
+    call.says(OPTIONS)
+    call.paper.wait(60)
+    assert not call.line.is_over()
+
+
+def test_a_handshake_has_no_minutes() -> None:
+    """Whoever is no WebSocket yet is as any other connection."""
+    desk = paper()
+    line = desk.reaches()
+    line.client_sends(b"".join(Browser().protocol.data_to_send()))
+    line.server_takes_it()
+    desk.wait(FIRST_S + 1)
+    assert line.is_over()
+
+
+def test_where_many_connections_stand_all_have_less_time() -> None:
+    """Or silent pages could take what telephones need."""
+    call = Call(Browser())
+    call.paper.gate._limits.most = 2
+    call.paper.wait(FIRST_S + 1)
+    assert not call.line.is_over()
+    call.paper.reaches(port=40001)
+    call.paper.wait(1)
+    assert call.line.is_over()

@@ -1,0 +1,41 @@
+"""What strangers put into their messages: one corpus for every face and every feed."""
+
+CORPUS = {
+    "html": b"<script>alert(1)</script>",
+    "attribute": b'" onmouseover="alert(1)" x=\'',
+    "screen": b"\x1b[2J\x1b[1;1H\x1b]0;owned\x07",
+    "link": b"\x1b]8;;http://evil\x1b\\click\x1b]8;;\x1b\\",
+    "c1": b"\xc2\x9b2J\x9b2J",
+    "right-to-left": "\u202egnirts\u202c \u2066x\u2069 \u200f".encode(),
+    "isolates": "\u2068\u2068\u2068".encode(),
+    "hebrew": "שלום".encode() * 20,
+    "marks": ("e" + "\u0301" * 60).encode(),
+    "invisible": "a\u200bb\ufeffc\u3164d\U000e0041".encode(),
+    "line ends": b"a\nFAKE LINE\rb\x0bc\x0cd\xc2\x85e\xe2\x80\xa8f",
+    "nul": b"a\x00b",
+    "invalid utf-8": b"\xff\xfe\xc0\x80\xed\xa0\x80\xf4\x90\x80\x80",
+    "60 KB": b"A" * 60_000,
+    "60 KB wide": "山".encode() * 20_000,
+    "formula": b'=HYPERLINK("http://evil","x")',
+    "plus": b"+1+cmd|' /C calc'!A0",
+    "minus": b"-2+3",
+    "at": b"@SUM(1+1)",
+    "tab": b"\t=1",
+    "quotes": b'",=1+1,"\r\n=2',
+    "markup": b"[bold red]x[/bold red][link=http://evil]y[/link] :bomb:",
+    "broken markup": b"[/nothing] [",
+    "braces": b"{src} {0.__class__} %s %n",
+    "backslashes": b"\\x1b\\\\ \\u202e \\",
+    "shell": b"$(reboot)`reboot`;reboot",
+    # --- against formats of lines
+    "plain": b"alice",
+    "60 KB escaped": b"\\]\"" * 20_000,
+    "structured data": b'x"] [evil@1 src="203.0.113.66"] <13>1 ',
+    "end of quote": b'" src=203.0.113.66 caller="',
+    "cef": b"x|10|src=203.0.113.66 act=accept\\|\\=",
+    "whole line": b"2026-01-01T00:00:00.000Z sipguard[refused]: src=203.0.113.66 verdict=drop "
+    b"mode=enforce reason=replay rule=x method=INVITE count=1 id=00000000 caller=\"x\"",
+    "new whole line": b"x\n2026-01-01T00:00:00.000Z sipguard[refused]: src=203.0.113.66 "
+    b"verdict=drop mode=enforce reason=replay rule=x method=INVITE count=1 id=0 caller=\"x\"\n",
+    "label": b'"} 1\nsipguard_up{x="',
+}  # fmt: skip
