@@ -141,13 +141,33 @@ def test_the_overview_follows_what_happens(served: tuple[str, str], state: Path)
         assert browser.text("document.querySelector('a.number b').textContent") == "1"
 
 
-def just_now(state: Path) -> None:
+def test_what_is_open_stays_open_while_the_page_follows(
+    served: tuple[str, str], state: Path
+) -> None:
+    """A reader's place is his: only what has changed is changed."""
+    with way_in(*served) as address, tab() as opened:
+        opened.open(f"{address}/?since=30d")
+        opened.wait_for("document.getElementById('live').textContent.startsWith('Live')")
+        opened.evaluate(
+            "document.querySelectorAll('#overview details')[1].open = true;"
+            "window.kept = document.querySelector('#overview details[open] summary');"
+            "window.kept.focus()"
+        )
+        before = opened.evaluate("document.querySelector('a.number b').textContent")
+        just_now(state, 2001)
+        opened.wait_for(f"document.querySelector('a.number b').textContent != {before!r}")
+        assert opened.evaluate("document.activeElement === window.kept && window.kept.isConnected")
+        assert opened.evaluate("window.kept.parentNode.open")
+        assert opened.said() == []
+
+
+def just_now(state: Path, number: int = 2000) -> None:
     """Store a record of this moment."""
     seen = Observation(
         utc_s=time.time(), action=Action.DROP, judged=Action.DROP, reason=Reason.NOT_SIP,
         src=X, dst=B, rule="just-<b>now", method=b"INVITE", raw=b"x",
     )  # fmt: skip
-    keep(state, [record_of(seen, id_of(2000))])
+    keep(state, [record_of(seen, id_of(number))])
 
 
 def many_more(state: Path, first: int = 1000) -> None:
