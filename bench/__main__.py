@@ -8,7 +8,18 @@ import signal
 import sys
 from types import FrameType
 
-from bench import flood, identity, inprocess, kernel, media, stream_tls, streams, tls
+from bench import (
+    flood,
+    identity,
+    inprocess,
+    journal,
+    kernel,
+    media,
+    records,
+    stream_tls,
+    streams,
+    tls,
+)
 from bench.gateways import kamailio_there, sipguard
 from bench.generator import BUILD, build
 from bench.network import lab
@@ -64,6 +75,10 @@ def _packet_part(quick: bool, rival: bool, left_out: list[str]) -> list[Figure]:
     calls = kernel.HELD_CALLS // 10 if quick else kernel.HELD_CALLS
     progress(f"setting up {calls:,} calls that stay up")
     figures.append(kernel.hold_calls(variant, max(most, 100) * 0.6, calls))
+    progress("records beside calls")
+    turns, half = (1 if quick else 5), max(most, 100) / 2
+    place = kernel.state_folder(BUILD)
+    figures += journal.measure(BUILD / "journal", place, turns, 5 * seconds, half)
     progress("forged signatures beside calls")
     figures += flood.measure(BUILD / "flood", kernel.state_folder(BUILD), rounds, 2 * seconds)
     if media.why_not():
@@ -120,6 +135,7 @@ def main() -> int:
             figures += inprocess.measure(BUILD, options.quick)
             figures += identity.measure(BUILD / "identity", options.quick)
             figures += tls.measure(options.quick)
+            figures += records.measure(options.quick)
         if why:
             figures.append(inprocess.memory(options.quick))  # else the real service shows it
             left_out.append(f"all that goes through the kernel: {why}")

@@ -80,11 +80,15 @@ class Running:
 
     def cpu_s(self) -> float:
         """Return the processor time that the gateway's processes used so far, all threads."""
-        spent_ns = 0
-        for process in self._processes():
-            for task in Path(f"/proc/{process}/task").glob("*/schedstat"):
-                spent_ns += int(task.read_text().split()[0])
-        return spent_ns / 1e9
+        return _cpu_s(self._processes())
+
+    def own_cpu_s(self) -> float:
+        """Return the same without the processes that it started."""
+        return _cpu_s([self.process])
+
+    def children(self) -> list[int]:
+        """Return the processes that the gateway started."""
+        return self._processes()[1:]
 
     def resident_mb(self) -> float:
         """Return the memory that stays with the gateway's processes."""
@@ -105,6 +109,14 @@ class Running:
                 found += [int(child) for child in children.read_text().split()]
             at += 1
         return found
+
+
+def _cpu_s(processes: list[int]) -> float:
+    spent_ns = 0
+    for process in processes:
+        for task in Path(f"/proc/{process}/task").glob("*/schedstat"):
+            spent_ns += int(task.read_text().split()[0])
+    return spent_ns / 1e9
 
 
 def _is_ready(variant: Variant, process: int) -> bool:

@@ -38,6 +38,7 @@ class Load(NamedTuple):
     calls: int = 0  # stop after so many
     proxy: str = ""  # callers send to this address instead of the callee's
     flood: Flood | None = None
+    nap: bool = False  # leave the core to others where there is nothing to do
 
 
 class Played(NamedTuple):
@@ -81,7 +82,7 @@ def play(load: Load, core: int) -> Played:
         ("-c", load.calls),
     ):
         command += [option, str(value)] if value else []
-    for option, wanted in (("-l", load.timed), ("-k", load.hold)):
+    for option, wanted in (("-l", load.timed), ("-k", load.hold), ("-p", load.nap)):
         command += [option] if wanted else []
     command += ["-v", load.proxy] if load.proxy else []
     if load.flood is not None:

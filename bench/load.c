@@ -29,7 +29,7 @@
 #include "forged.h"
 #include "messages.h"
 
-enum { BATCH = 32, MESSAGE_OCTETS = 2048, ROWS_OCTETS = 512, RING = 1 << 18, SAMPLES = 1 << 21, SIP_PORT = 5060 };
+enum { BATCH = 32, MESSAGE_OCTETS = 2048, ROWS_OCTETS = 512, RING = 1 << 18, SAMPLES = 1 << 21, SIP_PORT = 5060, NAP_US = 50 };
 
 static const char *const KIND_NAMES[KINDS] = {"invite", "trying", "ringing", "answer",
                                               "ack",    "bye",    "bye-ok"};
@@ -55,7 +55,7 @@ struct outbox {
 
 static struct settings {
     double rate, seconds;
-    int in_flight, hold, stamp;
+    int in_flight, hold, stamp, nap;
     uint32_t first, limit;
     struct in_addr caller, callee, via;
 } set = {.in_flight = 256, .seconds = 2, .limit = UINT32_MAX};
@@ -275,9 +275,11 @@ static int due(double elapsed_s) {
     return room < 0 ? 0 : room > BATCH ? BATCH : room;
 }
 
-/* Spins even where there is nothing to do: the gateway would pay for waking us, packet by packet. */
+/* Spins where there is nothing to do: the gateway would pay for waking us, packet by packet. A nap
+ * leaves the core to others instead; the kernel stamps what comes meanwhile. */
 static void play(double start_s) {
-    for (;;) {
+    for (uint64_t before = 0;; before = received_messages) {
+        if (set.nap && before == received_messages) usleep(NAP_US);
         double at_s = now_s();
         int over = at_s - start_s >= set.seconds || begun >= set.limit;
         if (over && completed + lost >= begun) return;
@@ -343,7 +345,7 @@ static void usage(void) {
     fprintf(stderr,
             "load CALLER-NETNS CALLEE-NETNS -a CALLER-ADDRESS -b CALLEE-ADDRESS [-n ADDRESSES]\n"
             "     [-v PROXY-ADDRESS] [-t SECONDS] [-c CALLS] [-r CALLS-PER-SECOND | -w IN-FLIGHT]\n"
-            "     [-f FIRST-CALL-NUMBER] [-s SALT] [-l: time messages] [-k: keep calls up]\n"
+            "     [-f FIRST-CALL-NUMBER] [-s SALT] [-l: time messages] [-k: keep calls up] [-p: nap]\n"
             "     [-T TCP-CONNECTIONS: then read SECONDS RATE IN-FLIGHT from each line of input]\n"
             "     [-x MESSAGES-FILE -y FORGED-PER-SECOND -u FIRST-SOURCE -z SOURCES]\n");
     exit(2);
@@ -352,7 +354,7 @@ static void usage(void) {
 int main(int argc, char **argv) {
     if (argc < 3) usage();
     optind = 3;
-    for (int option; (option = getopt(argc, argv, "a:b:n:v:t:c:r:w:f:s:x:y:u:z:T:lk")) > 0;) switch (option) {
+    for (int option; (option = getopt(argc, argv, "a:b:n:v:t:c:r:w:f:s:x:y:u:z:T:lkp")) > 0;) switch (option) {
         case 'a': if (!inet_aton(optarg, &set.caller)) usage(); break;
         case 'b': if (!inet_aton(optarg, &set.callee)) usage(); break;
         case 'v': if (!inet_aton(optarg, &set.via)) usage(); break;
@@ -370,6 +372,7 @@ int main(int argc, char **argv) {
         case 'T': streams.count = atoi(optarg); break;
         case 'l': set.stamp = 1; break;
         case 'k': set.hold = 1; break;
+        case 'p': set.nap = 1; break;
         default: usage();
         }
     if (!set.caller.s_addr || !set.callee.s_addr) usage();

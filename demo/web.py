@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -23,13 +24,13 @@ from demo.offline import CAPTURE, SIGNED_CAPTURE, SIGNED_FOLDER
 from demo.signed_cases import POLICY as SIGNED_POLICY
 from sipguard.edge.capture import read_capture
 from sipguard.edge.control import StatusReport, write_status
+from sipguard.edge.judged import JudgedMeter
 from sipguard.edge.policy_file import Files, read_policy
 from sipguard.edge.report import rule_hits
 from sipguard.edge.store import Store
 from sipguard.guard import Guard
 from sipguard.journal.ledger import Ledger
 from sipguard.journal.observation import Observation
-from sipguard.journal.record import Record
 from sipguard.moment import Moment
 from sipguard.policy.rules import Policy
 
@@ -51,8 +52,8 @@ def fill(state: Path, now_s: float) -> StatusReport:
     )
     ledger, store = Ledger(), Store(state)
     for hours in _TIMES_H:
-        store.write(_judged(CAPTURE, strict, now_s - hours * 3600.0, ledger), now_s)
-    store.write(_judged(SIGNED_CAPTURE, signed, now_s - 6 * 3600.0, ledger), now_s)
+        _judge(CAPTURE, strict, now_s - hours * 3600.0, ledger, store)
+    _judge(SIGNED_CAPTURE, signed, now_s - 6 * 3600.0, ledger, store)
     store.write(ledger.flush(now_s), now_s)
     if store.last_error:
         raise RuntimeError(store.last_error)
@@ -62,18 +63,20 @@ def fill(state: Path, now_s: float) -> StatusReport:
     return report
 
 
-def _judged(capture: Path, policy: Policy, begin_s: float, ledger: Ledger) -> list[Record]:
-    """Judge a capture as if it had begun at *begin_s*; return what the ledger made of it."""
+def _judge(capture: Path, policy: Policy, begin_s: float, ledger: Ledger, store: Store) -> None:
+    """Judge a capture as if it had begun at *begin_s*; store what the ledger makes of it."""
     seen: list[Observation] = []
+    verdicts: Counter[str] = Counter()
     guard = Guard(policy, _SECRET, record=seen.append)
     first_s: float | None = None
     for captured in read_capture(str(capture)):
         first_s = captured.time_s if first_s is None else first_s
         at_s = captured.time_s - first_s
         moment = Moment(at_s + 1.0, begin_s + at_s)
-        guard.judge(captured.packet, moment)
+        verdicts[guard.judge(captured.packet, moment).action.value] += 1
+    store.judged(JudgedMeter(verdicts).read(begin_s))
     made = [record for record in map(ledger.note, seen) if record is not None]
-    return [*made, *ledger.flush(begin_s + DAY_S)]
+    store.write([*made, *ledger.flush(begin_s + DAY_S)], begin_s + DAY_S)
 
 
 def _status(policy: Policy, records: int, now_s: float) -> StatusReport:

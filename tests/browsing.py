@@ -5,12 +5,12 @@ import shutil
 import subprocess
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from threading import Thread
+from threading import Event, Thread
 from urllib.error import HTTPError
 
 import pytest
@@ -20,6 +20,7 @@ needs_browser = pytest.mark.skipif(
     not CHROMIUM and os.environ.get("SIPGUARD_NO_SKIP") != "1",
     reason="BROWSER NOT TESTED: no chromium here (apt-get install chromium)",
 )
+PATIENCE_S = 30.0
 FLAGS = (
     *("--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run"),
     *("--disable-dev-shm-usage", "--disable-background-networking", "--disable-sync"),
@@ -31,24 +32,49 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         return None
 
 
+class _Watch:
+    """Waits for a stream of events, and a while longer."""
+
+    def __init__(self, watched: Callable[[], None] | None, linger_s: float) -> None:
+        self._watched = watched
+        self._linger_s = linger_s
+        self._has_begun = Event()
+
+    def begins(self) -> None:
+        if self._watched is not None and not self._has_begun.is_set():
+            self._has_begun.set()
+            self._watched()
+
+    def wait(self) -> None:
+        if self._watched is not None:
+            self._has_begun.wait(PATIENCE_S)
+            time.sleep(self._linger_s)
+
+
 @contextmanager
-def way_in(page: str, cookie: str, linger_s: float = 0.0) -> Iterator[str]:
+def way_in(
+    page: str, cookie: str, watched: Callable[[], None] | None = None, linger_s: float = 0.0
+) -> Iterator[str]:
     """Serve *page* with a session's cookie added to each request; yield the address.
 
-    *linger_s*: how long the logo takes, and with it the moment when a browser is done.
+    *watched* is called when the page's script has its stream of events; so long after it the logo
+    comes, and with it the moment when a browser is done: *linger_s*.
     """
     opener = urllib.request.build_opener(_NoRedirect)
+    watch = _Watch(watched, linger_s)
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             if self.path == "/static/shield.svg":
-                time.sleep(linger_s)
+                watch.wait()
             request = urllib.request.Request(page + self.path, headers={"Cookie": cookie})
             try:
                 answer = opener.open(request, timeout=20)
             except HTTPError as error:
                 answer = error
             with answer:
+                if "event-stream" in answer.headers.get("Content-Type", ""):
+                    watch.begins()
                 self.send_response(answer.status)
                 for name, value in answer.headers.items():
                     if name.lower() not in ("transfer-encoding", "connection"):

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from sipguard.edge.control import StatusReport
 from sipguard.edge.journal import Journal
+from sipguard.edge.judged import Judged
 from sipguard.edge.store import Store
 from sipguard.edge.streams_told import Closing
 from sipguard.journal.observation import Observation
@@ -35,6 +36,9 @@ class DeskHere:
 
     def streams_ended(self, closing: Closing) -> None:
         self.journal.streams_ended(closing)
+
+    def judged(self, judged: Judged) -> None:
+        self.store.judged(judged)
 
     def reopen(self) -> None:
         self.log.append("reopen")

@@ -110,6 +110,13 @@ class Tab:
         self.press(key)
         self.wait_for("!window.isOld && document.readyState == 'complete'")
 
+    def log_in(self, address: str, word: str) -> None:
+        """Log in at the pages of this address, by their form."""
+        self.open(f"{address}/login")
+        self.wait_for("document.activeElement.id === 'word'")
+        self.write(word)
+        self.leave("Enter")
+
     def size(self, width: int, height: int = 1400, *, dark: bool = False) -> None:
         """Be a window of so many pixels, light or dark."""
         self.call(

@@ -119,6 +119,16 @@ def inside(state: Path) -> Visitor:
     return visitor
 
 
+def watch(
+    visitor: Visitor, more: str = "", path: str = "/live/events?all=1"
+) -> StringTransportWithDisconnection:
+    """Ask for a stream of events, and return its other end."""
+    cookie = "; ".join(f"{k}={v}" for k, v in visitor.jar.items())
+    return visitor.send(
+        f"GET {path} HTTP/1.1\r\nHost: x\r\nCookie: {cookie}\r\n{more}\r\n".encode()
+    )
+
+
 def parsed(octets: bytes) -> Reply:
     """Read one response, its body in chunks or whole."""
     head, _, body = octets.partition(b"\r\n\r\n")

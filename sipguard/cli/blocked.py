@@ -9,6 +9,7 @@ from sipguard.cli.output import Screen, many, show_time
 from sipguard.cli.state import add_state_option
 from sipguard.edge.archive import Archive
 from sipguard.journal import told
+from sipguard.journal.limits import limits_of, looks_on_at
 from sipguard.journal.query import DEFAULT_LIMIT, Count, Counts, GroupBy, Query, parse_group
 from sipguard.journal.record import Json, iso_time
 
@@ -31,8 +32,9 @@ examples:
 With --csv a cell that a spreadsheet would take for a formula (it begins with = + - or @)
 has an apostrophe before it.
 
-Where records are millions, so many of the newest are looked at; what was not is said
-on standard error, and --until looks further back.
+Where records are millions, a filter looks at so many of the newest as there are in a
+fraction of a second; what was left is said on standard error, and --until looks further
+back. --by of times and verdicts counts all of them, many by the hour they began in.
 
 exit status:
   0  listed, even if the list is empty
@@ -98,8 +100,8 @@ def _list(archive: Archive, query: Query, options: argparse.Namespace, screen: S
     else:
         screen.line("Nothing was blocked that fits.")
     if found.searched_to_s is not None:
-        back = show_time(iso_time(found.searched_to_s))
-        screen.note(f"sipguard: looked back to {back} UTC; --until {back[:10]} looks further back")
+        back = looks_on_at(found.searched_to_s)
+        screen.note(f"sipguard: looked back to {back}; --until {back} looks further back")
     elif len(entries) == query.limit and screen.is_terminal:
         screen.note(f"The newest {query.limit}; --limit shows more.")
 
@@ -174,11 +176,8 @@ def count_row(count: Count) -> tuple[str, ...]:
 
 def tell_limits(counts: Counts, query: Query, screen: Screen) -> None:
     """Say what the counts leave out, or count besides."""
-    if counts.since_s is not None:
-        back = show_time(iso_time(counts.since_s))
-        screen.note(f"sipguard: more than these: counted back to {back} UTC")
-    elif counts.by_hours and query.since_s is not None and query.since_s % 3600:
-        screen.note("sipguard: counted by whole hours, also the first one")
+    for words in limits_of(counts, query):
+        screen.note(f"sipguard: {words}")
 
 
 _NAMES = {

@@ -2,23 +2,25 @@
 
 import json
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from math import ceil
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import quote
 
-from sipguard.edge.asking import COUNTED, Asked, Value, ask
-from sipguard.edge.schema import CROWDED, HOUR_S, SCHEMA_VERSION, check_not_newer, version_of
+from sipguard.edge import counting
+from sipguard.edge.asking import COUNTED, PARTS, Asked, ask
+from sipguard.edge.counting import Summary, number_in
+from sipguard.edge.schema import SCHEMA_VERSION, check_not_newer, version_of
 from sipguard.edge.store import FILE_NAME
 from sipguard.errors import EdgeError
-from sipguard.journal.ledger import id_of, number_of
-from sipguard.journal.query import Bar, Count, Counts, GroupBy, Query, bars_of
-from sipguard.journal.record import Json, show_address
-from sipguard.verdict import Action
+from sipguard.journal.ledger import number_of
+from sipguard.journal.query import Bar, Count, Counts, GroupBy, Query
+from sipguard.journal.record import Json
 
-MAX_HOURS: Final = 80_000  # rows of ``hours`` that are added up at once: 0.2 s
+LOOK_S: Final = 0.2  # a look that takes longer ends where it is, and says where
 _BUSY_S: Final = 5.0
 _LOCKED: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 _PAGES: Final = 4096  # copied between two words about how far it is
@@ -31,6 +33,10 @@ Progress = Callable[[int, int, int], None]  # SQLite's: a status, pages left, pa
 _OLD: Final = (
     "the record store is of an earlier version: it can be read, but not counted by the hour, nor "
     "searched by callee or finding, until the service has started once, which brings it up to date"
+)
+_OLD_2: Final = (
+    "the record store is of an earlier version: until the service has started once, which brings "
+    "it up to date, only the newest records are counted, and what was judged is not told"
 )
 _ENTRY: Final = "r.json, r.message, r.revision"
 
@@ -56,12 +62,12 @@ class Archive:
     def __init__(self, directory: Path) -> None:
         """Name the state directory; nothing is opened yet."""
         self.path = directory / FILE_NAME
-        self.is_old = False  # known once it was read
+        self.version = SCHEMA_VERSION  # known once it was read
 
     @property
     def advice(self) -> str:
         """What to do about a store of an earlier version; empty if there is nothing to do."""
-        return _OLD if self.is_old else ""
+        return {1: _OLD, 2: _OLD_2}.get(self.version, "")
 
     def find(self, query: Query) -> list[Entry]:
         """Return the newest records that fit, oldest of them first.
@@ -75,15 +81,15 @@ class Archive:
         """Like ``find``, and say how far back it looked where that is not all the way."""
         with self._open() as connection:
             asked = self._ask(query)
-            select = (
-                f"SELECT {_ENTRY} FROM (SELECT c.number {asked.fitting} LIMIT ?) AS n"  # noqa: S608
-                " CROSS JOIN records AS r ON r.number = n.number ORDER BY r.last_s, r.number"
-            )
-            rows = connection.execute(select, (*asked.values, query.limit)).fetchall()
+            if not asked.rest:
+                return Found(_entries(connection, asked, query.limit))
+            newest: list[Entry] = []
             reached_s = None
-            if asked.rest and len(rows) < query.limit:
-                reached_s = _number(connection, asked.limit_reached, asked.lead_values)
-            return Found([_entry(*row) for row in rows], reached_s)
+            for part, reached_s in _parts(connection, asked):  # noqa: B007 - the last one counts
+                newest[:0] = _entries(connection, part, query.limit - len(newest))
+                if len(newest) >= query.limit:
+                    return Found(newest)
+            return Found(newest, reached_s)
 
     def count(self, query: Query, by: GroupBy) -> list[Count]:
         """Return the largest groups of the records that fit, the most messages first."""
@@ -95,34 +101,43 @@ class Archive:
         Times and verdicts alone are counted by the hour then; with any other
         filter, the newest records are counted.
         """
-        column = "src_octets" if by is GroupBy.SRC else by.value
         with self._open() as connection:
+            is_summed = query.only_times and self.version == SCHEMA_VERSION
+            if is_summed and counting.are_many(connection, query):
+                return counting.by_hours(connection, query, by)
             asked = self._ask(query, covered=True)
             asked = asked._replace(most=min(asked.most, COUNTED))
-            select = (
-                f"SELECT {column}, count(*), sum(count + more), max(last_s), max(number)"
-                f" {asked.fitting} GROUP BY 1 ORDER BY 3 DESC, 1 LIMIT ?"
-            )
-            reached_s = _number(connection, asked.limit_reached, asked.lead_values)
-            if reached_s is not None and query.only_times and not self.is_old:
-                return _by_hours(connection, query, by)
-            rows = connection.execute(select, (*asked.values, query.limit)).fetchall()
-        return Counts([_count(*row) for row in rows], reached_s)
+            counted, reached_s = counting.Groups(by), None
+            for part, reached_s in _parts(connection, asked):  # noqa: B007 - the last one counts
+                counted.add(connection, part)
+            return Counts(counted.largest(query.limit), reached_s)
+
+    def summary(self, query: Query, span_s: int) -> Summary:
+        """Return what there is to say of a time, by whole hours: charts, and groups of each kind.
+
+        Of the query, times and verdicts count for the groups, and times alone for charts. Charts
+        keep what had to go for room.
+        """
+        with self._open() as connection:
+            if self.version == 1:
+                raise EdgeError(_OLD)
+            connection.execute("BEGIN")  # all of one moment
+            if self.version == SCHEMA_VERSION:
+                return counting.summary(connection, query, span_s)
+        both = replace(query, refused_only=False, verdict=None)
+        groups = {by: self.tally(query, by) for by in GroupBy}
+        return Summary(self.over_time(both, span_s), [], groups)
 
     def over_time(self, query: Query, span_s: int) -> list[Bar]:
-        """Return calls and messages by verdict and span of time; only the query's times count.
+        """Return calls and messages by verdict and span of time, of the query's times and verdicts.
 
         What is counted by the hour stays when the records themselves had to go for room.
         """
-        where, values = _hours_of(query)
-        select = (
-            "SELECT hour, verdict, sum(records), sum(messages) FROM hours"  # noqa: S608
-            f" WHERE kind = 'reason'{where} GROUP BY 1, 2"
-        )
         with self._open() as connection:
-            if self.is_old:
+            if self.version == 1:
                 raise EdgeError(_OLD)
-            return bars_of(connection.execute(select, values).fetchall(), span_s)
+            make = counting.bars if self.version == SCHEMA_VERSION else counting.bars_of_2
+            return make(connection, query, span_s)
 
     def changed(self, after: int, query: Query) -> list[Entry]:
         """Return records written or grown since the given revision, in that order."""
@@ -171,7 +186,7 @@ class Archive:
     def _ask(self, query: Query, *, covered: bool = False) -> Asked:
         """Return the query for the store as it was found to be."""
         asked = ask(query, covered=covered)
-        if not self.is_old:
+        if self.version != 1:
             return asked
         if query.callee or query.finding:
             raise EdgeError(_OLD)
@@ -215,12 +230,12 @@ class Archive:
         try:
             version = version_of(connection)
             check_not_newer(version)
-            self.is_old = version == 1
-            if self.is_old:
+            if version == 0:
+                raise EdgeError("it holds no records yet: is the service running?")
+            self.version = version
+            if version == 1:
                 connection.execute("PRAGMA temp_store = MEMORY")
                 connection.execute(_AS_2)
-            elif version != SCHEMA_VERSION:
-                raise EdgeError("it holds no records yet: is the service running?")
         except BaseException:
             connection.close()
             raise
@@ -249,47 +264,34 @@ def _entry(text: str, message: bytes, revision: int) -> Entry:
     return Entry(line, message, revision)
 
 
-def _count(key: str | bytes, records: int, messages: int, last_s: float, number: int) -> Count:
-    shown = show_address(key) if isinstance(key, bytes) else str(key)
-    return Count(shown, int(records), int(messages), float(last_s), id_of(int(number)))
-
-
-def _by_hours(connection: sqlite3.Connection, query: Query, by: GroupBy) -> Counts:
-    """Add up what the store counted hour by hour, of hours that still have records."""
-    where, values = _hours_of(query)
-    oldest_s = _number(connection, "SELECT min(last_s) FROM records", ())
-    lead = "FROM hours WHERE kind = ? AND hour >= ?"
-    all_values = (by.value, (oldest_s or 0.0) // HOUR_S, *values)
+def _entries(connection: sqlite3.Connection, asked: Asked, limit: int) -> list[Entry]:
     select = (
-        "SELECT key, sum(records), sum(messages), max(last_s), max(example)"  # noqa: S608
-        f" FROM (SELECT * {lead}{where} ORDER BY hour DESC LIMIT {MAX_HOURS})"
-        " GROUP BY 1 HAVING sum(records) > 0 ORDER BY 3 DESC, 1 LIMIT ?"
+        f"SELECT {_ENTRY} FROM (SELECT c.number {asked.fitting} LIMIT ?) AS n"  # noqa: S608
+        " CROSS JOIN records AS r ON r.number = n.number ORDER BY r.last_s, r.number"
     )
-    rows = connection.execute(select, (*all_values, query.limit)).fetchall()
-    reached = None
-    if by.value in CROWDED:
-        limit = f"SELECT hour {lead}{where} ORDER BY hour DESC LIMIT 1 OFFSET {MAX_HOURS}"
-        reached = _number(connection, limit, all_values)
-    since_s = None if reached is None else (reached + 1) * HOUR_S
-    return Counts([_count(*row) for row in rows], since_s, by_hours=True)
+    return [_entry(*row) for row in connection.execute(select, (*asked.values, limit))]
 
 
-def _hours_of(query: Query) -> tuple[str, tuple[Value, ...]]:
-    """Return conditions on ``hours`` for a query's times and verdict."""
-    wanted: list[tuple[str, Value]] = []
-    if query.since_s is not None:
-        wanted.append(("hour >= ?", query.since_s // HOUR_S))
-    if query.until_s is not None:
-        wanted.append(("hour < ?", ceil(query.until_s / HOUR_S)))
-    if query.verdict is not None:
-        wanted.append(("verdict = ?", query.verdict.value))
-    if query.refused_only:
-        wanted.append(("verdict <> ?", Action.ACCEPT.value))
-    text = "".join(f" AND {condition}" for condition, _ in wanted)
-    return text, tuple(value for _, value in wanted)
+def _parts(connection: sqlite3.Connection, asked: Asked) -> Iterator[tuple[Asked, float | None]]:
+    """Yield what is asked in parts, the newest first, and each one's begin if older ones follow.
 
-
-def _number(connection: sqlite3.Connection, select: str, values: tuple[Value, ...]) -> float | None:
-    """Return the one number that is asked for, if there is one."""
-    row = connection.execute(select, values).fetchone()
-    return float(row[0]) if row is not None and row[0] is not None else None
+    They end where there is no more, where it is as much as may be looked at, or in time: how long
+    it takes depends on whether the disk was read already, and on who else uses it.
+    """
+    size = -(-asked.most // PARTS)
+    end_s = time.monotonic() + LOOK_S
+    until_s: float | None = None
+    looked_at = 0
+    while True:
+        left = asked.between(None, until_s)
+        since_s = number_in(connection, left.nth(size), left.lead_values)
+        if since_s is None:
+            yield left, None
+            return
+        yield asked.between(since_s, until_s), since_s
+        looked_at += size
+        until_s = since_s
+        if looked_at >= asked.most or time.monotonic() > end_s:
+            left = asked.between(None, until_s)
+            if number_in(connection, left.nth(1), left.lead_values) is not None:
+                return

@@ -12,6 +12,7 @@ from sipguard.verdict import Action
 COVERED: Final = 250_000  # records looked at in an index that holds all that is asked: 0.2 s
 COUNTED: Final = 120_000  # records that are counted by group one by one: 0.2 s
 LOOKED_UP: Final = 25_000  # records that must be fetched themselves
+PARTS: Final = 25  # that a long look is made in: between two it may find that time is over
 
 Value = str | bytes | float
 _REFUSED: Final = f"verdict <> '{Action.ACCEPT.value}'"  # word by word what the index is of
@@ -49,12 +50,18 @@ class Asked(NamedTuple):
         """The values of ``fitting``, in order."""
         return (*self.lead_values, *self.rest_values)
 
-    @property
-    def limit_reached(self) -> str:
-        """The SELECT of the time of the first record that is no candidate any more."""
+    def between(self, since_s: float | None, until_s: float | None) -> "Asked":
+        """Return the same of all that was in between, where there is such a time."""
+        times, values = _times(since_s, until_s)
+        return self._replace(
+            lead=_and(self.lead, times), lead_values=(*self.lead_values, *values), most=-1
+        )
+
+    def nth(self, count: int) -> str:
+        """Return the SELECT of the time of the candidate of that rank, the newest being 1."""
         return (
             f"SELECT last_s FROM records{_by(self.led_by)}"  # noqa: S608 - our own words
-            f"{_where(self.lead)} ORDER BY last_s DESC LIMIT 1 OFFSET {self.most}"
+            f"{_where(self.lead)} ORDER BY last_s DESC LIMIT 1 OFFSET {count - 1}"
         )
 
 
@@ -66,7 +73,7 @@ def ask(query: Query, *, covered: bool = False) -> Asked:
     """
     covered = covered or query.has_texts
     refused = query.refused_only or query.verdict not in (None, Action.ACCEPT)
-    times, time_values = _times(query)
+    times, time_values = _times(query.since_s, query.until_s)
     rest, rest_values = _rest(query)
     one = query.src is not None and query.src.first == query.src.last
     index, lead, most = "records_last", "", LOOKED_UP
@@ -87,12 +94,12 @@ def ask(query: Query, *, covered: bool = False) -> Asked:
     return Asked(index, _and(lead, times), all_values, rest, rest_values, most)
 
 
-def _times(query: Query) -> tuple[str, tuple[Value, ...]]:
+def _times(since_s: float | None, until_s: float | None) -> tuple[str, tuple[Value, ...]]:
     parts: list[tuple[str, Value]] = []
-    if query.since_s is not None:
-        parts.append(("last_s >= ?", query.since_s))
-    if query.until_s is not None:
-        parts.append(("last_s < ?", query.until_s))
+    if since_s is not None:
+        parts.append(("last_s >= ?", since_s))
+    if until_s is not None:
+        parts.append(("last_s < ?", until_s))
     return _and(*(text for text, _ in parts)), tuple(value for _, value in parts)
 
 

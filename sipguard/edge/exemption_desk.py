@@ -6,6 +6,7 @@ are answered in one. All they can ask is to make or to end an exception; the
 kernel says which user asks (``SO_PEERCRED``), and the service writes the audit.
 """
 
+import contextlib
 import json
 import os
 import pwd
@@ -208,6 +209,7 @@ class ExemptionDesk(Service):
         self.connections = 0
         self._path = directory / SOCKET_NAME
         self._factory = _DeskFactory(self)
+        self._port: _Port | None = None
 
     def startService(self) -> None:
         """Listen, or end the program with a sentence that says why not."""
@@ -217,7 +219,8 @@ class ExemptionDesk(Service):
                 self._path.unlink()  # of a run that was killed
             self._port = self.reactor.listenUNIX(str(self._path), self._factory, mode=0o660)
             owner = self._path.parent.stat()
-            os.chown(self._path, owner.st_uid, owner.st_gid)
+            with contextlib.suppress(OSError):
+                os.chown(self._path, owner.st_uid, owner.st_gid)
         except (OSError, CannotListenError) as error:
             why = getattr(error, "socketError", error)
             raise SystemExit(f"sipguard: cannot listen at {self._path}: {why}") from None
@@ -225,7 +228,8 @@ class ExemptionDesk(Service):
     def stopService(self) -> "Deferred[None] | None":
         """Hang up; the socket goes."""
         super().stopService()  # type: ignore[no-untyped-call] # Twisted does not type it
-        return self._port.stopListening()
+        port, self._port = self._port, None
+        return port.stopListening() if port is not None else None
 
 
 class _DeskFactory(Factory):

@@ -81,5 +81,5 @@ class Journal:
     def _write(self, made: list[Record], grown: list[Record], now_s: float) -> None:
         if made or grown:
             self._tell(made, grown)
-        if made or grown or self._store.waiting:
+        if made or grown or self._store.has_work:
             self._store.write(made + grown, now_s)

@@ -1,9 +1,8 @@
 """The record store's tables, and how a store of an earlier version becomes one of this.
 
-``records`` has one row for each record. ``hours`` counts them by the hour they
-began in: for each source, caller, rule and reason. Triggers keep it, so that it
-is written in the same transaction, whoever writes; with it, five million
-records are counted without reading them.
+``records`` has one row for each record; ``tallies`` and ``judged`` are counts (``edge.tallies``).
+A store of version 2 is one of this at once, and its counts are taken over bit by bit while the
+service runs; one of version 1 has each of its records read and written first.
 """
 
 import contextlib
@@ -11,13 +10,11 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from typing import Final
 
+from sipguard.edge.tallies import COUNTED, HOUR_S, TABLES, count_from_now_on, take_over
 from sipguard.errors import EdgeError
 from sipguard.journal.index import callee_of_line, words_of_line
 
-SCHEMA_VERSION: Final = 2
-COUNTED: Final = ("src", "caller", "rule", "reason")  # kinds in ``hours``, columns of ``records``
-CROWDED: Final = ("src", "caller")  # as many keys as strangers like
-HOUR_S: Final = 3600
+SCHEMA_VERSION: Final = 3
 
 _TABLE: Final = """
 CREATE TABLE records (
@@ -49,17 +46,13 @@ CREATE INDEX records_rule ON records (rule, last_s);
 CREATE INDEX records_reason ON records (reason, last_s);
 CREATE INDEX records_blocked ON records (
     last_s, verdict, rule, reason, src_octets, caller, callee, call_id, method, found, count, more
-) WHERE verdict <> 'accept';
+) WHERE verdict <> 'accept'
+"""
+_HOURS_2: Final = """
 CREATE TABLE hours (
-    kind     TEXT NOT NULL,        -- the column of records that key is of
-    hour     INTEGER NOT NULL,     -- POSIX time / 3600
-    key      TEXT NOT NULL,
-    verdict  TEXT NOT NULL,
-    records  INTEGER NOT NULL,
-    messages INTEGER NOT NULL,
-    last_s   REAL NOT NULL,
-    example  INTEGER NOT NULL,     -- the latest record's number
-    PRIMARY KEY (kind, hour, key, verdict)
+    kind TEXT NOT NULL, hour INTEGER NOT NULL, key TEXT NOT NULL, verdict TEXT NOT NULL,
+    records INTEGER NOT NULL, messages INTEGER NOT NULL, last_s REAL NOT NULL,
+    example INTEGER NOT NULL, PRIMARY KEY (kind, hour, key, verdict)
 ) WITHOUT ROWID
 """
 _COLUMNS_2: Final = ("callee", "method", "found")
@@ -67,9 +60,6 @@ _FILL_2: Final = """
 UPDATE records SET callee = callee_of_line(json),
     method = ifnull(json_extract(json, '$.method'), ''), found = words_of_line(json)
 """
-_MESSAGES: Final = "{row}.count + {row}.more"
-_HOUR: Final = "CAST({row}.first_s / 3600 AS INTEGER)"
-_KEPT: Final = "verdict, first_s, src, caller, rule, reason"
 
 
 def prepare(connection: sqlite3.Connection) -> None:
@@ -91,16 +81,24 @@ def prepare(connection: sqlite3.Connection) -> None:
         return
     with transaction(connection):
         # Another process may have been quicker: ask again, now that nobody else can write.
-        version = version_of(connection)
-        if version == 0:
-            _run(connection, _TABLE)
-            _run(connection, _SINCE_2)
-            _count_hours(connection)
-        elif version == 1:
-            _from_1_to_2(connection)
-        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-    # A migration wrote every record into the log, which may be as large as the file now.
+        _bring_up(connection, version_of(connection))
+    # A migration may have written every record into the log, and that is as large as the file now.
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+
+def _bring_up(connection: sqlite3.Connection, version: int) -> None:
+    if version == SCHEMA_VERSION:
+        return
+    if version == 0:
+        _run(connection, _TABLE)
+        _run(connection, _SINCE_2)
+    elif version == 1:
+        _from_1_to_2(connection)
+    _run(connection, TABLES)
+    if version != 0:
+        take_over(connection)
+    count_from_now_on(connection)
+    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 
 def version_of(connection: sqlite3.Connection) -> int:
@@ -138,11 +136,11 @@ def _from_1_to_2(connection: sqlite3.Connection) -> None:
         connection.create_function(name, 1, _or_nothing(function), deterministic=True)
     connection.execute(_FILL_2)
     _run(connection, _SINCE_2)
-    _count_hours(connection)
+    _run(connection, _HOURS_2)
     for kind in COUNTED:
         connection.execute(
-            f"INSERT INTO hours SELECT '{kind}', CAST(first_s / 3600 AS INTEGER), {kind}, verdict,"  # noqa: S608
-            f" count(*), sum(count + more), max(last_s), max(number)"
+            f"INSERT INTO hours SELECT '{kind}', CAST(first_s / {HOUR_S} AS INTEGER), {kind},"  # noqa: S608
+            f" verdict, count(*), sum(count + more), max(last_s), max(number)"
             f" FROM records GROUP BY 2, 3, 4"
         )
 
@@ -157,53 +155,6 @@ def _or_nothing(function: Callable[[str], str]) -> Callable[[str], str]:
             return ""
 
     return guarded
-
-
-def _count_hours(connection: sqlite3.Connection) -> None:
-    """Make the triggers that count: what is new, what grew, and what changed its keys."""
-    same = " AND ".join(f"old.{name} IS new.{name}" for name in _KEPT.split(", "))
-    put, take, grow = (
-        "; ".join(make(kind) for kind in COUNTED) for make in (_added, _taken, _grown)
-    )
-    for name, when, body in (
-        ("records_new", "INSERT ON records", put),
-        ("records_grown", f"UPDATE ON records WHEN {same}", grow),
-        ("records_changed", f"UPDATE ON records WHEN NOT ({same})", f"{take}; {put}"),
-    ):
-        connection.execute(f"CREATE TRIGGER {name} AFTER {when} BEGIN {body}; END")
-
-
-def _added(kind: str) -> str:
-    row = "new"
-    return (
-        f"INSERT INTO hours VALUES ('{kind}', {_HOUR.format(row=row)}, new.{kind}, new.verdict,"  # noqa: S608
-        f" 1, {_MESSAGES.format(row=row)}, new.last_s, new.number)"
-        " ON CONFLICT (kind, hour, key, verdict) DO UPDATE SET records = records + 1,"
-        " messages = messages + excluded.messages, last_s = max(last_s, excluded.last_s),"
-        " example = max(example, excluded.example)"
-    )
-
-
-def _taken(kind: str) -> str:
-    return (
-        "UPDATE hours SET records = records - 1,"  # noqa: S608
-        f" messages = messages - ({_MESSAGES.format(row='old')}) WHERE {_at(kind, 'old')}"
-    )
-
-
-def _grown(kind: str) -> str:
-    more = f"{_MESSAGES.format(row='new')} - ({_MESSAGES.format(row='old')})"
-    return (
-        f"UPDATE hours SET messages = messages + ({more}),"  # noqa: S608
-        f" last_s = max(last_s, new.last_s) WHERE {_at(kind, 'new')}"
-    )
-
-
-def _at(kind: str, row: str) -> str:
-    return (
-        f"kind = '{kind}' AND hour = {_HOUR.format(row=row)}"
-        f" AND key = {row}.{kind} AND verdict = {row}.verdict"
-    )
 
 
 def _run(connection: sqlite3.Connection, statements: str) -> None:

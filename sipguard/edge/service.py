@@ -19,6 +19,7 @@ from sipguard.edge import policy_file
 from sipguard.edge.control import INTERVAL_S, StatusReport, write_status
 from sipguard.edge.exemptions import ExemptionWatch
 from sipguard.edge.fetching import Fetching, terms_of
+from sipguard.edge.judged import JudgedMeter
 from sipguard.edge.media_gate import MediaGate
 from sipguard.edge.netfilter import Netfilter
 from sipguard.edge.nfqueue import MAX_PACKETS, Queue
@@ -72,6 +73,7 @@ class GuardService(Service):
         self._started_s = time.time()
         self._last_reload = ""
         self._turnstile = Turnstile(self._apply, self._reply)
+        self._judged = JudgedMeter(self._turnstile.by_verdict)
         self._media = MediaGate(self._carry_out, reactor)
         self._streams = StreamGate(self._turnstile, reactor)
         terms_of(loaded.policy)  # a file that cannot be used ends the start here
@@ -181,6 +183,7 @@ class GuardService(Service):
         self._media.stop()
         self._fetching.stop()
         keep = self._loaded.policy.on_exit == "keep"
+        self._tell_judged()
         self._desk.finish()
         self._write_status()
         try:
@@ -356,10 +359,17 @@ class GuardService(Service):
     # --- status
 
     def _write_status(self) -> None:
+        if self._judged.is_due(time.time()):
+            self._tell_judged()
         try:
             write_status(self._settings.state_dir, self.report())
         except OSError as error:
             self.log.warn("cannot write the status file: {error}", error=error)
+
+    def _tell_judged(self) -> None:
+        judged = self._judged.read(time.time())
+        if judged is not None:
+            self._desk.judged(judged)
 
     def report(self) -> StatusReport:
         """Gather what ``sipguard status`` shows."""

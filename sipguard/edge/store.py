@@ -8,13 +8,16 @@ said. Old records go by age and by size. JSON lines beside it when asked.
 import contextlib
 import os
 import sqlite3
+import time
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from sipguard.edge import tallies
 from sipguard.edge.json_lines import JsonLines
-from sipguard.edge.schema import COUNTED, CROWDED, HOUR_S, prepare, transaction
+from sipguard.edge.judged import Judged
+from sipguard.edge.schema import prepare, transaction
 from sipguard.errors import EdgeError
 from sipguard.journal.index import party_of, words_found
 from sipguard.journal.ledger import id_of, number_of
@@ -26,8 +29,10 @@ MAX_AGE_S: Final = 90 * 86_400.0
 MAX_OCTETS: Final = 1 << 30
 _ROTATE_EVERY_S: Final = 60.0
 _ROTATE_EVERY: Final = 2_000  # records, so that a flood cannot outgrow the size in a minute
-_BATCH: Final = 500  # rows deleted in one transaction: some milliseconds
-_MAX_BATCHES: Final = 10
+_BATCH: Final = 250  # rows deleted in one transaction: some milliseconds
+_MAX_BATCHES: Final = 20
+_CATCH_UP_S: Final = 0.02  # of each write, while an earlier version's counts are taken over
+_MAX_JUDGED: Final = 1_000  # counts that wait for the disk: two weeks of hours
 _COUNTED_ROWS: Final = 100_000
 _FILL: Final = 0.95  # what is left after a rotation by size
 _BUSY_S: Final = 0.2  # the reactor waits for this; readers never lock a WAL for longer
@@ -78,6 +83,8 @@ class Store:
         self._max_octets = max_octets
         self._max_waiting = max_waiting
         self._waiting: deque[Record] = deque()
+        self._judged: dict[tuple[int, str], int] = {}
+        self._is_behind = False  # an earlier version's counts are still being taken over
         self._connection: sqlite3.Connection | None = None
         self._revision = 0
         self._rotated_s = float("-inf")
@@ -104,9 +111,23 @@ class Store:
         return len(self._waiting)
 
     @property
+    def has_work(self) -> bool:
+        """Whether ``write`` is worth a call although there are no new records."""
+        return bool(self._waiting or self._judged or self._is_behind)
+
+    @property
     def all_lost(self) -> int:
         """Records that reached no file, here or in the JSON lines."""
         return self.lost + (self._lines.lost if self._lines else 0)
+
+    def judged(self, judged: Judged | None) -> None:
+        """Add how many messages were judged; the next ``write`` has it."""
+        if judged is None:
+            return
+        for verdict, messages in judged.messages.items():
+            key = (judged.hour, verdict)
+            if key in self._judged or len(self._judged) < _MAX_JUDGED:
+                self._judged[key] = self._judged.get(key, 0) + messages
 
     def write(self, records: Sequence[Record], now_s: float) -> None:
         """Store *records*, and those that had to wait; never raises.
@@ -123,6 +144,7 @@ class Store:
             self.lost += 1
         try:
             self._write_waiting()
+            self._catch_up()
             self._rotate(now_s)
         except (sqlite3.Error, OSError, EdgeError) as error:
             self._recover(error, now_s)
@@ -144,19 +166,30 @@ class Store:
             self._lines.close()
 
     def _write_waiting(self) -> None:
-        if not self._waiting:
+        if not self._waiting and not self._judged:
             return
         connection = self._connect()
         revision = self._revision
         rows = [_row(record, revision + n) for n, record in enumerate(self._waiting, 1)]
         with transaction(connection):
             connection.executemany(_UPSERT, rows)
+            tallies.add_judged(connection, self._judged)
+        self._judged.clear()
         self._revision += len(rows)
         self.written += len(rows)
-        self.last_id = max(self.last_id, *(record.id for record in self._waiting))
+        self.last_id = max([self.last_id, *(record.id for record in self._waiting)])
         self._since_rotation += len(rows)
         self._waiting.clear()
         self.last_error = ""
+
+    def _catch_up(self) -> None:
+        """Take over some more of an earlier version's counts."""
+        end_s = time.monotonic() + _CATCH_UP_S
+        while self._is_behind and self._connection is not None:
+            with transaction(self._connection):
+                self._is_behind = tallies.fill(self._connection)
+            if time.monotonic() >= end_s:
+                break
 
     def _rotate(self, now_s: float) -> None:
         is_due = not 0 <= now_s - self._rotated_s < _ROTATE_EVERY_S
@@ -172,8 +205,9 @@ class Store:
             deleted += batch
             if not batch:
                 break
+        with transaction(connection):
+            tallies.forget(connection, now_s - self._max_age_s)
         if deleted:
-            _forget_hours(connection, now_s - self._max_age_s)
             connection.execute(f"PRAGMA incremental_vacuum({_BATCH * 4})").fetchall()
 
     def _surplus(self, connection: sqlite3.Connection) -> int:
@@ -204,6 +238,7 @@ class Store:
         )
         try:
             self._revision = _prepare(connection)
+            self._is_behind = tallies.unfilled(connection) is not None
         except BaseException:
             connection.close()
             raise
@@ -250,22 +285,6 @@ def _delete(connection: sqlite3.Connection, which: str, values: tuple[float, ...
             f"DELETE FROM records WHERE number IN ({which})",  # noqa: S608 - our own text
             values,
         ).rowcount
-
-
-def _forget_hours(connection: sqlite3.Connection, aged_s: float) -> None:
-    """Forget counts that are too old, and those of strangers as soon as their records are gone.
-
-    There are as many sources and callers as somebody likes to make up, and the
-    file has a size to keep; rules and reasons are few.
-    """
-    row = connection.execute("SELECT min(last_s) FROM records").fetchone()
-    oldest_s = float(row[0]) if row[0] is not None else aged_s
-    with transaction(connection):
-        for kind in COUNTED:
-            since_s = max(oldest_s, aged_s) if kind in CROWDED else aged_s
-            connection.execute(
-                "DELETE FROM hours WHERE kind = ? AND hour < ?", (kind, since_s // HOUR_S)
-            )
 
 
 def _row(record: Record, revision: int) -> tuple[str | bytes | float, ...]:

@@ -14,7 +14,7 @@ from sipguard.journal.streams import Closer, StreamEnd
 from sipguard.reason import Finding, Reason
 from sipguard.verdict import Action, Endpoint
 
-_VERSION: Final = 4  # of marshal's format: octets that stand twice are written once
+_VERSION: Final = 2  # of marshal's format: later ones look for what stands twice, which takes time
 
 _End = tuple[bytes, int]
 _Found = tuple[str, str, bytes]
@@ -56,10 +56,10 @@ def pack(seen: Observation) -> bytes:
         seen.log, seen.alarm, seen.raw,
     )  # fmt: skip
     parts: _Parts = (
-        tuple([_found(finding) for finding in seen.findings]),
-        tuple([_note(note) for note in seen.media]),
+        tuple([_found(finding) for finding in seen.findings]) if seen.findings else (),
+        tuple([_note(note) for note in seen.media]) if seen.media else (),
         seen.ladder,
-        tuple([_proof(kind, evidence) for kind, evidence in seen.proofs]),
+        tuple([_proof(kind, evidence) for kind, evidence in seen.proofs]) if seen.proofs else (),
         _asked(seen.condition),
     )
     told: _Seen = (head, fields, parts)

@@ -42,6 +42,8 @@ def escape_capped(octets: bytes, cap: int) -> str:
 
 def safe_text(text: str) -> str:
     """Escape text of our own making that may quote a file name or a setting."""
+    if text.isascii() and text.isprintable() and "\\" not in text:
+        return text
     return escape(text.encode("utf-8", "surrogateescape"))
 
 

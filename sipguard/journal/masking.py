@@ -16,6 +16,8 @@ STARS: Final = b"***"
 MAX_MASKED_OCTETS: Final = 16_384  # what is longer is cut, never passed on unread
 _GRAM: Final = 8  # a quotation sharing this many octets with a secret is part of it
 _MAX_DEPTH: Final = 2  # base64 inside base64
+_SHORT_OCTETS: Final = 128
+_SHORTEST_RUN: Final = 16  # of base64 that is looked into
 _FEW_OCTETS: Final = 256  # sought one by one, which costs less than two sets up to here
 
 # A value runs to the first line end that no blank follows (folding, RFC 3261
@@ -66,9 +68,11 @@ _OPEN_PARAMETERS: Final = frozenset(
 )
 _DIGEST: Final = re.compile(rb"(?i)\s*digest\s")
 
-# --- URIs: ``sip:user:password@host`` and ``https://user:password@host``
-_WORD: Final = re.compile(rb"[^\s<>\"]++")
-_PLAIN_WORD: Final = re.compile(rb"[!#-;=?-~]++")  # inside binary, lengths and tags end a word
+# --- URIs: ``sip:user:password@host`` and ``https://user:password@host``. Words with a colon or
+# a percent sign: in others nothing is masked. Each is looked at from its beginning alone.
+_WORD: Final = re.compile(rb"(?<![^\s<>\"])[^\s<>\":%]*+[:%][^\s<>\"]*+")
+# Inside binary, lengths and tags end a word.
+_PLAIN_WORD: Final = re.compile(rb"(?<![!#-;=?-~])[!#$&-9;=?-~]*+[:%][!#-;=?-~]*+")
 _SCHEME: Final = re.compile(rb"(?i)sips?:|:(/)/")
 _CODED_SCHEME: Final = re.compile(rb"sips?%3a")
 _HOST_PORT: Final = re.compile(
@@ -156,17 +160,25 @@ def mask_quotation(octets: bytes, traces: frozenset[bytes] | None) -> bytes:
 def _mask(text: bytes, cut: bool, depth: int) -> bytes:
     text = _open_encodings(text, cut, depth)
     folded = text.lower()
+    # One pattern finds nothing in a short text sooner than thirty searches do.
+    if len(text) > _SHORT_OCTETS or _ANY_SIGN.search(folded) is not None:
+        text = _mask_named(text, folded)
+    if _names_a_scheme(folded):
+        words = _WORD if depth == _MAX_DEPTH else _PLAIN_WORD
+        text = words.sub(lambda word: _mask_password(word, cut), text)
+    if not depth or len(text) < _SHORTEST_RUN:
+        return text
+    return _BASE64_RUN.sub(lambda run: _mask_base64(run[0], depth), text)
+
+
+def _mask_named(text: bytes, folded: bytes) -> bytes:
+    """Mask what a word beside it says is secret."""
     for signs, pattern, masked in _STEPS:
         for sign in signs:
             if folded.find(sign) >= 0:
                 text = pattern.sub(masked, text)
                 break
-    if _names_a_scheme(folded):
-        words = _WORD if depth == _MAX_DEPTH else _PLAIN_WORD
-        text = words.sub(lambda word: _mask_password(word, cut), text)
-    if not depth:
-        return text
-    return _BASE64_RUN.sub(lambda run: _mask_base64(run[0], depth), text)
+    return text
 
 
 def _mask_crypto(line: re.Match[bytes]) -> bytes:
@@ -224,8 +236,6 @@ def _mask_word(word: re.Match[bytes]) -> bytes:
 def _mask_password(found: re.Match[bytes], cut: bool) -> bytes:
     """Mask what stands between the first colon after the scheme and the last ``@`` of a word."""
     word = found[0]
-    if word.find(b":") < 0 and word.find(b"%") < 0:
-        return word
     scheme = _SCHEME.search(word)
     colon = word.find(b":", scheme.end()) if scheme else -1
     if scheme is None or colon < 0:
@@ -244,6 +254,8 @@ def _mask_password(found: re.Match[bytes], cut: bool) -> bytes:
 
 def _mask_coded_password(word: bytes) -> bytes:
     """The same for a URI that stands percent-encoded inside another one's headers."""
+    if word.find(b"%") < 0:
+        return word
     folded = word.lower()
     scheme = _CODED_SCHEME.search(folded)
     if scheme is None:
@@ -254,12 +266,15 @@ def _mask_coded_password(word: bytes) -> bytes:
 
 def _open_encodings(text: bytes, cut: bool, depth: int) -> bytes:
     """Lay open what an encoding hides: compressed bodies go, quoted-printable is undone."""
-    coded = _CODED_BODY.search(text)
+    one_line = text.find(b"\n") < 0 and text.find(b"\r") < 0  # so it has no body
+    coded = None if one_line else _CODED_BODY.search(text)
     if coded is not None:
         end = _END_OF_HEADERS.search(text, coded.end())
         if end is not None and end.end() < len(text):
             text = text[: end.end()] + STARS
-    quoted = _QUOTED_PRINTABLE.search(text) if depth else None
+    # Most often there is none, and folding a text costs less than a pattern that folds.
+    is_quoted = depth and text.lower().find(b"quoted-printable") >= 0
+    quoted = _QUOTED_PRINTABLE.search(text) if is_quoted else None
     if quoted is None:
         return text
     plain = binascii.a2b_qp(text[quoted.end() :])
@@ -357,3 +372,4 @@ _STEPS: Final[tuple[tuple[tuple[bytes, ...], re.Pattern[bytes], _Masked], ...]] 
     ),
 )
 _SIGNS: Final = tuple(sign for signs, _, _ in _STEPS for sign in signs)
+_ANY_SIGN: Final = re.compile(b"|".join(re.escape(sign) for sign in _SIGNS))

@@ -49,12 +49,15 @@ class Count(NamedTuple):
 class Counts(NamedTuple):
     """The largest groups. ``since_s``: older records were too many to be counted, if set.
 
-    ``by_hours``: the first hour is counted whole, whenever in it the query begins.
+    ``by_hours``: counted by the hour that calls began in, the first and the last one whole,
+    whenever in it the query begins and ends. ``rest``: groups that are missing have at most so
+    many messages, where that may be more than the smallest here has.
     """
 
     groups: list[Count]
     since_s: float | None = None
     by_hours: bool = False
+    rest: int = 0
 
 
 class Bar(NamedTuple):

@@ -8,7 +8,8 @@ import json
 from dataclasses import dataclass
 from dataclasses import field as made_by
 from datetime import UTC, datetime
-from ipaddress import IPv4Address, IPv6Address
+from functools import lru_cache
+from ipaddress import IPv6Address
 from typing import Final
 
 from sipguard.journal.condition import condition_json
@@ -285,6 +286,7 @@ def bounded_ladder(rungs: tuple[Rung, ...]) -> tuple[Rung, ...]:
     return tuple(ordered[:_KEPT_FIRST] + ordered[_KEPT_FIRST - MAX_LADDER :])
 
 
+@lru_cache(maxsize=64)  # a record tells most of its times four times over
 def iso_time(utc_s: float) -> str:
     """Return ISO 8601 in UTC with milliseconds; a clock out of any range reads as the epoch."""
     try:
@@ -297,7 +299,7 @@ def iso_time(utc_s: float) -> str:
 def show_address(address: bytes) -> str:
     """Return the text of 4 or 16 address octets; empty for none, escaped for anything else."""
     if len(address) == 4:
-        return str(IPv4Address(address))
+        return ".".join(map(str, address))
     if len(address) == 16:
         return str(IPv6Address(address))
     return escape_capped(address, 16)

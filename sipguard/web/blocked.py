@@ -3,6 +3,7 @@
 from typing import Final
 
 from sipguard.edge.archive import Archive
+from sipguard.journal.limits import limits_of, looks_on_at
 from sipguard.journal.query import GroupBy, QueryError, parse_group
 from sipguard.reason import Reason
 from sipguard.verdict import Action
@@ -44,9 +45,7 @@ def _list(archive: Archive, question: Question, paper: Paper) -> Answer:
     if question.text("by"):
         by = parse_group(question.text("by"))
         counts = archive.tally(query, by)
-        told = "Counted by whole hours, also the first one." if counts.by_hours else ""
-        if counts.since_s is not None:
-            told = f"More than these: counted back to {when(counts.since_s)} UTC."
+        told = [f"{words[:1].upper()}{words[1:]}." for words in limits_of(counts, query)]
         return _page(
             question,
             paper,
@@ -60,15 +59,14 @@ def _list(archive: Archive, question: Question, paper: Paper) -> Answer:
                 for count in counts.groups
             ],
             group_name=_FILTER_OF[by],
-            note=told,
+            note=" ".join(told),
             advice=archive.advice,
         )
     page = page_of(archive, query, question.text("after"))
     note, further = "", ""
     if page.searched_to_s is not None:
-        moment = when(page.searched_to_s)
-        note = f"Looked back to {moment} UTC."
-        further = link("/blocked", fields, until=moment.replace(" ", "T"))
+        note = f"Looked back to {when(page.searched_to_s)} UTC."
+        further = link("/blocked", fields, until=looks_on_at(page.searched_to_s))
     return _page(
         question,
         paper,

@@ -45,7 +45,8 @@ class QuietSite(Site):
 
     def stopFactory(self) -> None:
         """End the streams of events."""
-        self.pages.watchers.stop()
+        for watchers in self.pages.streams.values():
+            watchers.stop()
         super().stopFactory()
 
     def buildProtocol(self, addr: IAddress | None) -> _GenericHTTPChannelProtocol | None:

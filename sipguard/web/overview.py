@@ -1,11 +1,17 @@
-"""The first page: is it well, how much was blocked, and by whom, which rule and why."""
+"""The first page: is it well, how much was judged and blocked, by whom, which rule and why.
+
+A script lets it follow what happens (``web.beat``); each time, the same page is made anew.
+"""
 
 from collections.abc import Iterator
+from threading import Lock
 from typing import Final, NamedTuple
 
 from sipguard.edge.archive import Archive
 from sipguard.edge.control import Pulse, StatusReport, read_status
+from sipguard.edge.counting import Summary
 from sipguard.errors import EdgeError
+from sipguard.journal.limits import limits_of
 from sipguard.journal.query import Count, GroupBy, Query, span_of
 from sipguard.journal.words import many, show_span
 from sipguard.reason import Reason
@@ -18,7 +24,9 @@ SPANS: Final = (
     ("7d", "7 days", 604_800),
     ("30d", "30 days", 2_592_000),
 )
+FRESH_S: Final = 2.0  # who asks again so soon sees the same: many watchers cost what one does
 _TOP: Final = 6
+_HOUR_S: Final = 3600
 _TITLES: Final = (
     (GroupBy.RULE, "Rules", "rule"),
     (GroupBy.REASON, "Reasons", "reason"),
@@ -46,17 +54,44 @@ class Share(NamedTuple):
     note: str
 
 
-def overview(archive: Archive, question: Question, paper: Paper) -> Answer:
+class View(NamedTuple):
+    """What the store said of a span of time."""
+
+    query: Query
+    span_s: int
+    summary: Summary
+    advice: str
+    at_s: float
+
+
+class Latest:
+    """What the store said last of each span of time, for all who look."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()  # pages are made in threads
+        self._kept: dict[str, View] = {}
+
+    def of(self, archive: Archive, name: str, length_s: int, now_s: float) -> View:
+        """Return what is known of the time from *length_s* ago until now."""
+        with self._lock:
+            view = self._kept.get(name)
+            if view is None or not 0 <= now_s - view.at_s < FRESH_S:
+                view = self._kept[name] = _look(archive, now_s - length_s, now_s)
+            return view
+
+
+def overview(archive: Archive, question: Question, paper: Paper, latest: Latest) -> Answer:
     """Return the page."""
     chosen = question.text("since")
     name, words, length_s = next((one for one in SPANS if one[0] == chosen), SPANS[0])
-    since_s, until_s = question.now_s - length_s, question.now_s
-    query = Query(since_s=since_s, until_s=until_s, refused_only=True, limit=_TOP)
-    span_s = span_of(since_s, until_s)
-    bars = archive.over_time(Query(since_s=since_s, until_s=until_s), span_s)
-    chart = chart_of(bars, since_s, until_s, span_s)
+    view = latest.of(archive, name, length_s, question.now_s)
+    since_s = view.at_s - length_s
+    recorded, judged = (
+        chart_of(bars, since_s, view.at_s, view.span_s)
+        for bars in (view.summary.recorded, view.summary.judged)
+    )
     groups = [
-        (title, filter_, by.value, _shares(archive.tally(query, by).groups, by))
+        (title, filter_, by.value, _shares(view.summary.groups[by].groups, by))
         for by, title, filter_ in _TITLES
     ]
     return paper.page(
@@ -67,14 +102,39 @@ def overview(archive: Archive, question: Question, paper: Paper) -> Answer:
         spans=SPANS,
         chosen=name,
         words=words,
-        chart=chart,
-        span_hours=span_s // 3600,
-        blocked=sum(column.blocked for column in chart.columns),
-        messages=sum(column.messages for column in chart.columns),
-        accepted=sum(column.calls["accept"] for column in chart.columns),
+        at=when(view.at_s),
+        begin=when(since_s // _HOUR_S * _HOUR_S),
+        chart=recorded,
+        judged=judged,
+        span_hours=view.span_s // _HOUR_S,
+        blocked=sum(column.blocked for column in recorded.columns),
+        messages=sum(column.messages for column in recorded.columns),
+        accepted=sum(column.calls["accept"] for column in recorded.columns),
+        all_judged=sum(sum(column.calls.values()) for column in judged.columns),
         groups=groups,
-        advice=archive.advice,
+        notes=list(_notes(view)),
+        advice=view.advice,
     )
+
+
+def _look(archive: Archive, since_s: float, until_s: float) -> View:
+    span_s = span_of(since_s, until_s)
+    query = Query(since_s=since_s, until_s=until_s, refused_only=True, limit=_TOP)
+    summary = archive.summary(query, span_s)
+    return View(query, span_s, summary, archive.advice, until_s)
+
+
+def _notes(view: View) -> Iterator[str]:
+    """Yield what the lists leave out."""
+    gone_s = view.summary.gone_before_s
+    if gone_s is not None:
+        yield f"records before {when(gone_s)} UTC had to go for room, the charts keep their numbers"
+    if view.summary.judged_since_s is not None:
+        yield f"messages judged are counted since {when(view.summary.judged_since_s)} UTC"
+    for by, title, _ in _TITLES:
+        counts = view.summary.groups[by]._replace(by_hours=False)
+        for words in limits_of(counts, view.query):
+            yield f"{title}: {words}"
 
 
 def _shares(counts: list[Count], by: GroupBy) -> list[Share]:

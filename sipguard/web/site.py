@@ -18,17 +18,19 @@ from sipguard.edge.archive import Archive
 from sipguard.errors import EdgeError, PolicyError
 from sipguard.journal.query import QueryError
 from sipguard.web.asked import Answer, Question, fields_of
+from sipguard.web.beat import Beat
 from sipguard.web.blocked import blocked
 from sipguard.web.call import call
 from sipguard.web.door import Door
 from sipguard.web.exceptions import NAME_CHARACTERS, change, exceptions
-from sipguard.web.overview import overview
+from sipguard.web.overview import Latest, overview
 from sipguard.web.paper import Paper
 from sipguard.web.policy_page import Checked, policy
 from sipguard.web.rows import query_of
 from sipguard.web.sessions import Session, is_same
 from sipguard.web.suggested import Suggestions
-from sipguard.web.tail import MAX_WATCHERS, Changed, Watcher, Watchers, tail
+from sipguard.web.tail import MAX_WATCHERS, Watcher, Watchers, tail
+from sipguard.web.tail import InThread as WatchInThread
 
 STATIC: Final = Path(__file__).parent / "static"
 _TYPES: Final = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8",
@@ -75,7 +77,7 @@ class Pages(Resource):
         door: Door,
         clock: IReactorTime,
         in_thread: InThread,
-        watch_in_thread: Callable[[Callable[[], Changed]], "Deferred[Changed]"],
+        watch_in_thread: WatchInThread,
         *,
         is_secure: bool = False,
         now: Callable[[], float],
@@ -89,7 +91,11 @@ class Pages(Resource):
         self._paper = Paper()
         self._checked = Checked()
         self._suggestions = Suggestions()
-        self.watchers = Watchers(archive, clock, watch_in_thread)
+        self._latest = Latest()
+        self.streams = {
+            "/live/events": Watchers(archive, clock, watch_in_thread),
+            "/events": Beat(archive, clock, watch_in_thread),
+        }
         self._assets = {path.name: Asset(path) for path in STATIC.iterdir()}
 
     def render(self, request: Request) -> int:
@@ -126,7 +132,8 @@ class Pages(Resource):
     async def _inside(self, request: Request, question: Question) -> Answer | None:
         """Answer somebody who is logged in; lead others to the login."""
         secret = _cookie(request, self._name(_COOKIE))
-        session = self._door.session(secret)
+        # What a script asks for by itself is no sign that somebody is there.
+        session = self._door.session(secret, touch="live" not in question.fields)
         if session is None:
             refusal = self._by_token(request, question)
             if refusal is not None:
@@ -136,7 +143,7 @@ class Pages(Resource):
         question = Question(question.path, question.fields, question.now_s, csrf, by)
         if request.method == b"POST":
             return await self._post(request, question, secret, session)
-        if question.path == "/live/events":
+        if question.path in self.streams:
             return await self._watch(request, question, secret if session is not None else "")
         return await self._in_thread(lambda: self._page(question))
 
@@ -150,7 +157,7 @@ class Pages(Resource):
             status = 401 if known is False else 429
             return self._paper.problem(question, status, "Not let in", "This is not the token.")
         there = "" if question.path in ("/", "/logout") else f"?next={quote(_here(request))}"
-        if question.path == "/live/events":
+        if question.path in self.streams:
             return self._paper.problem(question, 401, "Logged out", "Log in again.")
         return Answer(303, b"", headers=(("Location", f"/login{there}"),))
 
@@ -232,7 +239,7 @@ class Pages(Resource):
         try:
             match question.path:
                 case "/":
-                    return overview(archive, question, paper)
+                    return overview(archive, question, paper, self._latest)
                 case "/blocked":
                     return blocked(archive, question, paper)
                 case "/live":
@@ -271,7 +278,8 @@ class Pages(Resource):
         request.setHeader("Content-Type", "text/event-stream; charset=utf-8")
         request.setHeader("Cache-Control", "no-store")
         is_welcome = _always if not secret else lambda: self._is_open(secret)
-        if self.watchers.add(Watcher(request, query, is_welcome), seen):
+        watchers = self.streams[question.path]
+        if watchers.add(Watcher(request, query, is_welcome), seen):
             return None
         sentence = f"{MAX_WATCHERS} pages are live already."
         return self._paper.problem(question, 503, "No room", sentence)

@@ -26,6 +26,7 @@ _QUIET_TICKS: Final = 15  # then a comment, so that who is gone is noticed
 _RETRY_MS: Final = 3000
 _log = Logger()
 Changed = tuple[int, list[list[Entry]]]  # the newest revision, and what is new to each
+InThread = Callable[[Callable[[], Changed]], "Deferred[Changed]"]
 
 
 def tail(archive: Archive, question: Question, paper: Paper) -> Answer:
@@ -88,12 +89,9 @@ class Watcher:
 class Watchers:
     """Asks the store once a second for all of them; each has a revision that it has seen."""
 
-    def __init__(
-        self,
-        archive: Archive,
-        clock: IReactorTime,
-        in_thread: Callable[[Callable[[], Changed]], "Deferred[Changed]"],
-    ) -> None:
+    seconds: float = TICK_S
+
+    def __init__(self, archive: Archive, clock: IReactorTime, in_thread: InThread) -> None:
         self._archive = archive
         self._in_thread = in_thread
         self._watchers: list[Watcher] = []
@@ -114,7 +112,7 @@ class Watchers:
         watcher.request.registerProducer(watcher, True)
         watcher.write(b"retry: %d\n\n" % _RETRY_MS)
         if not self._loop.running:
-            self._loop.start(TICK_S, now=False).addErrback(_tell_failure)
+            self._loop.start(self.seconds, now=False).addErrback(_tell_failure)
         return True
 
     def stop(self) -> None:
@@ -137,11 +135,7 @@ class Watchers:
         except EdgeError:
             newest, answers = -1, [[] for _ in asked]  # it may come back
         for watcher, entries in zip(asked, answers, strict=True):
-            if watcher not in self._watchers:
-                continue
-            if not watcher.is_welcome():
-                watcher.write(b"event: over\ndata: {}\n\n")
-                _finish(watcher)
+            if watcher not in self._watchers or self._is_over(watcher):
                 continue
             watcher.quiet += 1
             for entry in entries:
@@ -151,6 +145,14 @@ class Watchers:
                 watcher.seen = max(watcher.seen, newest)
             if watcher.quiet >= _QUIET_TICKS:
                 watcher.write(b": still here\n\n")
+
+    def _is_over(self, watcher: Watcher) -> bool:
+        """Whether a session has ended; then its stream does, with a word."""
+        if watcher.is_welcome():
+            return False
+        watcher.write(b"event: over\ndata: {}\n\n")
+        _finish(watcher)
+        return True
 
     def _tick(self) -> "Deferred[None]":
         return Deferred.fromCoroutine(self._ask()).addErrback(_tell_failure)

@@ -153,6 +153,7 @@ def test_calls_feel_nothing_of_it(network: Network, tmp_path: Path) -> None:
             "pipe",
         ]
         assert all_come_out(tmp_path / "pipe", waiting["pipe"])
+        assert gateway.logged("pipe goes on (0 lost meanwhile)")
 
 
 def all_come_out(pipe: Path, count: int) -> bool:

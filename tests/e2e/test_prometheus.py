@@ -154,7 +154,7 @@ def test_the_rules_are_evaluated(watched: Watched) -> None:
         return all(rule["health"] == "ok" for rule in rules)
 
     assert until(evaluated, 10), rules
-    assert len(rules) == 6
+    assert len(rules) == 7
     exposed = watched.exposition().decode()
     for rule in rules:
         for name in re.findall(r"sipguard_\w+", rule["query"]):

@@ -6,11 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from counts import counted, recounted
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sipguard.edge.archive import Archive
-from sipguard.edge.schema import COUNTED, HOUR_S, SCHEMA_VERSION
+from sipguard.edge.schema import SCHEMA_VERSION
 from sipguard.edge.store import FILE_NAME, Store
 from sipguard.errors import EdgeError
 from sipguard.journal.index import callee_of_line, party_of, words_found, words_of_line
@@ -22,7 +23,9 @@ from sipguard.reason import Finding, Reason
 from sipguard.verdict import Action
 
 NOON = 1_767_268_800.0
-VERSION_1 = Path(__file__).parents[1] / "vectors" / "store" / "version-1.sql"
+VERSION_1, VERSION_2 = (
+    Path(__file__).parents[1] / "vectors" / "store" / f"version-{n}.sql" for n in (1, 2)
+)
 EVERYTHING = Query(limit=100_000)
 
 
@@ -49,37 +52,25 @@ def record(number: int, at_s: float = 0, **changes: object) -> Record:
 @pytest.fixture
 def old(tmp_path: Path) -> Path:
     """A store as version 0.1 wrote it."""
-    connection = sqlite3.connect(tmp_path / FILE_NAME)
-    connection.executescript(VERSION_1.read_text())
+    return _made_by(VERSION_1, tmp_path / "1")
+
+
+@pytest.fixture
+def old_2(tmp_path: Path) -> Path:
+    """A store of version 2, which counted by the hour alone and subtracted nothing."""
+    return _made_by(VERSION_2, tmp_path / "2")
+
+
+def _made_by(statements: Path, directory: Path) -> Path:
+    directory.mkdir()
+    connection = sqlite3.connect(directory / FILE_NAME)
+    connection.executescript(statements.read_text())
     connection.close()
-    return tmp_path
+    return directory
 
 
 def ids(directory: Path, query: Query = EVERYTHING) -> list[str]:
     return [str(entry.line["id"]) for entry in Archive(directory).find(query)]
-
-
-def counted(path: Path) -> set[tuple[object, ...]]:
-    """What ``hours`` says, but for what it keeps of the past: last time and example."""
-    with sqlite3.connect(path) as connection:
-        return set(
-            connection.execute(
-                "SELECT kind, hour, key, verdict, records, messages FROM hours WHERE records > 0"
-            )
-        )
-
-
-def recounted(path: Path) -> set[tuple[object, ...]]:
-    """The same, counted from the records themselves."""
-    with sqlite3.connect(path) as connection:
-        return {
-            row
-            for kind in COUNTED
-            for row in connection.execute(
-                f"SELECT '{kind}', CAST(first_s / {HOUR_S} AS INTEGER), {kind}, verdict, count(*),"
-                " sum(count + more) FROM records GROUP BY 2, 3, 4"
-            )
-        }
 
 
 def check(path: Path) -> None:
@@ -89,11 +80,23 @@ def check(path: Path) -> None:
     assert counted(path) == recounted(path)
 
 
+def catch_up(store: Store) -> int:
+    """Write until all of an earlier version's counts are taken over; return how often."""
+    store.open()
+    times = 0
+    while store.has_work:
+        store.write([], NOON)
+        times += 1
+        assert not store.last_error
+    return times
+
+
 def test_an_old_store_is_brought_up_to_date_with_all_its_records(old: Path) -> None:
     """An update of sipguard loses no evidence, and finds the old records by the new filters."""
     store = Store(old)
     assert store.open() == id_of(4)
     store.write([record(5, 5000)], NOON + 5000)
+    catch_up(store)
     store.close()
     check(old / FILE_NAME)
     assert ids(old) == [id_of(n) for n in (1, 2, 4, 3, 5)]
@@ -108,12 +111,78 @@ def test_an_old_store_is_brought_up_to_date_with_all_its_records(old: Path) -> N
     assert entry.message.startswith(b"INVITE sip:b@c")
 
 
-def test_a_new_and_an_updated_store_have_the_same_tables(old: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("lost", [(), (3,), (3, 4), (3, 4, 5, 6)])
+@pytest.mark.parametrize("rows", [1, 250])
+def test_counts_of_version_2_are_taken_over_bit_by_bit(
+    old_2: Path, monkeypatch: pytest.MonkeyPatch, lost: tuple[int, ...], rows: int
+) -> None:
+    """Counting what is there, although that version did not subtract what had to go for room.
+
+    Meanwhile new records come, one as if the clock had been set back, and the oldest go.
+    """
+    monkeypatch.setattr("sipguard.edge.tallies.FILLED", rows)
+    monkeypatch.setattr("sipguard.edge.store._CATCH_UP_S", 0)
+    with sqlite3.connect(old_2 / FILE_NAME) as connection:
+        connection.executemany("DELETE FROM records WHERE number = ?", [(n,) for n in lost])
+    bars = Archive(old_2).over_time(EVERYTHING, 3600)
+    assert sum(sum(bar.records.values()) for bar in bars) == 4
+    groups = Archive(old_2).tally(EVERYTHING, GroupBy.RULE).groups
+    assert sum(group.records for group in groups) == 4 - len(lost)
+    store = Store(old_2)
+    store.open()
+    assert Archive(old_2).over_time(EVERYTHING, 3600) == bars  # at once
+    at_s = 4 * 86_400.0
+    store.write([record(7, at_s + 100), record(8, at_s - 7000, rule="spoofed")], NOON)
+    with sqlite3.connect(old_2 / FILE_NAME) as connection:
+        connection.execute("DELETE FROM records WHERE number IN (3, 4)")
+    catch_up(store)
+    store.close()
+    check(old_2 / FILE_NAME)
+    charted = Archive(old_2).over_time(EVERYTHING, 3600)
+    assert sum(sum(bar.records.values()) for bar in charted) == 4 + 2
+
+
+def test_groups_say_how_far_back_they_are_taken_over(
+    old_2: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While a migration goes on, the numbers are of what they say they are of."""
+    monkeypatch.setattr("sipguard.edge.tallies.FILLED", 1)
+    monkeypatch.setattr("sipguard.edge.store._CATCH_UP_S", 0)
+    monkeypatch.setattr("sipguard.edge.counting.ONE_BY_ONE", 0)
+    store, archive = Store(old_2), Archive(old_2)
+    store.open()
+    assert archive.tally(EVERYTHING, GroupBy.SRC) == ([], (491_004 + 1) * 3600.0, True, 0)
+    while store.has_work:
+        store.write([], NOON)
+        for by in GroupBy:
+            counts = archive.tally(EVERYTHING, by)
+            since_s = counts.since_s or 0
+            entries = archive.find(replace(EVERYTHING, since_s=since_s))
+            assert sum(group.records for group in counts.groups) == len(entries)
+    assert archive.tally(EVERYTHING, GroupBy.SRC).since_s is None
+    assert len(archive.find(EVERYTHING)) == 4
+    store.close()
+
+
+def test_a_store_of_version_2_is_read_before_it_is_brought_up_to_date(old_2: Path) -> None:
+    """All of it but what was judged, and with the advice to start the service."""
+    archive = Archive(old_2)
+    summary = archive.summary(replace(EVERYTHING, refused_only=True), 3600)
+    assert sum(sum(bar.records.values()) for bar in summary.recorded) == 4
+    assert [group.records for group in summary.groups[GroupBy.RULE].groups] == [2, 1]
+    assert "until the service has started once" in archive.advice
+    with sqlite3.connect(old_2 / FILE_NAME) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (2,)
+
+
+def test_a_new_and_an_updated_store_have_the_same_tables(
+    old: Path, old_2: Path, tmp_path: Path
+) -> None:
     """Nobody who updated gets another store than who installed."""
     schemas = []
-    for directory in (old, tmp_path / "new"):
+    for directory in (old, old_2, tmp_path / "new"):
         store = Store(directory)
-        store.open()
+        catch_up(store)
         store.close()
         with sqlite3.connect(directory / FILE_NAME) as connection:
             columns = connection.execute("SELECT name FROM pragma_table_info('records')").fetchall()
@@ -122,7 +191,7 @@ def test_a_new_and_an_updated_store_have_the_same_tables(old: Path, tmp_path: Pa
             ).fetchall()
             version = connection.execute("PRAGMA user_version").fetchone()
             schemas.append((columns, others, version))
-    assert schemas[0] == schemas[1]
+    assert schemas[0] == schemas[1] == schemas[2]
     assert schemas[0][2] == (SCHEMA_VERSION,)
 
 
@@ -149,7 +218,7 @@ def test_a_record_that_somebody_edited_stops_no_migration(old: Path) -> None:
         )
         connection.execute("UPDATE records SET json = '[]' WHERE number = 2")
     store = Store(old)
-    store.open()
+    catch_up(store)
     store.close()
     check(old / FILE_NAME)
 
@@ -173,60 +242,6 @@ def test_faces_read_an_old_store_and_say_what_to_do(old: Path) -> None:
         assert connection.execute("PRAGMA user_version").fetchone() == (1,)  # and change nothing
 
 
-@settings(max_examples=30, deadline=None)
-@given(
-    st.lists(
-        st.tuples(
-            st.integers(1, 6),  # which record
-            st.floats(0, 9000),  # when it began
-            st.integers(1, 9),
-            st.integers(0, 9),
-            st.sampled_from(list(Action)),
-            st.sampled_from(["a", "b"]),
-            st.sampled_from([b"<sip:x@h>", b"<sip:y@h>"]),
-        ),
-        max_size=30,
-    )
-)
-def test_hours_count_what_the_records_say(
-    tmp_path_factory: pytest.TempPathFactory, writes: list[tuple[object, ...]]
-) -> None:
-    """However records grow and change their verdict, the counts are those of the records."""
-    directory = tmp_path_factory.mktemp("state")
-    store = Store(directory)
-    for number, at_s, count, more, verdict, rule, from_ in writes:
-        assert isinstance(number, int)
-        assert isinstance(at_s, float)
-        made = record(number, at_s, from_=from_, rule=rule, judged=verdict)
-        store.write([replace(made, count=int(str(count)), more=int(str(more)))], NOON)
-    store.close()
-    if writes:
-        check(directory / FILE_NAME)
-
-
-def test_groups_by_the_hour_are_the_groups_of_the_records(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Where records are too many to be counted one by one, the answer stays the same."""
-    store = Store(tmp_path)
-    made = [
-        record(n, n * 100, src=bytes([192, 0, 2, n % 5]), rule=f"r{n % 3}", reason=reason)
-        for n in range(1, 100)
-        for reason in [[Reason.REPLAY, Reason.NOT_KEYED][n % 2]]
-    ]
-    store.write(made, NOON)
-    archive, query = Archive(tmp_path), Query(refused_only=True, limit=20)
-    exact = {by: archive.tally(query, by) for by in GroupBy}
-    monkeypatch.setattr("sipguard.edge.archive.COUNTED", 10)
-    for by in GroupBy:
-        assert exact[by].by_hours is False
-        assert archive.tally(query, by) == exact[by]._replace(by_hours=True)
-    narrow = archive.tally(replace(query, rule="r1"), GroupBy.SRC)
-    assert sum(group.records for group in narrow.groups) == 3  # of the newest ten
-    assert narrow.since_s is not None
-    store.close()
-
-
 def test_a_search_that_looks_at_too_many_says_how_far_it_came(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -237,34 +252,47 @@ def test_a_search_that_looks_at_too_many_says_how_far_it_came(
     assert [e.line["id"] for e in archive.search(query).entries] == [id_of(1)]
     assert archive.search(query).searched_to_s is None
     monkeypatch.setattr("sipguard.edge.asking.COVERED", 20)
-    assert archive.search(query) == ([], NOON + 29)
-    assert len(archive.search(replace(query, until_s=NOON + 20)).entries) == 1
+    assert archive.search(query) == ([], NOON + 30)
+    assert archive.search(replace(query, until_s=NOON + 30)) == ([], NOON + 10)  # on from there
+    assert len(archive.search(replace(query, until_s=NOON + 10)).entries) == 1
     store.close()
 
 
-def test_a_chart_has_every_span(tmp_path: Path) -> None:
-    """Hours in which nothing was blocked are part of the night, too."""
+def test_a_search_ends_in_time_and_goes_on_where_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that was not read yet makes an answer shorter, not the reviewer wait."""
     store = Store(tmp_path)
-    store.write([record(1), replace(record(2, 10), more=8), record(3, 3 * 3600)], NOON)
-    bars = Archive(tmp_path).over_time(Query(refused_only=True), 3600)
-    assert [(bar.since_s - NOON, bar.records, bar.messages) for bar in bars] == [
-        (0, {"drop": 2}, {"drop": 10}),
-        (3600, {}, {}),
-        (7200, {}, {}),
-        (10800, {"drop": 1}, {"drop": 1}),
-    ]
+    store.write([record(n, n // 3, to=b"<sip:rare@h>") for n in range(1, 200)], NOON)
     store.close()
+    monkeypatch.setattr("sipguard.edge.asking.COVERED", 150)
+    monkeypatch.setattr("sipguard.edge.archive.LOOK_S", -1.0)
+    archive, found, until_s = Archive(tmp_path), list[str](), None
+    for _ in range(1000):
+        query = Query(refused_only=True, callee="rare", until_s=until_s, limit=100)
+        entries, until_s = archive.search(query)
+        assert len(entries) < 20
+        found += [str(entry.line["id"]) for entry in entries[::-1]]
+        if until_s is None:
+            break
+    assert found == [id_of(n) for n in range(199, 0, -1)]
 
 
-def test_counts_go_with_their_records(tmp_path: Path) -> None:
-    """What a stranger claimed is forgotten with his call; a rule's count may stay for its chart."""
-    store = Store(tmp_path, max_age_s=7200)
-    store.write([record(1), record(2, 3600, from_=b"<sip:eve@h>")], NOON + 3600)
-    store.write([record(3, 8 * 3600, from_=b"<sip:bob@h>")], NOON + 8 * 3600)
-    with sqlite3.connect(tmp_path / FILE_NAME) as connection:
-        keys = {key for (key,) in connection.execute("SELECT key FROM hours WHERE kind = 'caller'")}
-    assert keys == {"bob@h"}
+def test_groups_that_are_looked_for_end_in_time_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And say so; given the time, they are all there."""
+    store = Store(tmp_path)
+    store.write([record(n, n, rule=f"r{n % 2}") for n in range(1, 200)], NOON)
     store.close()
+    archive, query = Archive(tmp_path), Query(refused_only=True, rule="r1")
+    assert [(c.key, c.records) for c in archive.tally(query, GroupBy.RULE).groups] == [("r1", 100)]
+    assert archive.tally(query, GroupBy.RULE).since_s is None
+    monkeypatch.setattr("sipguard.edge.archive.COUNTED", 100)
+    monkeypatch.setattr("sipguard.edge.archive.LOOK_S", -1.0)
+    counts = archive.tally(query, GroupBy.RULE)
+    assert counts.since_s == NOON + 196
+    assert [(c.key, c.records) for c in counts.groups] == [("r1", 2)]
 
 
 def test_a_reader_and_a_writer_do_not_wait_for_each_other(tmp_path: Path) -> None:

@@ -14,16 +14,20 @@ from visitor import Visitor, inside
 from sipguard.cli.main import main
 from sipguard.edge import archive
 from sipguard.edge.control import RuleHits, StatusReport, write_status
+from sipguard.edge.counting import Summary
+from sipguard.edge.judged import Judged
 from sipguard.edge.policy_file import Files, read_policy
 from sipguard.edge.report import rule_hits
-from sipguard.edge.store import FILE_NAME
+from sipguard.edge.store import FILE_NAME, Store
 from sipguard.guard import Guard
 from sipguard.journal.ledger import id_of
 from sipguard.journal.observation import Observation
+from sipguard.journal.query import Query
 from sipguard.journal.record import record_of
 from sipguard.moment import Moment
 from sipguard.reason import Reason
 from sipguard.verdict import Action
+from sipguard.web.overview import FRESH_S
 from sipguard.wire.packet import Packet
 
 PAGES = ["/", "/blocked", "/blocked?by=rule", "/live", "/policy", "/exceptions", "/call/last"]
@@ -101,6 +105,54 @@ def test_trouble_is_told_first(state: Path, more: dict[str, object], words: str)
     assert mark is not None
     assert mark[1] == ("good" if "mode" in more else mark[1])
     assert mark[1] != "good" or "mode" in more
+
+
+def test_the_overview_shows_what_was_judged(state: Path) -> None:
+    """Beside what was blocked: messages that passed have no record, and are counted anyway."""
+    store = Store(state)
+    store.judged(Judged(int(NOON // 3600), {"accept": 1204, "drop": 2, "reject": 3}))
+    store.write([], NOON)
+    store.close()
+    page = inside(state).get("/").text
+    text = plain(page)
+    assert "1,209 messages judged" in text
+    assert "Messages judged over time" in text
+    assert "2026-01-01 12:00 2 3 1,204" in text
+    assert "by whole hours since 2025-12-31 13:00:00" in text
+    assert "messages judged are counted since 2026-01-01 12:00:00 UTC" in text
+    assert page.count("<svg viewBox") == 2
+    assert "Nothing was counted" not in text
+
+
+def test_what_had_to_go_for_room_is_told(state: Path) -> None:
+    """The chart keeps its numbers, and the lists are not taken for the whole."""
+    with sqlite3.connect(state / FILE_NAME) as connection:
+        connection.execute("DELETE FROM records WHERE rule = 'spoofed'")
+    connection.close()
+    text = plain(inside(state).get("/").text)
+    assert "5 calls blocked in 24 hours" in text
+    assert "had to go for room" in text
+    assert "records before" not in plain(inside(state).get("/blocked").text)
+
+
+def test_who_looks_again_sees_the_same(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many who watch cost what one does; two seconds later all of it is new."""
+    asked: list[int] = []
+    summary = archive.Archive.summary
+
+    def count(self: archive.Archive, query: Query, span_s: int) -> Summary:
+        asked.append(span_s)
+        return summary(self, query, span_s)
+
+    monkeypatch.setattr(archive.Archive, "summary", count)
+    visitor = inside(state)
+    before = len(asked)
+    for path in ("/", "/?since=7d", "/", "/?live=1"):
+        assert visitor.get(path).status == 200
+    assert len(asked) - before == 2
+    many(state, 3, NOON + 60)
+    visitor.clock.advance(FRESH_S)
+    assert "8 calls blocked" in plain(visitor.get("/").text)
 
 
 def test_a_list_is_filtered_grouped_and_shared_by_its_address(state: Path) -> None:
@@ -385,7 +437,8 @@ def test_assets_are_local_and_kept_by_the_browser(state: Path) -> None:
     assert (again.status, again.body) == (304, b"")
     for name in ("../site.py", "..%2fsite.py", "base.html", ""):
         assert visitor.get(f"/static/{name}").status == 404
-    for text in (style.text, visitor.get("/static/live.js").text):
+    scripts = [visitor.get(f"/static/{name}.js").text for name in ("live", "overview")]
+    for text in (style.text, *scripts):
         assert "http" not in text
         assert "innerHTML" not in text
 

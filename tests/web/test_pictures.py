@@ -32,6 +32,8 @@ NOW_S = 1_767_268_800.0 + 3600.0  # the visitor's clock
 REFRESH = os.environ.get("SIPGUARD_PICTURES") == "refresh"
 WIDTH = 1280
 KEY = b"sipguard-page"
+# What a script says of the live connection is a part of the picture.
+HEARD = "!document.querySelector('#live') || document.querySelector('#live').textContent"
 SHADES = 4.0  # of 255, on average: what other fonts make of it, and not what another page does
 
 
@@ -77,9 +79,7 @@ def pictures(visitor: Visitor) -> list[Wanted]:
 def browser(visitor: Visitor) -> Iterator[tuple[Tab, str]]:
     """A browser that is logged in, and where."""
     with shown(visitor) as address, tab() as opened:
-        opened.open(f"{address}/login")
-        opened.write(PASSWORD)
-        opened.leave("Enter")
+        opened.log_in(address, PASSWORD)
         yield opened, address
 
 
@@ -126,6 +126,7 @@ def taken(browser: tuple[Tab, str], wanted: Wanted, more: str = "") -> bytes:
     opened, address = browser
     opened.size(WIDTH, wanted.height, dark=wanted.dark)
     opened.open(address + wanted.path)
+    opened.wait_for(HEARD)
     if more:
         opened.evaluate(more)
     return opened.picture(wanted.height)

@@ -7,20 +7,10 @@ import pytest
 from hostile import everywhere
 from hostile_octets import CORPUS
 from nights import night
-from twisted.internet.testing import StringTransportWithDisconnection
-from visitor import TOKEN, Visitor, inside
+from visitor import TOKEN, Visitor, inside, watch
 
 from sipguard.web.sessions import IDLE_S
 from sipguard.web.tail import MAX_WATCHERS
-
-
-def watch(
-    visitor: Visitor, more: str = "", path: str = "/live/events?all=1"
-) -> StringTransportWithDisconnection:
-    cookie = "; ".join(f"{k}={v}" for k, v in visitor.jar.items())
-    return visitor.send(
-        f"GET {path} HTTP/1.1\r\nHost: x\r\nCookie: {cookie}\r\n{more}\r\n".encode()
-    )
 
 
 def events(octets: bytes) -> list[dict[str, str]]:
@@ -89,7 +79,7 @@ def test_it_ends_with_the_session(tmp_path: Path) -> None:
     for _ in range(int(IDLE_S) + 5):
         visitor.clock.advance(1)
     assert b"event: over" in line.value()
-    assert len(visitor.pages.watchers) == 0
+    assert len(visitor.pages.streams["/live/events"]) == 0
 
 
 def test_watchers_are_bounded_and_leave_room(tmp_path: Path) -> None:
@@ -101,7 +91,7 @@ def test_watchers_are_bounded_and_leave_room(tmp_path: Path) -> None:
     lines[0].loseConnection()
     assert watch(visitor).value().startswith(b"HTTP/1.1 200")
     visitor.site.stopFactory()
-    assert len(visitor.pages.watchers) == 0
+    assert len(visitor.pages.streams["/live/events"]) == 0
 
 
 def test_who_reads_slowly_is_told_later(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
+from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
@@ -28,6 +29,8 @@ MAX_WAITING: Final = 2_000  # records of each feed, some 16 KiB at most and shar
 LOOK_S: Final = 1.0  # whether all is well
 SILENCE_S: Final = 60.0  # one word a minute of a feed that comes and goes
 _LAST_TURNS_S: Final = 1.0  # when the service stops: what far ends take by then
+_LAST_BUDGET_S: Final = 0.02  # of each of them; connections are written to in between
+_HOPE_S: Final = 0.2  # without one taken: nobody waits for that far end any more
 
 Build = Callable[[Feed], Outlet]
 
@@ -120,6 +123,8 @@ class _Line:
                 "feed {name} ends ({waiting} that waited are lost)",
                 name=self.feed.name, waiting=len(self.waiting),
             )  # fmt: skip
+        self._crowded_out += len(self.waiting)
+        self.waiting.clear()
         self.outlet.close()
 
 
@@ -203,14 +208,52 @@ class Feeds:
         self._loop.clock = clock  # type: ignore[assignment] # an interface of zope's
         self._loop.start(TURN_S, now=False)
 
+    def wind_up(self, clock: Clock) -> Deferred[None]:
+        """Send what far ends take within a second, and let go of them; fires when that is done.
+
+        The reactor has to turn meanwhile: what a connection took is in a buffer of its own.
+        """
+        self._stop()
+        began_s = moved_s = self._clock()
+        is_closed = False
+
+        def turn() -> None:
+            nonlocal moved_s, is_closed
+            if not is_closed and self._send_all(_LAST_BUDGET_S):
+                moved_s = self._clock()
+            now_s = self._clock()
+            is_over = now_s - began_s >= _LAST_TURNS_S
+            waits = any(line.waiting for line in self._lines) and now_s - moved_s < _HOPE_S
+            if not is_closed and (is_over or not waits):
+                is_closed = True
+                self._close()
+            if is_closed and (is_over or all(line.outlet.is_closed for line in self._lines)):
+                last.stop()
+
+        last = LoopingCall(turn)
+        last.clock = clock  # type: ignore[assignment] # an interface of zope's
+        return last.start(TURN_S).addCallback(lambda _: None)
+
     def finish(self) -> None:
-        """Send what far ends take at once, and let go of them; the service stops."""
+        """Send what far ends take at once, and let go of them."""
+        self._stop()
+        self._send_all(_LAST_TURNS_S)
+        self._close()
+
+    def _stop(self) -> None:
         if self._loop is not None and self._loop.running:
             self._loop.stop()
-        end_s = self._clock() + _LAST_TURNS_S
-        busy = list(self._lines)
+
+    def _send_all(self, budget_s: float) -> bool:
+        """Send as far as the time goes; report whether anybody took anything."""
+        end_s = self._clock() + budget_s
+        busy, moved = list(self._lines), False
         while busy and self._clock() < end_s:
             busy = [line for line in busy if line.send()]
+            moved |= bool(busy)
+        return moved
+
+    def _close(self) -> None:
         for line in self._lines:
             line.close()
 

@@ -30,6 +30,10 @@ class Outlet(Protocol):
     def last_error(self) -> str:
         """What went wrong, unless it goes well again."""
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing is on its way any more, after ``close``."""
+
     def wants(self, record: Record, *, is_new: bool) -> bool:
         """Whether it is worth a place in the queue; a grown record is not new."""
 
@@ -68,6 +72,11 @@ class LineOutlet:
     def last_error(self) -> str:
         """Why, of the last time."""
         return self._lines.last_error
+
+    @property
+    def is_closed(self) -> bool:
+        """What was written is with the kernel."""
+        return True
 
     def wants(self, record: Record, *, is_new: bool) -> bool:
         """Everything: the last line of an id is the one that counts."""
@@ -198,6 +207,11 @@ class DatagramOutlet:
     def last_error(self) -> str:
         """Why, of the last time."""
         return self._datagrams.last_error
+
+    @property
+    def is_closed(self) -> bool:
+        """What was sent is with the kernel."""
+        return True
 
     def wants(self, record: Record, *, is_new: bool) -> bool:
         """Each attempt once."""

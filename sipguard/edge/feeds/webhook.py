@@ -79,6 +79,11 @@ class Webhook:
         self._current: Deferred[int] | None = None
         self._done = False  # the first record that waits has been taken, or given up
 
+    @property
+    def is_closed(self) -> bool:
+        """What was on its way is given up."""
+        return True
+
     def wants(self, record: Record, *, is_new: bool) -> bool:
         """Alarms, each attempt once; one that grows into an alarm is new here."""
         if not record.alarm or record.id in self._alarmed:

@@ -2,11 +2,12 @@
 
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -16,6 +17,7 @@ from zope.interface import implementer  # type: ignore[import-untyped] # it ship
 import sipguard
 from sipguard.edge.records.frames import MAX_LINE_OCTETS, Told, told_of
 
+DEAF_TO: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # meant for the guard
 _MODULE: Final = "sipguard.edge.records.writer"
 _BUFFER_OCTETS: Final = 1 << 20  # what the kernel holds while the writer writes: 0.3 s
 _SO_SNDBUFFORCE: Final = 32
@@ -60,15 +62,14 @@ class Child:
             with contextlib.suppress(OSError):
                 self._socket.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, _BUFFER_OCTETS)
             self._socket.setblocking(False)
-            self._process = subprocess.Popen(  # noqa: S603 - our own words alone
-                [
-                    *(sys.executable, "-P", "-m", _MODULE, *place.options()),
-                    *("--socket", str(theirs.fileno()), "--after", after),
-                ],
-                stdin=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
-                env=_environment(),
-            )
+            words = ["--socket", str(theirs.fileno()), "--after", after]
+            with _deaf():
+                self._process = subprocess.Popen(  # noqa: S603 - our own words alone
+                    [sys.executable, "-P", "-m", _MODULE, *place.options(), *words],
+                    stdin=subprocess.DEVNULL,
+                    pass_fds=[theirs.fileno()],
+                    env=_environment(),
+                )
         except OSError:
             self._socket.close()
             raise
@@ -161,6 +162,16 @@ class Child:
             if told is not None:
                 self.told = told
                 self.heard_s = time.monotonic()
+
+
+@contextlib.contextmanager
+def _deaf() -> Iterator[None]:
+    """Have a process begin deaf to what ends the guard; it would die before it had begun."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, DEAF_TO)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _environment() -> dict[str, str]:

@@ -7,6 +7,7 @@ from typing import Final, Protocol
 from sipguard.edge.control import StatusReport
 from sipguard.edge.feeds.build import Builder
 from sipguard.edge.feeds.stream import StreamReactor
+from sipguard.edge.judged import Judged
 from sipguard.edge.records.child import Child, Place
 from sipguard.edge.records.frames import Terms
 from sipguard.edge.records.outbox import Outbox, Readers
@@ -39,6 +40,9 @@ class Desk(Protocol):
 
     def streams_ended(self, closing: Closing) -> None:
         """Take what was closed at once."""
+
+    def judged(self, judged: Judged) -> None:
+        """Take how many messages were judged."""
 
     def reopen(self) -> None:
         """Open files anew, after logrotate moved them away."""
@@ -74,6 +78,7 @@ class DeskApart:
         self._outbox = Outbox(launch, reactor)
         self.observe = self._outbox.observe
         self.streams_ended = self._outbox.streams_ended
+        self.judged = self._outbox.judged
         self.reopen = self._outbox.reopen
         self.finish = self._outbox.finish
         self.count = self._outbox.count

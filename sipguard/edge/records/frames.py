@@ -26,6 +26,7 @@ class Kind(Enum):
 
     OBSERVATION = b"o"
     END = b"e"  # of a stream
+    JUDGED = b"j"
     TERMS = b"t"
     REOPEN = b"r"
 

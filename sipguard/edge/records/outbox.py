@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 from sipguard.edge.clock import Alarm, Clock
 from sipguard.edge.complaints import Complaints
 from sipguard.edge.control import FeedState, StatusReport
+from sipguard.edge.judged import Judged
 from sipguard.edge.records.child import Child
 from sipguard.edge.records.frames import Kind, Terms, Told, Waiting, frame
 from sipguard.edge.streams_told import Closing, streams_told
@@ -26,7 +27,7 @@ from sipguard.journal.ledger import CALL_ID_OCTETS
 from sipguard.journal.observation import Observation
 from sipguard.verdict import Action
 
-SOON_S: Final = 0.002  # what comes within it goes in one piece
+SOON_S: Final = 0.01  # what comes within it goes in one piece, with one system call
 FULL_S: Final = 0.02
 CHUNKS: Final = 4  # in one turn: the copying of 256 KiB
 MAX_CALLS: Final = 20_000  # with records: as many as the ledger can know, and more
@@ -105,6 +106,10 @@ class Outbox:
         if closing.tallies and self._calls:
             for end in streams_told(closing, self._has_record):
                 self._keep(frame(Kind.END, pack_end(end)))
+
+    def judged(self, judged: Judged) -> None:
+        """Tell how many messages were judged: some octets a minute, for which there is room."""
+        self._post(frame(Kind.JUDGED, judged.to_octets()))
 
     def reopen(self) -> None:
         """Have files opened anew, after logrotate moved them away."""

@@ -2,11 +2,14 @@
 
 import time
 
+from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from sipguard.edge.clock import Clock
 from sipguard.edge.complaints import Complaints
 from sipguard.edge.feeds.desk import Feeds
 from sipguard.edge.journal import Journal
+from sipguard.edge.judged import judged_of
 from sipguard.edge.records.frames import Kind, Terms, Told, terms_of
 from sipguard.edge.store import Store
 from sipguard.errors import EdgeError
@@ -44,6 +47,8 @@ class Work:
                 case Kind.END:
                     self._come += 1
                     self._journal.stream_ended(unpack_end(content))
+                case Kind.JUDGED:
+                    self._store.judged(judged_of(content))
                 case Kind.TERMS:
                     self.use(terms_of(content))
                 case Kind.REOPEN:
@@ -75,11 +80,15 @@ class Work:
             self._complaints.of_code(Failure())
         self._taken = self._come
 
-    def finish(self) -> None:
-        """Write everything."""
-        self._journal.finish(time.time())
+    def finish(self, clock: Clock) -> Deferred[None]:
+        """Write everything; fires when feeds have sent of it what they could."""
+        try:
+            self._journal.finish(time.time())
+        except Exception:  # noqa: BLE001 - what feeds have is still to be sent
+            self._faults += 1
+            self._complaints.of_code(Failure())
         self._taken = self._come
-        self._feeds.finish()
+        return self._feeds.wind_up(clock)
 
     def told(self) -> Told:
         """Return how it goes."""

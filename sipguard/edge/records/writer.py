@@ -39,6 +39,7 @@ from sipguard.edge.feeds.desk import Feeds
 from sipguard.edge.journal import TURN_S
 from sipguard.edge.json_lines import JsonLines
 from sipguard.edge.records import privileges
+from sipguard.edge.records.child import DEAF_TO
 from sipguard.edge.records.frames import Arriving, Told
 from sipguard.edge.records.work import Work
 from sipguard.edge.store import Store
@@ -47,7 +48,6 @@ TELL_S: Final = 0.5
 READ_OCTETS: Final = 64 << 10  # some forty records: turns are not kept waiting
 ORPHAN_S: Final = 30.0  # how long one whose guard is gone waits for another's lock
 _LOCK_S: Final = 0.1
-_DEAF_TO: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 @implementer(IReadDescriptor)
@@ -106,8 +106,9 @@ class Wire:
 def main(arguments: Sequence[str]) -> int:
     """Write until the guard goes, and to the end."""
     options = _options(arguments)
-    for number in _DEAF_TO:
+    for number in DEAF_TO:  # blocked so far
         signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, DEAF_TO)
     privileges.shed()
     privileges.step_back()
     _complain_loudly()
@@ -124,15 +125,22 @@ def main(arguments: Sequence[str]) -> int:
     installReactor(reactor)
     feeds = Feeds(Builder(reactor))
     work = Work(store, options.after, feeds)
-    wire = Wire(end, work, reactor.stop)
+    turns = [LoopingCall(work.turn), LoopingCall(lambda: wire.say(work.told()))]
+
+    def over() -> None:
+        reactor.removeReader(wire)
+        for loop in turns:
+            loop.stop()
+        work.finish(reactor).addBoth(lambda _: reactor.stop())
+
+    wire = Wire(end, work, over)
     reactor.addReader(wire)
     feeds.start(reactor)
-    for seconds, turn in ((TURN_S, work.turn), (TELL_S, lambda: wire.say(work.told()))):
-        LoopingCall(turn).start(seconds)
+    for loop, seconds in zip(turns, (TURN_S, TELL_S), strict=True):
+        loop.start(seconds)
     gc.collect()
     gc.freeze()
     reactor.run(installSignalHandlers=False)
-    work.finish()
     wire.say_last(work.told())
     store.close()
     return 0
@@ -152,6 +160,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
 def _complain_loudly() -> None:
     """Have complaints, and nothing else, where the service's log goes."""
     loud = LogLevelFilterPredicate(defaultLogLevel=LogLevel.warn)
+    loud.setLogLevelForNamespace("sipguard", LogLevel.info)  # that a feed goes on again, too
     # Twisted's interfaces are zope's, which mypy does not see.
     lines = FilteringLogObserver(textFileLogObserver(sys.stderr), [loud])  # type: ignore[arg-type, list-item]
     globalLogBeginner.beginLoggingTo([lines], redirectStandardIO=False)  # type: ignore[list-item]

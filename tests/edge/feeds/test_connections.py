@@ -1,6 +1,7 @@
 """Feeds that connect: webhooks over real TLS, and syslog over TCP."""
 
 import json
+import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,11 +12,13 @@ from hostile_octets import CORPUS
 from hostile_records import record
 from https_server import ROOT, STRANGER
 from twisted.internet.epollreactor import EPollReactor
+from twisted.internet.error import ConnectionDone, TCPTimedOutError
 from twisted.internet.protocol import Factory, Protocol
+from twisted.python.failure import Failure
 
 from sipguard.edge.feeds import webhook
 from sipguard.edge.feeds.build import Builder
-from sipguard.edge.feeds.stream import SyslogStream
+from sipguard.edge.feeds.stream import ALIVE_S, SyslogStream
 from sipguard.edge.feeds.webhook import ATTEMPTS, Webhook, read_authority
 from sipguard.errors import EdgeError
 from sipguard.journal.record import Record
@@ -188,6 +191,25 @@ def test_a_receiver_that_only_nods(reactor: EPollReactor) -> None:
     port.stopListening()
 
 
+def test_a_receiver_that_was_down_gets_what_waited(tmp_path: Path, reactor: EPollReactor) -> None:
+    """Refused connections are no answer: the same alarm again, until somebody is there."""
+    hook = Hook(tmp_path)
+    hook.stop()
+    outlet = Outlet(reactor, hook.url)
+    waiting = [alarm(number=1)]
+    assert outlet.hook.wants(waiting[0], is_new=True)
+    for _ in range(3):
+        outlet.hook.take(waiting)
+        until(reactor, lambda: outlet.hook._current is None)
+        assert "refused" in outlet.hook.last_error
+        outlet.now_s = outlet.hook._due_s
+    again = Hook(tmp_path, lambda: socket.create_server(hook.address))
+    until(reactor, lambda: outlet.hook.take(waiting))
+    assert [headers["X-Sipguard-Delivery"] for headers, _ in again.got] == ["00000001"]
+    assert (outlet.hook.sent, outlet.hook.lost, outlet.hook.last_error) == (1, 0, "")
+    again.stop()
+
+
 def test_a_stranger_gets_no_alarm(hook: Hook, reactor: EPollReactor) -> None:
     """A certificate of another authority ends it before a word of the record is out."""
     outlet = Outlet(reactor, hook.url, STRANGER.pem)
@@ -250,6 +272,47 @@ def test_syslog_over_tcp(reactor: EPollReactor) -> None:
     assert outlet.sent == expected
     outlet.close()
     port.stopListening()
+
+
+def test_a_dead_connection_is_known_within_a_minute(reactor: EPollReactor) -> None:
+    """A firewall that forgot it, or a collector without power, says nothing."""
+    port = reactor.listenTCP(0, Collectors(), interface="127.0.0.1")
+    outlet = SyslogStream("127.0.0.1", port.getHost().port, lambda _: b"x", reactor)
+    until(reactor, lambda: outlet.take([record()]))
+    assert outlet.wire is not None
+    wire = outlet.wire.transport.getHandle()  # type: ignore[union-attr]
+    assert wire.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+    assert wire.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == ALIVE_S
+    assert wire.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == ALIVE_S * 1000
+    outlet.wire.connectionLost()
+    assert outlet._redialer is not None
+    assert outlet._connector is not None
+    for fault, said in ((ConnectionDone(), "closed the connection"), (TCPTimedOutError(), "broke")):
+        outlet._redialer.stopTrying()  # type: ignore[no-untyped-call] # Twisted
+        outlet._redialer.clientConnectionLost(outlet._connector, Failure(fault))
+        assert said in outlet.last_error
+    outlet.close()
+    port.stopListening()
+
+
+def test_collectors_by_ipv6(reactor: EPollReactor) -> None:
+    """Over TCP and UDP."""
+    collectors = Collectors()
+    port = reactor.listenTCP(0, collectors, interface="::1")
+    number = port.getHost().port
+    outlet = Builder(reactor)(Feed("syslog", "::1", number, "tcp"))
+    until(reactor, lambda: outlet.take([record()]))
+    until(reactor, lambda: collectors.got)
+    outlet.close()
+    port.stopListening()
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as udp:
+        udp.bind(("::1", 0))
+        for feed in (Feed("syslog", "::1", udp.getsockname()[1], "udp"),
+                     Feed("hep", "::1", udp.getsockname()[1])):  # fmt: skip
+            outlet = Builder(reactor)(feed)
+            assert outlet.take([record()]) == 1
+            assert udp.recv(9_000)[:4] in (b"<84>", b"HEP3")
+            outlet.close()
 
 
 def test_a_collector_that_does_not_read_makes_records_wait(

@@ -31,6 +31,7 @@ class FarEnd:
         self.last_error = ""
         self.takes = 1_000_000
         self.log: list[str] = []
+        self.is_closed = True
 
     def wants(self, record: Record, *, is_new: bool) -> bool:
         return is_new
@@ -101,6 +102,40 @@ def test_the_end_sends_what_far_ends_take() -> None:
     desk.finish()
     assert (stuck.sent, quick.sent) == (3, 50)
     assert stuck.log == quick.log == ["close"]
+
+
+def test_the_last_second_is_for_far_ends_that_go_on_taking() -> None:
+    """One that takes nothing is not waited for; what is on its way is."""
+    stuck, slow = FarEnd(), FarEnd()
+    clock = Clock()
+    desk = desk_of(stuck, slow, clock=clock.seconds)
+    stuck.takes, slow.takes, slow.is_closed = 0, 1, False
+    desk.take([record()] * 5, [])
+    over = desk.wind_up(clock)
+    for _ in range(4):
+        slow.takes = 1
+        clock.advance(0.1)
+        assert stuck.log + slow.log == []
+    assert slow.sent == 5
+    clock.advance(0.2)  # no more of it in that time: nobody waits for the other
+    assert (stuck.log, slow.log, over.called) == (["close"], ["close"], False)
+    slow.is_closed = True
+    clock.advance(0.1)
+    assert (stuck.sent, over.called) == (0, True)
+    assert states(desk) == [(0, 5, 0), (5, 0, 0)]
+
+
+def test_the_last_second_ends() -> None:
+    """Whatever is still on its way by then."""
+    end, clock = FarEnd(), Clock()
+    desk = desk_of(end, clock=clock.seconds)
+    end.is_closed = False
+    desk.take([record()], [])
+    over = desk.wind_up(clock)
+    for _ in range(60):
+        clock.advance(0.02)
+    assert over.called
+    assert end.log == ["close"]
 
 
 def test_a_reload_keeps_what_stays_and_closes_what_goes() -> None:

@@ -8,6 +8,7 @@ from twisted.internet.task import Clock
 
 from sipguard.edge.control import FeedState, StatusReport
 from sipguard.edge.elements import Tally
+from sipguard.edge.judged import Judged, judged_of
 from sipguard.edge.records import frames, outbox
 from sipguard.edge.records.frames import Arriving, Kind, Terms, Told
 from sipguard.edge.records.outbox import FIRST_WAIT_S, FULL_S, SOON_S, Outbox
@@ -18,6 +19,7 @@ from sipguard.reason import Reason
 from sipguard.verdict import Action, ClosePinhole, Hole
 
 TERMS = Terms(30, 120)
+JUDGED = Judged(400_000, {"accept": 7, "drop": 2})
 
 
 class FakeChild:
@@ -254,14 +256,28 @@ def test_so_many_calls_are_remembered(running: Bench, monkeypatch: pytest.Monkey
 def test_a_reload_and_logrotate_reach_the_writer(running: Bench) -> None:
     """In order with what is told."""
     running.box.observe(refused())
+    running.box.judged(JUDGED)
     running.box.reopen()
     running.box.use(Terms(1, 2))
     running.reactor.advance(SOON_S)
     kinds = [kind for kind, _ in running.child.came]
-    assert kinds == [Kind.TERMS, Kind.OBSERVATION, Kind.REOPEN, Kind.TERMS]
+    assert kinds == [Kind.TERMS, Kind.OBSERVATION, Kind.JUDGED, Kind.REOPEN, Kind.TERMS]
+    assert judged_of(running.child.came[2][1]) == JUDGED
     running.child.gone()
     running.reactor.pump([FIRST_WAIT_S, SOON_S])
     assert running.child.came == [(Kind.TERMS, Terms(1, 2).to_octets())]
+
+
+def test_what_was_judged_goes_with_it_and_is_no_record(running: Bench) -> None:
+    """Also while there is no writer."""
+    judged = Judged(490_000, {"accept": 7})
+    running.box.judged(judged)
+    running.child.gone()
+    running.box.judged(judged)
+    running.reactor.pump([FIRST_WAIT_S, SOON_S])
+    assert [kind for kind, _ in running.child.came] == [Kind.TERMS, Kind.JUDGED, Kind.JUDGED]
+    assert judged_of(running.child.came[-1][1]) == judged
+    assert running.report().lost_records == 0
 
 
 def test_the_end_has_everything_written(running: Bench) -> None:

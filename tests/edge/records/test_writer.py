@@ -4,8 +4,10 @@ import json
 import os
 import select
 import signal
+import socket
 import sqlite3
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +18,7 @@ from twisted.internet.task import Clock
 
 from sipguard.edge.archive import Archive
 from sipguard.edge.control import StatusReport
+from sipguard.edge.judged import Judged
 from sipguard.edge.records.child import Child, Place
 from sipguard.edge.records.frames import Terms
 from sipguard.edge.records.outbox import Outbox
@@ -145,6 +148,16 @@ def test_what_is_told_is_in_the_store_and_in_the_lines(office: Office) -> None:
     assert (report.records, report.lost_records, report.store_error) == (300, 0, "")
 
 
+def test_what_was_judged_is_counted_in_the_store(office: Office) -> None:
+    """Without a record, too, and more than once an hour."""
+    hour = int(time.time() // 3600)
+    for messages in ({"accept": 7, "drop": 2}, {"accept": 3}):
+        office.box.judged(Judged(hour, messages))
+    office.box.finish()
+    told = Archive(office.directory).summary(Query(since_s=hour * 3600.0), 3600).judged
+    assert [bar.messages for bar in told] == [{"accept": 10, "drop": 2}]
+
+
 def test_a_killed_writer_leaves_a_sound_store_and_another_goes_on(office: Office) -> None:
     """Seen, counted, started again; what was written before is there, and ids go on."""
     for number in range(200):
@@ -177,6 +190,15 @@ def test_it_outlives_signals_that_are_meant_for_the_guard(office: Office) -> Non
     office.box.observe(seen(1))
     assert office.writes(2)
     assert office.report().counters["writer_restarts"] == 0
+
+
+def test_it_outlives_them_also_while_it_begins(office: Office) -> None:
+    """A service that is stopped at once has its records written all the same."""
+    os.kill(office.child.pid, signal.SIGTERM)
+    office.box.observe(seen(0))
+    office.box.finish()
+    assert office.stored() == named(1)
+    assert office.child.status == "exit status 0"
 
 
 def test_what_a_killed_guard_told_is_written(office: Office) -> None:
@@ -246,6 +268,49 @@ def test_feeds_get_their_records_there(office: Office) -> None:
     (state,) = office.report().feeds
     assert (state.sent, state.dropped) == (len(feed.read_text().splitlines()), 0)
     assert "call-1" in feed.read_text()
+
+
+def test_feeds_over_connections_get_the_last_ones_too(office: Office) -> None:
+    """What was judged just before the service ends is on its way, not in a buffer that goes."""
+    got = bytearray()
+    with socket.create_server(("127.0.0.1", 0)) as collector:
+
+        def collect() -> None:
+            wire, _ = collector.accept()
+            with wire:
+                while octets := wire.recv(65_536):
+                    got.extend(octets)
+
+        collecting = threading.Thread(target=collect)
+        collecting.start()
+        feed = Feed("syslog", "127.0.0.1", collector.getsockname()[1], "tcp")
+        office.box.use(MANY._replace(feeds=(feed,)))
+        office.box.observe(seen(0))
+        assert office.reactor.turns(lambda: b"call-0" in got)
+        for number in range(1, 400):
+            office.box.observe(seen(number))
+        office.box.finish()
+        collecting.join(5)
+    (state,) = office.report().feeds
+    assert (state.sent, state.waiting) == (400, 0)
+    assert [number for number in range(400) if b'callId="call-%d"' % number not in got] == []
+
+
+def test_a_feed_that_takes_nothing_holds_up_no_end(office: Office) -> None:
+    """A second at most, while something could still move."""
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        feeds = (
+            Feed("syslog", "127.0.0.1", deaf.getsockname()[1], "tcp"),
+            Feed("syslog", "127.0.0.1", 1, "tcp"),  # nobody is there
+        )
+        office.box.use(MANY._replace(feeds=feeds))
+        for number in range(100):
+            office.box.observe(seen(number))
+        assert office.writes(100)
+        began_s = time.monotonic()
+        office.box.finish()
+        assert time.monotonic() - began_s < 5.0
+    assert max(state.dropped for state in office.report().feeds) == 100
 
 
 def test_logrotate(office: Office) -> None:
