@@ -23,13 +23,14 @@ class Summary(NamedTuple):
 
     ``recorded``: calls and messages that have a record; ``judged``: messages that were judged, as
     ``records`` and ``messages`` alike. ``gone_before_s``: older records of that time had to go for
-    room; charts have them, groups do not.
+    room; charts have them, groups do not. ``judged_since_s``: it was not counted before.
     """
 
     recorded: list[Bar]
     judged: list[Bar]
     groups: dict[GroupBy, Counts]
     gone_before_s: float | None = None
+    judged_since_s: float | None = None
 
 
 class Groups:
@@ -80,6 +81,7 @@ def summary(connection: sqlite3.Connection, query: Query, span_s: int) -> Summar
     """Return charts and groups."""
     recorded = list(_by_hour(connection, _of_all(query)))
     hours = _hours(query)
+    first = number_in(connection, "SELECT min(hour) FROM judged", ())
     judged = connection.execute(
         "SELECT hour, verdict, messages, messages FROM judged WHERE hour >= ? AND hour < ?", hours
     )
@@ -88,6 +90,7 @@ def summary(connection: sqlite3.Connection, query: Query, span_s: int) -> Summar
         bars_of(judged, span_s),
         {by: by_hours(connection, query, by) for by in GroupBy},
         _gone_before(connection, query, sum(row[2] for row in recorded)),
+        None if first is None or first <= hours.first else first * HOUR_S,
     )
 
 

@@ -1,6 +1,7 @@
 """From a judged packet to the plain values that the journal keeps."""
 
 from collections.abc import Sequence
+from typing import Final
 
 from sipguard.calls.dialog import Dialog
 from sipguard.evidence import Evidence
@@ -33,43 +34,23 @@ def observation_of(
     why: Why = NOTHING,
 ) -> Observation:
     """Gather everything a reviewer may ask about one message the next morning."""
-    observation = Observation(
-        utc_s=now.utc_s,
-        action=action,
-        judged=judgement.action,
-        reason=judgement.reason,
-        src=packet.src,
-        dst=packet.dst,
-        sport=packet.sport,
-        dport=packet.dport,
-        mode=mode,
-        rule=judgement.rule,
-        place=judgement.place,
-        detail=judgement.detail,
-        octets=judgement.octets,
-        status=judgement.status,
-        phrase=judgement.phrase,
-        findings=findings,
-        transport=packet.transport,
-        interface=packet.interface,
-        zone=packet.channel.zone,
-        ipsec=packet.channel.ipsec,
-        media=tuple(_note_of(stream) for stream in streams),
-        log=judgement.log,
-        alarm=judgement.alarm,
-        raw=packet.payload,
-        proofs=proofs,
-        condition=_condition_of(why),
-    )
+    detail = judgement.detail
     if noted:
         names = ", ".join(rule.name for rule in noted)
-        observation.detail = f"{observation.detail} [shadow rules that match: {names}]".strip()
-    if message is not None:
-        _describe(observation, message)
-    if dialog is not None:
-        observation.dialog = dialog.state.name.lower()
-        observation.ladder = _ladder_of(dialog)
-    elif message is not None:
+        detail = f"{detail} [shadow rules that match: {names}]".strip()
+    told = _NOTHING if message is None else _told_by(message)
+    channel = packet.channel
+    # By position: names would cost more than all the rest, twice a call.
+    observation = Observation(
+        now.utc_s, action, judgement.action, judgement.reason, packet.src, packet.dst,
+        packet.sport, packet.dport, mode, judgement.rule, judgement.place, detail,
+        judgement.octets, judgement.status, judgement.phrase, findings, packet.transport,
+        packet.interface, channel.zone, channel.ipsec, *told,
+        "" if dialog is None else dialog.state.name.lower(),
+        tuple([_note_of(stream) for stream in streams]), judgement.log, judgement.alarm,
+        packet.payload, () if dialog is None else _ladder_of(dialog), proofs, _condition_of(why),
+    )  # fmt: skip
+    if dialog is None and message is not None:
         observation.ladder = ((now.utc_s, observation.label, packet.src, packet.dst),)
     return observation
 
@@ -101,19 +82,27 @@ _RANK = {
 }
 
 
-def _describe(observation: Observation, message: Message) -> None:
-    observation.method = message.method
-    observation.sip_status = message.status
-    observation.request_uri = message.uri
-    observation.from_ = message.header(b"from") or b""
-    observation.to = message.header(b"to") or b""
-    observation.contact = message.header(b"contact") or b""
-    observation.call_id = message.header(b"call-id") or b""
-    observation.cseq = message.header(b"cseq") or b""
-    observation.user_agent = message.user_agent
-    observation.start_line = message.raw.partition(b"\r\n")[0][:512]
-    if message.ids is not None:
-        observation.branch = message.ids.branch
+_Told = tuple[
+    bytes, int, bytes, bytes, bytes, bytes, bytes, bytes, bytes, bytes, bytes
+]  # from ``method`` to ``start_line``
+_NOTHING: Final[_Told] = (b"", 0, b"", b"", b"", b"", b"", b"", b"", b"", b"")
+
+
+def _told_by(message: Message) -> _Told:
+    """Return what an observation has of a message, in its order."""
+    return (
+        message.method,
+        message.status,
+        message.uri,
+        message.header(b"from") or b"",
+        message.header(b"to") or b"",
+        message.header(b"contact") or b"",
+        message.header(b"call-id") or b"",
+        message.header(b"cseq") or b"",
+        b"" if message.ids is None else message.ids.branch,
+        message.user_agent,
+        message.raw.partition(b"\r\n")[0][:512],
+    )
 
 
 def _ladder_of(dialog: Dialog) -> tuple[Rung, ...]:

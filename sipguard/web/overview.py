@@ -129,6 +129,8 @@ def _notes(view: View) -> Iterator[str]:
     gone_s = view.summary.gone_before_s
     if gone_s is not None:
         yield f"records before {when(gone_s)} UTC had to go for room, the charts keep their numbers"
+    if view.summary.judged_since_s is not None:
+        yield f"messages judged are counted since {when(view.summary.judged_since_s)} UTC"
     for by, title, _ in _TITLES:
         counts = view.summary.groups[by]._replace(by_hours=False)
         for words in limits_of(counts, view.query):
