@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Iterable
 from dataclasses import replace
+from heapq import nsmallest
 from math import ceil
 from typing import Final, NamedTuple
 
@@ -57,8 +58,8 @@ class Groups:
 
     def largest(self, limit: int) -> list[Count]:
         """Return the groups with the most messages."""
-        shown = (_count(key, *numbers) for key, numbers in self._counts.items())
-        return sorted(shown, key=lambda count: (-count.messages, count.key))[:limit]
+        sizes = [(-numbers[1], key) for key, numbers in self._counts.items()]
+        return [_count(key, *self._counts[key]) for _, key in nsmallest(limit, sizes)]
 
 
 def are_many(connection: sqlite3.Connection, query: Query) -> bool:
