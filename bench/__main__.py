@@ -8,7 +8,18 @@ import signal
 import sys
 from types import FrameType
 
-from bench import flood, identity, inprocess, journal, kernel, media, stream_tls, streams, tls
+from bench import (
+    flood,
+    identity,
+    inprocess,
+    journal,
+    kernel,
+    media,
+    records,
+    stream_tls,
+    streams,
+    tls,
+)
 from bench.gateways import kamailio_there, sipguard
 from bench.generator import BUILD, build
 from bench.network import lab
@@ -124,6 +135,7 @@ def main() -> int:
             figures += inprocess.measure(BUILD, options.quick)
             figures += identity.measure(BUILD / "identity", options.quick)
             figures += tls.measure(options.quick)
+            figures += records.measure(options.quick)
         if why:
             figures.append(inprocess.memory(options.quick))  # else the real service shows it
             left_out.append(f"all that goes through the kernel: {why}")

@@ -83,6 +83,7 @@ class _Half(Protocol):
     """One end of what is relayed."""
 
     other: "_Half | None" = None
+    stands = False
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802
         """Give it to the other end."""
@@ -103,6 +104,7 @@ class _Client(_Half):
     """The accepted end, which connects onward once it is secured."""
 
     connect: Callable[["_Client"], None]
+    early = b""  # came together with the end of the handshake, which no pause holds up
 
     def handshakeCompleted(self) -> None:  # noqa: N802
         """Connect onward; what comes until then waits."""
@@ -110,13 +112,25 @@ class _Client(_Half):
             self.transport.pauseProducing()
         self.connect(self)
 
+    def dataReceived(self, data: bytes) -> None:  # noqa: N802
+        """Give it to the other end, or keep it until there is one."""
+        if self.other is None or not self.other.stands:
+            self.early += data
+        else:
+            super().dataReceived(data)
+
 
 @implementer(IHandshakeListener)
 class _Server(_Half):
     def handshakeCompleted(self) -> None:  # noqa: N802
         """Let the client speak."""
-        if self.other is not None and self.other.transport is not None:
-            self.other.transport.resumeProducing()
+        self.stands = True
+        client = self.other
+        if isinstance(client, _Client) and client.transport is not None:
+            early, client.early = client.early, b""
+            if early:
+                client.dataReceived(early)
+            client.transport.resumeProducing()
 
 
 @implementer(IOpenSSLClientConnectionCreator)

@@ -3,7 +3,7 @@
 import sqlite3
 from pathlib import Path
 
-from sipguard.edge.tallies import COUNTED, HOUR_S, SPANS
+from sipguard.edge.tallies import COUNTED, HOUR_S
 
 Row = tuple[object, ...]
 
@@ -24,8 +24,8 @@ def recounted(path: Path) -> set[Row]:
     with sqlite3.connect(path) as connection:
         rows = {
             row
-            for kind in COUNTED
-            for span in SPANS
+            for kind, spans in COUNTED.items()
+            for span in spans
             for row in connection.execute(
                 f"SELECT '{kind}', {span}, CAST(first_s / {HOUR_S * span} AS INTEGER) * {span},"
                 f" {kind}, verdict, count(*), sum(count + more) FROM records GROUP BY 3, 4, 5"

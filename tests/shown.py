@@ -25,6 +25,9 @@ def shown(visitor: Visitor) -> Iterator[str]:
             with lock:
                 told = visitor.send("\r\n".join([*head, "", ""]).encode() + body).value()
             self.wfile.write(told)
+            self.wfile.flush()
+            if b"text/event-stream" in told.partition(b"\r\n\r\n")[0]:
+                over.wait()  # nothing more comes, as time stands still
             self.close_connection = True
 
         def events(self) -> None:

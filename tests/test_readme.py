@@ -64,7 +64,7 @@ def test_every_option_in_running_text_exists() -> None:
     """An option named alone belongs to a command, to the service, or to both."""
     known = {f"--{name.rstrip('=')}" for one in (Options(), WebOptions()) for name in one.longOpt}
     for command in cli._COMMANDS:
-        known |= set(re.findall(r"--[a-z][a-z0-9-]+", _help_of(command[0])))
+        known |= set(re.findall(r"--[a-z][a-z0-9-]+", _help_of(command)))
     for page in PAGES[:-1]:
         for span in CODE.findall(FENCE.sub("", page.read_text())):
             if span.startswith("--"):
@@ -157,7 +157,7 @@ def _commands(page: Path, program: str) -> Iterator[list[str]]:
 
 
 def _knows(command: str) -> bool:
-    return command in dict(cli._COMMANDS)
+    return command in cli._COMMANDS
 
 
 def _help_of(command: str) -> str:

@@ -4,27 +4,9 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
-from types import ModuleType
+from importlib import import_module
 from typing import Final
 
-from sipguard.cli import (
-    allow,
-    backup,
-    blocked,
-    check,
-    exceptions,
-    explain,
-    export,
-    identity,
-    mute,
-    policy,
-    replay,
-    rules,
-    stats,
-    status,
-    tail,
-    web_password,
-)
 from sipguard.cli.output import Screen, Style, standard_screen
 from sipguard.errors import EdgeError
 from sipguard.journal.escape import safe_text
@@ -35,24 +17,11 @@ EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
 EXIT_INTERRUPTED: Final = 130  # as the shell counts SIGINT
 
-_COMMANDS: Final[tuple[tuple[str, ModuleType], ...]] = (
-    ("check", check),
-    ("policy", policy),
-    ("rules", rules),
-    ("replay", replay),
-    ("blocked", blocked),
-    ("explain", explain),
-    ("export", export),
-    ("stats", stats),
-    ("tail", tail),
-    ("status", status),
-    ("allow", allow),
-    ("mute", mute),
-    ("exceptions", exceptions),
-    ("backup", backup),
-    ("web-password", web_password),
-    ("identity", identity),
-)
+# Each is a module of its own, imported when it is asked for.
+_COMMANDS: Final = (
+    "check", "policy", "rules", "replay", "blocked", "explain", "export", "stats", "tail",
+    "status", "allow", "mute", "exceptions", "backup", "web-password", "identity",
+)  # fmt: skip
 _DESCRIPTION: Final = """\
 SIP-aware firewall for Linux gateways. The service itself runs under twistd
 (`twistd sipguard --help`); these commands check and try policies before it takes
@@ -92,7 +61,9 @@ exit status:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
     screen = standard_screen()
-    options = _parser().parse_args(arguments)
+    if arguments is None:
+        arguments = sys.argv[1:]
+    options = _parser(arguments[0] if arguments else "").parse_args(arguments)
     run: Callable[[argparse.Namespace, Screen], int] = options.run
     try:
         code = run(options, screen)
@@ -115,7 +86,8 @@ def _fail(screen: Screen, message: str, code: int) -> int:
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(command: str = "") -> argparse.ArgumentParser:
+    """Return what reads a command line that begins with *command*: of all, if it is none."""
     parser = argparse.ArgumentParser(
         prog="sipguard",
         description=_DESCRIPTION,
@@ -123,16 +95,17 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for name, module in _COMMANDS:
-        command = commands.add_parser(
+    for name in (command,) if command in _COMMANDS else _COMMANDS:
+        module = import_module(f"sipguard.cli.{name.replace('-', '_')}")
+        below = commands.add_parser(
             name,
             help=module.SUMMARY,
             description=f"sipguard {name}: {module.SUMMARY}",
             epilog=module.DETAILS,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        module.add_options(command)
-        command.set_defaults(run=module.run)
+        module.add_options(below)
+        below.set_defaults(run=module.run)
     return parser
 
 

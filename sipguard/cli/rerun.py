@@ -5,6 +5,9 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from json.encoder import encode_basestring_ascii as _quoted
+from math import floor
 from traceback import format_exception
 from typing import Final, NamedTuple
 
@@ -13,7 +16,6 @@ from sipguard.edge.capture import Captured, CaptureReader
 from sipguard.edge.pcap_file import Progress
 from sipguard.guard import Guard
 from sipguard.journal.escape import escape_capped, safe_text
-from sipguard.journal.record import Json
 from sipguard.moment import Moment
 from sipguard.policy.rules import Policy
 from sipguard.reason import Reason
@@ -24,13 +26,16 @@ from sipguard.wire.sip import Kind, classify
 _SECRET: Final = b"sipguard replay"  # of To tags in replies nobody sends; the same every time
 _TICK_S: Final = 1.0
 _SHOWN_OCTETS: Final = 256
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC).replace(tzinfo=None)  # shown sooner without
 
 # For showing only: what the guard reads, it reads by wire.sip.
 _REQUEST: Final = re.compile(rb"(?i)[\r\n]*([\w.!%*+`'~-]{1,64})[ \t]+[^\r\n]*SIP/[0-9]")
 _RESPONSE: Final = re.compile(rb"(?i)[\r\n]*SIP/2\.0 +([1-6][0-9]{2})[ \r\n]")
 _CALL_ID: Final = re.compile(rb"(?i)[\r\n](?:call-id|i)[ \t]*:[ \t]*([^\r\n]*)")
 _USUAL_CALL_ID: Final = b"\r\nCall-ID: "
+
+_HoleEffect = OpenPinhole | ClosePinhole
+_HOLE_EFFECTS: Final = (OpenPinhole, ClosePinhole)  # isinstance is slow with a union
 
 _FAULTY: Final = Decision(
     Action.DROP, Judgement(Action.DROP, Reason.INTERNAL_ERROR, "internal-error")
@@ -143,28 +148,36 @@ class Rerun:
 
 
 def render_json(captured: Captured, decision: Decision) -> str:
-    """Return the JSON line of one message; its keys are a contract."""
+    """Return the JSON line of one message; its keys are a contract.
+
+    Written out, as ``json.dumps`` of a dictionary takes as long as the judging. Not quoted
+    is what can hold no character that JSON escapes.
+    """
     packet, judgement = captured.packet, decision.judgement
     label = label_of(packet.payload)
-    told: dict[str, Json] = {
-        "time": show_moment(captured.time_s),
-        "time_s": captured.time_s,
-        "src": show_address(packet.src),
-        "src_port": packet.sport,
-        "dst": show_address(packet.dst),
-        "dst_port": packet.dport,
-        "transport": packet.transport,
-        "method": label.method,
-        "status": label.status,
-        "call_id": label.call_id,
-        "verdict": judgement.action._value_,
-        "code": code_of(decision),
-        "rule": judgement.rule,
-        "reason": judgement.reason._value_,
-        "findings": _rules_of(decision),
-        "pinholes": _pinholes(decision),
-    }
-    return json.dumps(told) + "\n"
+    method = "null" if label.method is None else f'"{label.method}"'
+    call_id = "null" if label.call_id is None else _quoted(label.call_id)
+    found = json.dumps(_rules_of(decision)) if decision.findings else "[]"
+    holes = ", ".join(map(_hole_json, _pinholes(decision))) if decision.effects else ""
+    return (
+        f'{{"time": "{show_moment(captured.time_s)}", "time_s": {captured.time_s!r}, '
+        f'"src": "{show_address(packet.src)}", "src_port": {packet.sport}, '
+        f'"dst": "{show_address(packet.dst)}", "dst_port": {packet.dport}, '
+        f'"transport": "{packet.transport}", "method": {method}, '
+        f'"status": {label.status or "null"}, "call_id": {call_id}, '
+        f'"verdict": "{judgement.action._value_}", "code": {code_of(decision) or "null"}, '
+        f'"rule": {_quoted(judgement.rule)}, "reason": "{judgement.reason._value_}", '
+        f'"findings": {found}, "pinholes": [{holes}]}}\n'
+    )
+
+
+def _hole_json(effect: _HoleEffect) -> str:
+    hole = effect.hole
+    return (
+        f'{{"action": "{_action_of(effect)}", "src": "{show_address(hole.source)}", '
+        f'"dst": "{show_address(hole.destination)}", "port": {hole.port}, '
+        f'"key_method": {_quoted(effect.key_method)}}}'
+    )
 
 
 def render_line(captured: Captured, decision: Decision) -> str:
@@ -175,12 +188,12 @@ def render_line(captured: Captured, decision: Decision) -> str:
     verdict = f"{judgement.action._value_} {code}" if code else judgement.action._value_
     what = str(label.status) if label.status else label.method or "unreadable"
     holes = "".join(
-        f"  {hole['action']} {hole['src']} > {hole['dst']}:{hole['port']}"
-        for hole in _pinholes(decision)
-        if isinstance(hole, dict)
+        f"  {_action_of(effect)} {show_address(effect.hole.source)} > "
+        f"{show_address(effect.hole.destination)}:{effect.hole.port}"
+        for effect in _pinholes(decision)
     )
     rules = _rules_of(decision)
-    found = f" [{' '.join(map(str, rules))}]" if rules else ""
+    found = f" [{' '.join(rules)}]" if rules else ""
     return (
         f"{show_moment(captured.time_s)}  {show_address(packet.src):<15} "
         f"{show_address(packet.dst):<15} {what:<10} {verdict:<10} "
@@ -199,9 +212,10 @@ def label_of(payload: bytes) -> Label:
         found = _CALL_ID.search(payload)
         call_id = found[1] if found else None
     shown = None if call_id is None else escape_capped(call_id.strip(), _SHOWN_OCTETS)
-    request = _REQUEST.match(payload)
-    if request is not None:
-        return Label(request[1].decode("ascii"), None, shown)
+    if not payload.startswith(b"SIP/"):  # no method has a slash
+        request = _REQUEST.match(payload)
+        if request is not None:
+            return Label(request[1].decode("ascii"), None, shown)
     response = _RESPONSE.match(payload)
     return Label(None, int(response[1]) if response else None, shown)
 
@@ -209,10 +223,16 @@ def label_of(payload: bytes) -> Label:
 def show_moment(utc_s: float) -> str:
     """Return ISO 8601 in UTC with microseconds; a time out of range reads as the epoch."""
     try:
-        moment = _EPOCH + timedelta(seconds=utc_s)
+        second = floor(utc_s)
+        micros = round((utc_s - second) * 1e6)
+        return f"{_show_second(second + micros // 1_000_000)}.{micros % 1_000_000:06}Z"
     except (OverflowError, ValueError):
-        moment = _EPOCH
-    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
+        return show_moment(0.0)
+
+
+@lru_cache(maxsize=64)
+def _show_second(utc_s: int) -> str:
+    return (_EPOCH + timedelta(seconds=utc_s)).isoformat(timespec="seconds")
 
 
 def _trace(fault: Exception) -> str:
@@ -227,23 +247,14 @@ def code_of(decision: Decision) -> int | None:
     return judgement.status or judgement.reason.status or None
 
 
-def _rules_of(decision: Decision) -> list[Json]:
+def _rules_of(decision: Decision) -> list[str]:
     """Return each finding's id in the rule book once, in order."""
     return list(dict.fromkeys(finding.rule for finding in decision.findings if finding.rule))
 
 
-def _pinholes(decision: Decision) -> list[Json]:
-    holes: list[Json] = []
-    for effect in decision.effects:
-        if isinstance(effect, OpenPinhole | ClosePinhole):
-            hole = effect.hole
-            holes.append(
-                {
-                    "action": "open" if isinstance(effect, OpenPinhole) else "close",
-                    "src": show_address(hole.source),
-                    "dst": show_address(hole.destination),
-                    "port": hole.port,
-                    "key_method": effect.key_method,
-                }
-            )
-    return holes
+def _pinholes(decision: Decision) -> list[_HoleEffect]:
+    return [effect for effect in decision.effects if isinstance(effect, _HOLE_EFFECTS)]
+
+
+def _action_of(effect: _HoleEffect) -> str:
+    return "open" if isinstance(effect, OpenPinhole) else "close"

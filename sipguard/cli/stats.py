@@ -104,6 +104,9 @@ def _tell_groups(found: Summary, query: Query, screen: Screen) -> None:
     if found.gone_before_s is not None:
         oldest = show_time(iso_time(found.gone_before_s))
         screen.note(f"sipguard: records before {oldest} UTC had to go for room; groups lack them")
+    if found.judged and found.judged_since_s is not None:
+        since = show_time(iso_time(found.judged_since_s))
+        screen.note(f"sipguard: messages judged are counted since {since} UTC")
     for words in dict.fromkeys(
         words
         for counts in found.groups.values()
@@ -207,6 +210,8 @@ def _json(
             {"time": iso_time(bar.since_s), "messages": {**bar.messages}} for bar in found.judged
         ],
     }
+    if found.judged_since_s is not None:
+        told["judged_counted_since"] = iso_time(found.judged_since_s)
     if found.gone_before_s is not None:
         told["records_since"] = iso_time(found.gone_before_s)
     for by, counts in found.groups.items():

@@ -20,7 +20,7 @@ from sipguard.journal.ledger import number_of
 from sipguard.journal.query import Bar, Count, Counts, GroupBy, Query
 from sipguard.journal.record import Json
 
-LOOK_S: Final = 0.2  # a look that takes longer ends where it is, and says where
+LOOK_S: Final = 0.15  # a look that takes longer ends where it is, and says where
 _BUSY_S: Final = 5.0
 _LOCKED: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 _PAGES: Final = 4096  # copied between two words about how far it is

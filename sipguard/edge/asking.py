@@ -12,7 +12,7 @@ from sipguard.verdict import Action
 COVERED: Final = 250_000  # records looked at in an index that holds all that is asked: 0.2 s
 COUNTED: Final = 120_000  # records that are counted by group one by one: 0.2 s
 LOOKED_UP: Final = 25_000  # records that must be fetched themselves
-PARTS: Final = 25  # that a long look is made in: between two it may find that time is over
+PARTS: Final = 100  # that a long look is made in: between two it may find that time is over
 
 Value = str | bytes | float
 _REFUSED: Final = f"verdict <> '{Action.ACCEPT.value}'"  # word by word what the index is of

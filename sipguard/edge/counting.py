@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Iterable
 from dataclasses import replace
+from heapq import nsmallest
 from math import ceil
 from typing import Final, NamedTuple
 
@@ -23,13 +24,14 @@ class Summary(NamedTuple):
 
     ``recorded``: calls and messages that have a record; ``judged``: messages that were judged, as
     ``records`` and ``messages`` alike. ``gone_before_s``: older records of that time had to go for
-    room; charts have them, groups do not.
+    room; charts have them, groups do not. ``judged_since_s``: it was not counted before.
     """
 
     recorded: list[Bar]
     judged: list[Bar]
     groups: dict[GroupBy, Counts]
     gone_before_s: float | None = None
+    judged_since_s: float | None = None
 
 
 class Groups:
@@ -56,8 +58,8 @@ class Groups:
 
     def largest(self, limit: int) -> list[Count]:
         """Return the groups with the most messages."""
-        shown = (_count(key, *numbers) for key, numbers in self._counts.items())
-        return sorted(shown, key=lambda count: (-count.messages, count.key))[:limit]
+        sizes = [(-numbers[1], key) for key, numbers in self._counts.items()]
+        return [_count(key, *self._counts[key]) for _, key in nsmallest(limit, sizes)]
 
 
 def are_many(connection: sqlite3.Connection, query: Query) -> bool:
@@ -80,6 +82,7 @@ def summary(connection: sqlite3.Connection, query: Query, span_s: int) -> Summar
     """Return charts and groups."""
     recorded = list(_by_hour(connection, _of_all(query)))
     hours = _hours(query)
+    first = number_in(connection, "SELECT min(hour) FROM judged", ())
     judged = connection.execute(
         "SELECT hour, verdict, messages, messages FROM judged WHERE hour >= ? AND hour < ?", hours
     )
@@ -88,6 +91,7 @@ def summary(connection: sqlite3.Connection, query: Query, span_s: int) -> Summar
         bars_of(judged, span_s),
         {by: by_hours(connection, query, by) for by in GroupBy},
         _gone_before(connection, query, sum(row[2] for row in recorded)),
+        None if first is None or first <= hours.first else first * HOUR_S,
     )
 
 

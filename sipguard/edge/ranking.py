@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from heapq import nlargest
 from typing import Final, NamedTuple
 
-from sipguard.edge.tallies import ALL, RANKED_ABOVE, SPANS
+from sipguard.edge.tallies import ALL, COUNTED, CROWDED, IS_CROWDED, RANKED_ABOVE
 
 MAX_ADDED: Final = 20_000  # rows that are added up: 25 ms
 MAX_READ: Final = 60_000  # rows read from the top of lists: 60 ms
@@ -71,8 +71,10 @@ class _Seen:
         self.lists.add(at)
         self.records += records
         self.messages += messages
-        self.last_s = max(self.last_s, last_s)
-        self.example = max(self.example, example)
+        if last_s > self.last_s:
+            self.last_s = last_s
+        if example > self.example:
+            self.example = example
 
     @property
     def group(self) -> Group:
@@ -89,7 +91,8 @@ def ranking(
         return Ranking([])
     rows, values = _rows(spans, verdicts), (kind, *verdicts)
     some = f"SELECT count(*) FROM (SELECT 1 FROM ({rows}) LIMIT {MAX_ADDED + 1})"  # noqa: S608
-    if limit > MAX_RANKED or connection.execute(some, values).fetchone()[0] <= MAX_ADDED:
+    is_crowded = kind in CROWDED and connection.execute(some, values).fetchone()[0] > MAX_ADDED
+    if limit > MAX_RANKED or not is_crowded:
         added = (
             "SELECT key, sum(records), sum(messages), max(last_s), max(example)"  # noqa: S608
             f" FROM ({rows}) GROUP BY 1 ORDER BY 3 DESC, 1 LIMIT {limit}"
@@ -116,7 +119,7 @@ def _spans(connection: sqlite3.Connection, kind: str, hours: Hours) -> list[Span
         # What is before the first hour and behind the last one is empty, and counts as covered.
         span, at = next(
             (span, start)
-            for span in reversed(SPANS)
+            for span in reversed(COUNTED[kind])
             for start in (at - at % span,)
             if max(start, first) == at and min(start + span, last + 1) <= end
         )
@@ -203,7 +206,7 @@ class _Lists:
         return self._connection.execute(
             "SELECT key, records, messages, last_s, example FROM tallies INDEXED BY tallies_ranked"  # noqa: S608
             " WHERE kind = ? AND span = ? AND start = ? AND verdict = ?"
-            f" AND messages > {RANKED_ABOVE} ORDER BY messages DESC",
+            f" AND messages > {RANKED_ABOVE} AND {IS_CROWDED} ORDER BY messages DESC",
             (kind, span, start, verdict),
         )
 

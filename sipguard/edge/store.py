@@ -8,6 +8,7 @@ said. Old records go by age and by size. JSON lines beside it when asked.
 import contextlib
 import os
 import sqlite3
+import time
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,6 +31,7 @@ _ROTATE_EVERY_S: Final = 60.0
 _ROTATE_EVERY: Final = 2_000  # records, so that a flood cannot outgrow the size in a minute
 _BATCH: Final = 250  # rows deleted in one transaction: some milliseconds
 _MAX_BATCHES: Final = 20
+_CATCH_UP_S: Final = 0.02  # of each write, while an earlier version's counts are taken over
 _MAX_JUDGED: Final = 1_000  # counts that wait for the disk: two weeks of hours
 _COUNTED_ROWS: Final = 100_000
 _FILL: Final = 0.95  # what is left after a rotation by size
@@ -182,9 +184,12 @@ class Store:
 
     def _catch_up(self) -> None:
         """Take over some more of an earlier version's counts."""
-        if self._is_behind and self._connection is not None:
+        end_s = time.monotonic() + _CATCH_UP_S
+        while self._is_behind and self._connection is not None:
             with transaction(self._connection):
                 self._is_behind = tallies.fill(self._connection)
+            if time.monotonic() >= end_s:
+                break
 
     def _rotate(self, now_s: float) -> None:
         is_due = not 0 <= now_s - self._rotated_s < _ROTATE_EVERY_S

@@ -111,7 +111,7 @@ def call(
         octets=told.number(told.part(record, "packets"), "octets"),
         old_store=archive.advice,
         suggested=suggestions.of(archive, entry, question.now_s),
-        offer=offer_of(archive, record, question.now_s),
+        offer=offer_of(archive, record, question),
         lengths=LENGTHS,
         by=question.by,
         mistake=mistake,

@@ -95,7 +95,7 @@ def exceptions(
         kinds=dict(KINDS),
         trouble=report.exceptions_error,
         is_shadow=report.mode == "shadow",
-        closed=_closed(archive),
+        closed=_closed(archive, question),
         changes=recent_changes(directory, _CHANGES)[::-1],
         made=made if made in numbers else "",
         ended=ended if ended.isdecimal() and ended not in numbers else "",
@@ -105,12 +105,12 @@ def exceptions(
     )
 
 
-def offer_of(archive: Archive, record: told.Told, now_s: float) -> Offer | None:
+def offer_of(archive: Archive, record: told.Told, question: Question) -> Offer | None:
     """Return what can be excepted of a record; ``None`` for one that nothing refused."""
     if told.text(record, "verdict") == "accept":
         return None
     names = tuple(_names(record))
-    untouched = _untouched(record, _report(archive, now_s))
+    untouched = _untouched(record, _report(archive, question.now_s))
     kinds: tuple[tuple[str, str], ...] = KINDS[1:] if untouched else KINDS
     if told.is_media(record) or not names:
         kinds = ()  # what is told of media packets is told all the same
@@ -118,7 +118,7 @@ def offer_of(archive: Archive, record: told.Told, now_s: float) -> Offer | None:
         names,
         kinds,
         untouched,
-        _closed(archive) if kinds else "",
+        _closed(archive, question) if kinds else "",
         tuple(_command(kind, names) for kind, _ in kinds),
     )
 
@@ -211,8 +211,10 @@ def _command(kind: str, names: tuple[Name, ...]) -> str:
     return shlex.join(words) + ' --reason "..."'
 
 
-def _closed(archive: Archive) -> str:
+def _closed(archive: Archive, question: Question) -> str:
     """Return why this page cannot make exceptions; empty if it can."""
+    if not question.csrf:
+        return "who comes with a token and without a login only reads"
     try:
         ask(archive.path.parent, {"ask": "may"})
     except NotOpenError as error:

@@ -129,6 +129,8 @@ def _notes(view: View) -> Iterator[str]:
     gone_s = view.summary.gone_before_s
     if gone_s is not None:
         yield f"records before {when(gone_s)} UTC had to go for room, the charts keep their numbers"
+    if view.summary.judged_since_s is not None:
+        yield f"messages judged are counted since {when(view.summary.judged_since_s)} UTC"
     for by, title, _ in _TITLES:
         counts = view.summary.groups[by]._replace(by_hours=False)
         for words in limits_of(counts, view.query):
@@ -186,6 +188,10 @@ def _facts(report: StatusReport) -> Iterator[tuple[str, str]]:
     yield "Replay memory", many(report.replay_entries, "request")
     yield "Queue", f"{many(report.queue_drops, 'packet')} lost because it was full"
     yield "Records", f"{report.records:,} written, {report.lost_records:,} lost"
+    if report.feeds:
+        sent = sum(feed.sent for feed in report.feeds)
+        lost = sum(feed.dropped for feed in report.feeds)
+        yield "Feeds", f"{len(report.feeds)}: {sent:,} sent, {lost:,} lost"
 
 
 def _warnings(report: StatusReport) -> Iterator[str]:
@@ -195,6 +201,14 @@ def _warnings(report: StatusReport) -> Iterator[str]:
         yield f"{many(report.lost_records, 'record')} could not be stored."
     if report.store_error:
         yield f"The record store: {report.store_error}."
+    for feed in report.feeds:
+        if feed.error:
+            counts = f"{feed.waiting:,} waiting, {feed.dropped:,} lost"
+            yield f"Feed {feed.name}: {feed.error} ({counts})."
+        elif feed.dropped:
+            yield f"Feed {feed.name} lost {many(feed.dropped, 'record')}."
+    if report.exceptions_error:
+        yield f"Temporary exceptions: {report.exceptions_error}."
     if report.errors:
         yield f"{many(report.errors, 'packet')} met a fault of sipguard's own; see its log."
     if report.last_reload.startswith("refused"):

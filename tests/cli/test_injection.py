@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+import time
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from hostile_octets import CORPUS
 
 from sipguard.cli.main import main
 from sipguard.cli.output import Screen
+from sipguard.edge.control import FeedState, StatusReport, write_status
 
 Face = Callable[[str], list[str]]
 FACES: dict[str, Face] = {
@@ -119,6 +121,23 @@ def test_what_was_sent_can_be_read(
     for is_terminal in (False, True):
         out, _ = told(["explain", identifier], tmp_path, is_terminal=is_terminal)
         assert shown in out
+
+
+@pytest.mark.parametrize("is_terminal", [False, True], ids=["pipe", "terminal"])
+@pytest.mark.parametrize("name", CORPUS)
+def test_the_status_quotes_others_escaped(
+    tmp_path: Path, told: Callable[..., tuple[str, str]], name: str, is_terminal: bool
+) -> None:
+    """A receiver's certificate, a file's name and a policy's mistake are not our words, either."""
+    words = CORPUS[name].decode("utf-8", "replace")[:1_000]
+    report = StatusReport(1, time.time(), 0.0, mode="enforce", policy_file=words)
+    report.last_reload = f"refused: {words}"
+    report.store_error = report.exceptions_error = words
+    report.feeds = [FeedState(f"webhook {words}", 1, 2, 3, words)]
+    write_status(tmp_path, report)
+    out, err = told(["status"], tmp_path, is_terminal=is_terminal)
+    check(out + err, is_terminal=is_terminal)
+    assert "warning: feed webhook " in out
 
 
 def test_a_table_keeps_one_line_for_each_record(

@@ -143,6 +143,22 @@ def test_the_program_starts_fast_and_alone() -> None:
     assert "twisted" not in ran.stderr
 
 
+def test_a_command_brings_no_other(tmp_path: Path) -> None:
+    """Who reviews calls does not wait for what writes certificates and archives."""
+    told = "import sys; from sipguard.cli.main import main; main(sys.argv[1:]); print(*sys.modules)"
+    ran = subprocess.run(
+        [sys.executable, "-c", told, "status", "--state-dir", tmp_path],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+        cwd=ROOT,
+    )
+    modules = ran.stdout.split()
+    assert "sipguard.cli.status" in modules
+    assert not {"sipguard.cli.backup", "sipguard.edge.archive", "lark"}.intersection(modules)
+
+
 def test_the_advice_is_good_policy() -> None:
     """A rule that explain recommends is one that check accepts."""
     for reason in Reason:

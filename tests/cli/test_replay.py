@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,11 +12,12 @@ from hypothesis import strategies as st
 from waiting import prove_by
 
 from sipguard.cli.main import main
-from sipguard.cli.rerun import Rerun, label_of, show_moment
-from sipguard.edge.capture import PcapWriter
+from sipguard.cli.rerun import Rerun, label_of, render_json, show_moment
+from sipguard.edge.capture import Captured, PcapWriter
 from sipguard.edge.policy_file import load
 from sipguard.guard import Guard
-from sipguard.verdict import Action
+from sipguard.reason import Finding, Reason
+from sipguard.verdict import Action, Decision, Hole, Judgement, OpenPinhole
 from sipguard.wire.packet import Packet, build_udp
 
 ROOT = Path(__file__).parents[2]
@@ -155,6 +155,28 @@ def test_the_json_contract(run: Run, capture: Path, policy: Path) -> None:
     assert told[6]["rule"] == "forged"
 
 
+@given(
+    st.binary(max_size=40),
+    st.text(max_size=20),
+    st.floats(min_value=-1e12, max_value=1e12),
+)
+def test_a_line_is_written_as_json_would_write_it(
+    call_id: bytes, words: str, time_s: float
+) -> None:
+    """Programs parse these lines: nothing that a stranger or a policy says can break one."""
+    payload = b"INVITE sip:b@c SIP/2.0\r\nCall-ID: " + call_id
+    captured = Captured(time_s, Packet(A, bytes(16), 1, 65535, payload), b"", 0)
+    judgement = Judgement(Action.REJECT, Reason.NOT_KEYED, words)
+    opened = OpenPinhole(Hole(A, B, 4000), words, 60, call_id)
+    finding = Finding(Reason.UNKNOWN_DIALOG)
+    line = render_json(captured, Decision(Action.REJECT, judgement, (finding, finding), (opened,)))
+    assert line == json.dumps(json.loads(line)) + "\n"
+    told = json.loads(line)
+    assert list(told) == KEYS
+    assert (told["time_s"], told["rule"], told["code"]) == (time_s, words, 488)
+    assert told["pinholes"][0]["key_method"] == words
+
+
 def test_pinholes_open_with_the_answer_and_close_with_the_bye(
     run: Run, capture: Path, policy: Path
 ) -> None:
@@ -289,7 +311,6 @@ def test_a_long_capture_is_fast_and_takes_constant_memory(tmp_path: Path, policy
     calls = 4000
     packets = [packet for n in range(calls) for packet in a_call(b"call-%d" % n, n * 10.0)]
     capture = write(tmp_path / "night.pcap", packets)
-    started = time.perf_counter()
     ran = subprocess.run(
         [sys.executable, "-c", MEASURE, "replay", capture, "--policy", policy, "--json"],
         capture_output=True,
@@ -298,16 +319,18 @@ def test_a_long_capture_is_fast_and_takes_constant_memory(tmp_path: Path, policy
         check=True,
         cwd=ROOT,
     )
-    took_s = time.perf_counter() - started
+    took_s, memory_kib = map(float, ran.stderr.split()[-2:])
     assert ran.stdout.count("\n") == calls * 5
     assert calls * 5 / took_s > 2_000
-    assert int(ran.stderr.split()[-1]) < 200_000  # KiB
+    assert memory_kib < 200_000
 
 
 MEASURE = r"""
-import re, sys
+import re, sys, time
 from sipguard.cli.main import main
 code = main(sys.argv[1:])
+# CPU, not the clock: others may use the machine, too.
+print(time.process_time(), file=sys.stderr)
 # Not getrusage: its maximum outlives exec, so it would tell the size of pytest.
 print(re.search(r"VmHWM:\s+(\d+)", open("/proc/self/status").read())[1], file=sys.stderr)
 sys.exit(code)
@@ -343,4 +366,6 @@ def test_labels_are_total_and_printable(payload: bytes) -> None:
 def test_moments_of_any_kind() -> None:
     """A capture with a mad clock is still read."""
     assert show_moment(0.000001) == "1970-01-01T00:00:00.000001Z"
-    assert show_moment(1e300) == "1970-01-01T00:00:00.000000Z"
+    assert show_moment(1e300) == show_moment(float("nan")) == "1970-01-01T00:00:00.000000Z"
+    assert show_moment(-0.25) == "1969-12-31T23:59:59.750000Z"
+    assert show_moment(1.9999999) == "1970-01-01T00:00:02.000000Z"

@@ -17,6 +17,7 @@ from nights import NIGHT, NOON, POLICY, A, B, X, keep, night, request, sdp
 
 from sipguard.cli.main import main
 from sipguard.edge.capture import CaptureReader, PcapWriter
+from sipguard.edge.judged import Judged
 from sipguard.edge.store import FILE_NAME, Store
 from sipguard.journal.ledger import id_of
 from sipguard.journal.observation import Observation
@@ -254,6 +255,32 @@ def test_stats(run: Run, ids: dict[str, str]) -> None:
         0, "Nothing was blocked in that time.\n", "",
     )  # fmt: skip
     assert run("stats", "--since", "1h", "--until", "2h")[0] == 2
+
+
+def test_stats_of_what_was_judged(run: Run, ids: dict[str, str], tmp_path: Path) -> None:
+    """Messages that passed have no record; their number stands beside what was blocked."""
+    store = Store(tmp_path)
+    store.judged(Judged(int(NOON // 3600) + 1, {"accept": 1204, "drop": 2}))
+    store.write([], NOON)
+    store.close()
+    code, out, err = run("stats", *DAY)
+    assert code == 0
+    assert "Judged: 1,206 messages (accept 1,204, drop 2).\nBlocked: 5 calls, 5 messages.\n" in out
+    rows = [line.split() for line in out.splitlines() if line.startswith("2026-01-01")]
+    assert rows == [
+        ["2026-01-01", "12:00", "5", "5", "0", "#" * 30],
+        ["2026-01-01", "13:00", "0", "0", "1,206"],
+    ]
+    assert "messages judged are counted since 2026-01-01 13:00:00 UTC" in err
+    told = json.loads(run("stats", *DAY, "--json")[1])
+    assert told["judged_over_time"] == [
+        {"time": "2026-01-01T13:00:00.000Z", "messages": {"accept": 1204, "drop": 2}}
+    ]
+    with sqlite3.connect(tmp_path / FILE_NAME) as connection:
+        connection.execute("DELETE FROM records WHERE rule = 'spoofed'")
+    connection.close()
+    _, _, err = run("stats", *DAY)
+    assert "had to go for room" in err
 
 
 def test_export_is_the_packet_that_was_kept(run: Run, ids: dict[str, str], tmp_path: Path) -> None:

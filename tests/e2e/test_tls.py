@@ -22,7 +22,7 @@ POLICY = """
 mode enforce
 default drop
 set peers { branch.example.com }
-trust tls ca "ca.pem"
+trust tls ca "ca.pem" pinned "pin.pem"
 tls-certificate "gw.pem" key "gw.key"
 tls-certificate "pbx.pem" key "pbx.key"
 chain request
@@ -53,8 +53,10 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tls")
     gateway = tls_certificate("gateway", dns=("gw.example.com",), addresses=(PBX,))
     named = tls_certificate("pbx in front", dns=("pbx.example.com",))
+    alone = tls_certificate("an IP-PBX", None, dns=("pbx.example.com",))
     for name, octets in {
         "ca.pem": ROOT.pem,
+        "pin.pem": alone.pem,
         "gw.pem": gateway.pem,
         "gw.key": gateway.key_pem,
         "pbx.pem": named.pem,
@@ -68,6 +70,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "wrong": tls_certificate("elsewhere", dns=("elsewhere.example.com",)),
         "wild": tls_certificate("wild", dns=("*.example.com",)),
         "stranger": tls_certificate("stranger", OTHER_ROOT, dns=("pbx.example.com",)),
+        "alone": alone,
+        "another": tls_certificate("an IP-PBX", None, dns=("pbx.example.com",)),
         "branch": tls_certificate("branch", uris=("sip:branch.example.com",)),
     }.items():
         (folder / f"{name}.both.pem").write_bytes(holder.pem + holder.key_pem)
@@ -177,22 +181,41 @@ def test_a_client_with_a_certificate_is_known_to_the_rules(
 
 
 @pytest.mark.parametrize(
-    ("name", "reason"),
+    ("name", "reason", "alert"),
     [
-        ("wrong", Reason.TLS_WRONG_NAME),
-        ("wild", Reason.TLS_WRONG_NAME),
-        ("stranger", Reason.UNKNOWN_ISSUER),
+        ("wrong", Reason.TLS_WRONG_NAME, "BAD_CERTIFICATE"),
+        ("wild", Reason.TLS_WRONG_NAME, "BAD_CERTIFICATE"),
+        ("stranger", Reason.UNKNOWN_ISSUER, "UNKNOWN_CA"),
+        ("another", Reason.SELF_SIGNED, "UNKNOWN_CA"),
     ],
 )
 def test_a_server_that_is_not_the_one_is_refused(
-    network: Network, gateway: Gateway, files: Path, tmp_path: Path, name: str, reason: Reason
+    network: Network,
+    gateway: Gateway,
+    files: Path,
+    tmp_path: Path,
+    name: str,
+    reason: Reason,
+    alert: str,
 ) -> None:
-    """Not one octet of SIP reaches it, and the record says why (RFC 5922 section 7.3)."""
+    """Not one octet of SIP reaches it, and both sides hear why (RFC 5922 section 7.3)."""
     with Serving(network, files, tmp_path, name) as server:
         shown = s_client(network, files, "-servername", "pbx.example.com", said=options(30))
         assert "SIP/2.0 200 OK" not in shown
         assert "PEER" not in server.text()
+        assert until(lambda: alert in server.text(), 2)
     assert until(lambda: reason.value in reasons(gateway), 4)
+
+
+def test_a_pinned_server_is_spoken_to(
+    network: Network, gateway: Gateway, files: Path, tmp_path: Path
+) -> None:
+    """An IP-PBX with its own self-signed certificate, which the policy names."""
+    with Serving(network, files, tmp_path, "alone"):
+        shown = s_client(network, files, "-servername", "pbx.example.com", said=options(35))
+        assert "SIP/2.0 200 OK" in shown, shown
+        shown = s_client(network, files, "-noservername", said=options(36))
+        assert "SIP/2.0 200 OK" not in shown  # it does not name the address
 
 
 def test_old_versions_and_garbage_are_recorded(

@@ -611,6 +611,8 @@ def test_starting_and_stopping(tmp_path: Path, kernel: Kernel) -> None:
     judged = Archive(tmp_path).summary(Query(), 3600).judged
     assert [bar.messages for bar in judged if bar.messages] == [{"drop": 2}]
     assert (tmp_path / "status.json").exists()
+    judged = Archive(tmp_path).summary(Query(), 3600).judged
+    assert sum(sum(bar.messages.values()) for bar in judged) == 2
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from browsing import document, needs_browser, picture, way_in
 from hostile import everywhere
 from hostile_octets import CORPUS
 from nights import NOON, B, X, keep, night
+from tab import tab
 
 from sipguard.journal.ledger import id_of
 from sipguard.journal.observation import Observation
@@ -106,38 +107,76 @@ def test_one_call_shows_hostile_text_and_runs_none(page: str) -> None:
 
 
 def test_the_live_page_is_told_of_new_records(served: tuple[str, str], state: Path) -> None:
-    """By its script, from the stream of events, while nobody does anything."""
-    with way_in(*served, lambda: many_more(state), linger_s=4.0) as address:
-        shown = document(f"{address}/live?rule=later")
-    assert shown.count('class="new"') == 1 + 3  # the template, and three rows
-    assert "Live: the last one came at" in shown
+    """By its script, from the stream of events, while nobody does anything; and it can pause."""
+    with tab() as browser:
+        browser.size(1280)
+        browser.log_in(served[0], TOKEN)
+        browser.open(f"{served[0]}/live?rule=later")
+        browser.wait_for("document.getElementById('live').textContent.startsWith('Live: new')")
+        many_more(state)
+        browser.wait_for("document.querySelectorAll('tr.new').length === 3")
+        assert "Live: the last one came at" in browser.text("document.body.textContent")
+        browser.tab_to("e.id === 'pause'")
+        browser.press(" ")
+        many_more(state, 3000)
+        browser.wait_for("document.getElementById('live').textContent === 'Paused; 3 waiting.'")
+        assert browser.evaluate("document.querySelectorAll('tr.new').length") == 3
+        browser.press("Enter")
+        browser.wait_for("document.querySelectorAll('tr.new').length === 6")
 
 
 def test_the_overview_follows_what_happens(served: tuple[str, str], state: Path) -> None:
     """By its script, which asks for the page when it is told to; nobody loads it anew."""
-    with way_in(*served, lambda: just_now(state), linger_s=9.0) as address:
-        shown = document(f"{address}/?since=7d")
-    assert "Live: this page follows what happens." in shown
-    assert shown.count("<bdi>just-&lt;b&gt;now</bdi>") == 1
-    assert "<b>1</b><span>calls blocked" in shown
+    with tab() as browser:
+        browser.log_in(served[0], TOKEN)
+        browser.open(f"{served[0]}/?since=7d")
+        browser.wait_for(
+            "document.getElementById('live').textContent.startsWith('Live: this page follows')"
+        )
+        just_now(state)
+        browser.wait_for(
+            "[...document.querySelectorAll('bdi')].filter(e => e.textContent === 'just-<b>now')"
+            ".length === 1"
+        )
+        assert browser.text("document.querySelector('a.number b').textContent") == "1"
 
 
-def just_now(state: Path) -> None:
+def test_what_is_open_stays_open_while_the_page_follows(
+    served: tuple[str, str], state: Path
+) -> None:
+    """A reader's place is his: only what has changed is changed."""
+    with way_in(*served) as address, tab() as opened:
+        opened.open(f"{address}/?since=30d")
+        opened.wait_for("document.getElementById('live').textContent.startsWith('Live')")
+        opened.evaluate(
+            "document.querySelectorAll('#overview details')[1].open = true;"
+            "window.kept = document.querySelector('#overview details[open] summary');"
+            "window.kept.focus()"
+        )
+        before = opened.evaluate("document.querySelector('a.number b').textContent")
+        just_now(state, 2001)
+        opened.wait_for(f"document.querySelector('a.number b').textContent != {before!r}")
+        assert opened.evaluate("document.activeElement === window.kept && window.kept.isConnected")
+        assert opened.evaluate("window.kept.parentNode.open")
+        assert opened.said() == []
+
+
+def just_now(state: Path, number: int = 2000) -> None:
     """Store a record of this moment."""
     seen = Observation(
         utc_s=time.time(), action=Action.DROP, judged=Action.DROP, reason=Reason.NOT_SIP,
         src=X, dst=B, rule="just-<b>now", method=b"INVITE", raw=b"x",
     )  # fmt: skip
-    keep(state, [record_of(seen, id_of(2000))])
+    keep(state, [record_of(seen, id_of(number))])
 
 
-def many_more(state: Path) -> None:
+def many_more(state: Path, first: int = 1000) -> None:
     """Store three records of a rule that had none."""
     seen = Observation(
         utc_s=NOON, action=Action.DROP, judged=Action.DROP, reason=Reason.NOT_SIP, src=X, dst=B,
         rule="later", method=b"<b>INVITE", raw=b"x",
     )  # fmt: skip
-    keep(state, [record_of(seen, id_of(1000 + n)) for n in range(3)])
+    keep(state, [record_of(seen, id_of(first + n)) for n in range(3)])
 
 
 def test_pictures_are_not_blank(page: str, tmp_path: Path) -> None:

@@ -164,7 +164,11 @@ def test_nobody_makes_one_without_a_session(open_: Path, ids: dict[str, str]) ->
     told = {"csrf": "", "ask": "make", "call": ids["spoofed"], **FORM}
     assert Visitor(open_).post("/exceptions", told).status == 303
     bearer = {"Authorization": "Bearer 0123456789abcdef0123456789abcdef"}
-    assert Visitor(open_).get("/exceptions", **bearer).status == 200
+    for path in ("/exceptions", f"/call/{ids['spoofed']}"):
+        reply = Visitor(open_).get(path, **bearer)
+        assert reply.status == 200
+        assert 'action="/exceptions"' not in reply.text
+        assert "only reads" in reply.text
     assert Visitor(open_).post("/exceptions", told, **bearer).status == 403
     assert ExemptionFile(open_).read() == (1, ())
 

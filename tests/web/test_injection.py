@@ -13,7 +13,7 @@ from hostile_octets import CORPUS
 from nights import NOON
 from visitor import Visitor, inside
 
-from sipguard.edge.control import RuleHits, StatusReport, write_status
+from sipguard.edge.control import FeedState, RuleHits, StatusReport, write_status
 from sipguard.edge.exemptions import AUDIT_NAME, ExemptionFile
 from sipguard.edge.store import FILE_NAME
 from sipguard.policy.exemptions import ALLOW, Exemption
@@ -92,6 +92,8 @@ def test_every_page(tmp_path: Path, name: str) -> None:
     report = StatusReport(pid=1, written_s=NOON + 3600, started_s=NOON, mode="shadow")
     report.policy_file = str(tmp_path / "gateway.policy")
     report.last_reload = "refused: <b>x</b>\u202e"
+    words = CORPUS[name].decode("utf-8", "replace")[:200]  # a receiver's certificate is quoted, too
+    report.feeds = [FeedState(f"webhook {words}", 1, 2, 3, words)]
     report.rules = [RuleHits("request", "<i>r</i>", f"{tmp_path}/gateway.policy:9", 1, NOON)]
     write_status(tmp_path, report)
     visitor = inside(tmp_path)

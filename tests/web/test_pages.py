@@ -13,7 +13,7 @@ from visitor import Visitor, inside
 
 from sipguard.cli.main import main
 from sipguard.edge import archive
-from sipguard.edge.control import RuleHits, StatusReport, write_status
+from sipguard.edge.control import FeedState, RuleHits, StatusReport, write_status
 from sipguard.edge.counting import Summary
 from sipguard.edge.judged import Judged
 from sipguard.edge.policy_file import Files, read_policy
@@ -91,6 +91,12 @@ def test_the_overview_counts_and_says_how_it_is(state: Path) -> None:
         ({"queue_drops": 12}, "The kernel dropped 12 packets"),
         ({"last_reload": "refused: a.policy:3:1: no"}, "The last reload was refused"),
         ({"store_error": "disk full"}, "The record store: disk full."),
+        ({"exceptions_error": "it is no JSON"}, "Temporary exceptions: it is no JSON."),
+        (
+            {"feeds": [FeedState("hep 192.0.2.9:9060", 7, 3, 2, "Connection refused")]},
+            "Feed hep 192.0.2.9:9060: Connection refused (2 waiting, 3 lost).",
+        ),
+        ({"feeds": [FeedState("json a", 7, 1, 0, "")]}, "Feed json a lost 1 record."),
         ({"written_s": NOON}, "The service does not answer"),
         ({"mode": "shadow"}, "in shadow mode: nothing is dropped"),
         ({"pid": 2**22 + 5}, "The service is not running"),
@@ -119,6 +125,7 @@ def test_the_overview_shows_what_was_judged(state: Path) -> None:
     assert "Messages judged over time" in text
     assert "2026-01-01 12:00 2 3 1,204" in text
     assert "by whole hours since 2025-12-31 13:00:00" in text
+    assert "messages judged are counted since 2026-01-01 12:00:00 UTC" in text
     assert page.count("<svg viewBox") == 2
     assert "Nothing was counted" not in text
 

@@ -1,12 +1,15 @@
 """Syslog over TCP: one connection that is made again, and never more in it than it takes.
 
 What the kernel has taken and the collector has not read when the connection
-breaks is lost without anybody's knowledge: plain syslog has no receipts.
+breaks is lost without anybody's knowledge: plain syslog has no receipts. So a
+connection that is dead must be known for it soon.
 """
 
+import socket
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
+from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IPushProducer
 from twisted.internet.protocol import Protocol as Wire
 from twisted.internet.protocol import ReconnectingClientFactory
@@ -18,6 +21,16 @@ from sipguard.edge.feeds.syslog import framed
 from sipguard.journal.record import Record
 
 CONNECT_S: Final = 10
+# A firewall on the way forgets connections that are silent, and a collector without power says
+# nothing: the kernel alone would write into the void for a quarter of an hour.
+ALIVE_S: Final = 60
+_OPTIONS: Final = (
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, ALIVE_S),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, ALIVE_S // 4),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4),
+    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, ALIVE_S * 1000),
+)
 LONGEST_WAIT_S: Final = 60
 
 
@@ -98,6 +111,8 @@ class _SyslogWire(Wire):
 
     def connectionMade(self) -> None:
         """Records may come."""
+        for option in _OPTIONS:
+            self.transport.getHandle().setsockopt(*option)  # type: ignore[union-attr]
         self.transport.registerProducer(self, True)  # type: ignore[union-attr]
         self.has_room = True
         self._stream.wire = self
@@ -146,5 +161,9 @@ class _Redialer(ReconnectingClientFactory):
 
     def clientConnectionLost(self, connector: Connector, reason: Failure) -> None:
         """Say so, and try later."""
-        self._stream.last_error = "the collector closed the connection"
+        self._stream.last_error = (
+            "the collector closed the connection"
+            if reason.check(ConnectionDone)
+            else f"the connection broke: {reason.getErrorMessage()}"
+        )
         super().clientConnectionLost(connector, reason)  # type: ignore[no-untyped-call] # nor this

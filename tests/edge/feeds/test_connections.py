@@ -12,11 +12,13 @@ from hostile_octets import CORPUS
 from hostile_records import record
 from https_server import ROOT, STRANGER
 from twisted.internet.epollreactor import EPollReactor
+from twisted.internet.error import ConnectionDone, TCPTimedOutError
 from twisted.internet.protocol import Factory, Protocol
+from twisted.python.failure import Failure
 
 from sipguard.edge.feeds import webhook
 from sipguard.edge.feeds.build import Builder
-from sipguard.edge.feeds.stream import SyslogStream
+from sipguard.edge.feeds.stream import ALIVE_S, SyslogStream
 from sipguard.edge.feeds.webhook import ATTEMPTS, Webhook, read_authority
 from sipguard.errors import EdgeError
 from sipguard.journal.record import Record
@@ -268,6 +270,27 @@ def test_syslog_over_tcp(reactor: EPollReactor) -> None:
 
     until(reactor, all_of)
     assert outlet.sent == expected
+    outlet.close()
+    port.stopListening()
+
+
+def test_a_dead_connection_is_known_within_a_minute(reactor: EPollReactor) -> None:
+    """A firewall that forgot it, or a collector without power, says nothing."""
+    port = reactor.listenTCP(0, Collectors(), interface="127.0.0.1")
+    outlet = SyslogStream("127.0.0.1", port.getHost().port, lambda _: b"x", reactor)
+    until(reactor, lambda: outlet.take([record()]))
+    assert outlet.wire is not None
+    wire = outlet.wire.transport.getHandle()  # type: ignore[union-attr]
+    assert wire.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+    assert wire.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == ALIVE_S
+    assert wire.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == ALIVE_S * 1000
+    outlet.wire.connectionLost()
+    assert outlet._redialer is not None
+    assert outlet._connector is not None
+    for fault, said in ((ConnectionDone(), "closed the connection"), (TCPTimedOutError(), "broke")):
+        outlet._redialer.stopTrying()  # type: ignore[no-untyped-call] # Twisted
+        outlet._redialer.clientConnectionLost(outlet._connector, Failure(fault))
+        assert said in outlet.last_error
     outlet.close()
     port.stopListening()
 

@@ -268,6 +268,18 @@ def test_a_reload_and_logrotate_reach_the_writer(running: Bench) -> None:
     assert running.child.came == [(Kind.TERMS, Terms(1, 2).to_octets())]
 
 
+def test_what_was_judged_goes_with_it_and_is_no_record(running: Bench) -> None:
+    """Also while there is no writer."""
+    judged = Judged(490_000, {"accept": 7})
+    running.box.judged(judged)
+    running.child.gone()
+    running.box.judged(judged)
+    running.reactor.pump([FIRST_WAIT_S, SOON_S])
+    assert [kind for kind, _ in running.child.came] == [Kind.TERMS, Kind.JUDGED, Kind.JUDGED]
+    assert judged_of(running.child.came[-1][1]) == judged
+    assert running.report().lost_records == 0
+
+
 def test_the_end_has_everything_written(running: Bench) -> None:
     """What waits is sent, and the writer's last word is the status' last word."""
     running.child.room = 7
