@@ -20,7 +20,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 from setuptools import Distribution
 from setuptools.command.build_ext import build_ext
 
-# What runs once per message. Loading, recording and showing stay as they are.
+# What runs once per message, and what masks records. Loading and showing stay as they are.
 COMPILED: Final = (
     "evidence.py",
     "eviction.py",
@@ -49,6 +49,9 @@ COMPILED: Final = (
     "identity/signer.py",
     "identity/smime.py",
     "identity/trust.py",
+    "journal/escape.py",
+    "journal/masking.py",
+    "journal/shown.py",
     "edge/apart.py",
     "edge/elements.py",
     "edge/media_turnstile.py",
