@@ -9,7 +9,7 @@ import itertools
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
@@ -20,7 +20,9 @@ from sipguard.edge.control import FeedState
 from sipguard.edge.feeds.outlet import Outlet
 from sipguard.journal.escape import safe_text
 from sipguard.journal.record import Record
-from sipguard.policy.feeds import Feed
+
+if TYPE_CHECKING:  # the policy language takes longer to load than all the rest
+    from sipguard.policy.feeds import Feed
 
 TURN_S: Final = 0.02
 BUDGET_S: Final = 0.005  # of each turn, for all feeds together: a quarter of the time
@@ -32,7 +34,7 @@ _LAST_TURNS_S: Final = 1.0  # when the service stops: what far ends take by then
 _LAST_BUDGET_S: Final = 0.02  # of each of them; connections are written to in between
 _HOPE_S: Final = 0.2  # without one taken: nobody waits for that far end any more
 
-Build = Callable[[Feed], Outlet]
+Build = Callable[["Feed"], Outlet]
 
 
 class Take(Protocol):
@@ -47,7 +49,7 @@ class _Line:
 
     log = Logger()
 
-    def __init__(self, feed: Feed, outlet: Outlet) -> None:
+    def __init__(self, feed: "Feed", outlet: Outlet) -> None:
         self.feed = feed
         self.outlet = outlet
         self.waiting: deque[Record] = deque()
@@ -144,7 +146,7 @@ class Feeds:
         self._looked_s = clock()
         self._loop: LoopingCall | None = None
 
-    def prepare(self, feeds: Sequence[Feed]) -> None:
+    def prepare(self, feeds: "Sequence[Feed]") -> None:
         """Make what *feeds* need; they are in use after :meth:`use`, or never.
 
         Raises:

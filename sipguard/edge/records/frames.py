@@ -8,11 +8,13 @@ import json
 from collections import deque
 from collections.abc import Iterator
 from enum import Enum
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from sipguard.edge.control import FeedState
 from sipguard.journal.record import Json
-from sipguard.policy.feeds import Feed
+
+if TYPE_CHECKING:
+    from sipguard.policy.feeds import Feed
 
 MAX_FRAMES: Final = 10_000
 MAX_OCTETS: Final = 32 << 20  # that wait in the guard
@@ -36,7 +38,7 @@ class Terms(NamedTuple):
 
     per_source: int
     per_reason: int
-    feeds: tuple[Feed, ...] = ()
+    feeds: "tuple[Feed, ...]" = ()
 
     def to_octets(self) -> bytes:
         """Return the terms as a frame's content."""
@@ -46,6 +48,10 @@ class Terms(NamedTuple):
 def terms_of(octets: bytes) -> Terms:
     """Return what ``to_octets`` made octets of."""
     per_source, per_reason, feeds = json.loads(octets)
+    if not feeds:
+        return Terms(per_source, per_reason)
+    from sipguard.policy.feeds import Feed  # it has the policy language loaded, which takes long
+
     return Terms(per_source, per_reason, tuple(Feed(*feed) for feed in feeds))
 
 

@@ -19,7 +19,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from twisted.internet.epollreactor import EPollReactor
 from twisted.internet.interfaces import IReadDescriptor
@@ -34,8 +34,8 @@ from twisted.logger import (
 )
 from zope.interface import implementer  # type: ignore[import-untyped] # it ships no types
 
-from sipguard.edge.feeds.build import Builder
 from sipguard.edge.feeds.desk import Feeds
+from sipguard.edge.feeds.outlet import Outlet
 from sipguard.edge.journal import TURN_S
 from sipguard.edge.json_lines import JsonLines
 from sipguard.edge.records import privileges
@@ -43,6 +43,9 @@ from sipguard.edge.records.child import DEAF_TO
 from sipguard.edge.records.frames import Arriving, Told
 from sipguard.edge.records.work import Work
 from sipguard.edge.store import Store
+
+if TYPE_CHECKING:
+    from sipguard.policy.feeds import Feed
 
 TELL_S: Final = 0.5
 READ_OCTETS: Final = 64 << 10  # some forty records: turns are not kept waiting
@@ -103,6 +106,21 @@ class Wire:
         self._socket.close()
 
 
+class _FarEnds:
+    """Makes the far ends of feeds, and loads what they need with the first of them."""
+
+    def __init__(self, reactor: EPollReactor) -> None:
+        self._reactor = reactor
+        self._build: Callable[[Feed], Outlet] | None = None
+
+    def __call__(self, feed: "Feed") -> Outlet:
+        if self._build is None:
+            from sipguard.edge.feeds.build import Builder
+
+            self._build = Builder(self._reactor)
+        return self._build(feed)
+
+
 def main(arguments: Sequence[str]) -> int:
     """Write until the guard goes, and to the end."""
     options = _options(arguments)
@@ -123,7 +141,7 @@ def main(arguments: Sequence[str]) -> int:
     )
     reactor = EPollReactor()
     installReactor(reactor)
-    feeds = Feeds(Builder(reactor))
+    feeds = Feeds(_FarEnds(reactor))
     work = Work(store, options.after, feeds)
     turns = [LoopingCall(work.turn), LoopingCall(lambda: wire.say(work.told()))]
 
