@@ -20,12 +20,13 @@ from typing import Final, NamedTuple
 
 from sipguard.edge.tallies import ALL, COUNTED, CROWDED, IS_CROWDED, RANKED_ABOVE
 
-MAX_ADDED: Final = 20_000  # rows that are added up: 25 ms
+MAX_ADDED: Final = 20_000  # rows that are added up, at most one for each record: 25 ms
+MAX_COUNTED: Final = 3_000  # rows that are read to find that they are few
 MAX_READ: Final = 60_000  # rows read from the top of lists: 60 ms
 MAX_RANKED: Final = 1_000  # who wants more groups than this waits until all are added up
 MAX_EXACT: Final = 64  # groups besides the wanted ones that are counted to find these
 _LEAST_READ: Final = 8  # of each list at once
-_ROUNDS: Final = 4
+_ROUNDS: Final = 6
 _UNREAD: Final = 1 << 62
 
 Span = tuple[int, int]  # how many hours, and the first one
@@ -90,8 +91,7 @@ def ranking(
     if not spans or not verdicts:
         return Ranking([])
     rows, values = _rows(spans, verdicts), (kind, *verdicts)
-    some = f"SELECT count(*) FROM (SELECT 1 FROM ({rows}) LIMIT {MAX_ADDED + 1})"  # noqa: S608
-    is_crowded = kind in CROWDED and connection.execute(some, values).fetchone()[0] > MAX_ADDED
+    is_crowded = kind in CROWDED and _are_many(connection, hours, rows, values)
     if limit > MAX_RANKED or not is_crowded:
         added = (
             "SELECT key, sum(records), sum(messages), max(last_s), max(example)"  # noqa: S608
@@ -99,6 +99,20 @@ def ranking(
         )
         return Ranking([Group(*row) for row in connection.execute(added, values)])
     return _Lists(connection, kind, spans, verdicts).largest(limit)
+
+
+def _are_many(
+    connection: sqlite3.Connection, hours: Hours, rows: str, values: tuple[str, ...]
+) -> bool:
+    """Whether there are too many rows to be added up; records are counted in fewer than these."""
+    (records,) = connection.execute(
+        "SELECT sum(records) FROM tallies WHERE kind = ? AND span = 1 AND start >= ? AND start < ?",
+        (ALL, *hours),
+    ).fetchone()
+    if records is None or records <= MAX_ADDED:
+        return False
+    some = f"SELECT count(*) FROM (SELECT 1 FROM ({rows}) LIMIT {MAX_COUNTED + 1})"  # noqa: S608
+    return bool(connection.execute(some, values).fetchone()[0] > MAX_COUNTED)
 
 
 def _spans(connection: sqlite3.Connection, kind: str, hours: Hours) -> list[Span]:
@@ -188,9 +202,10 @@ class _Lists:
 
     def largest(self, limit: int) -> Ranking:
         """Read as far as it takes, within bounds, and count the largest exactly."""
-        part = max(MAX_READ // (_ROUNDS * max(len(self._at), 1)), _LEAST_READ)
-        for _ in range(_ROUNDS):
-            if not self._read(part) or self._is_settled(limit):
+        deepest = MAX_READ // max(len(self._at), 1)
+        for left in range(_ROUNDS, 0, -1):
+            # Each round doubles it: often a few of the top settle it.
+            if not self._read(max(deepest >> left, _LEAST_READ)) or self._is_settled(limit):
                 break
         contenders = self._contenders(limit)
         chosen = contenders[: limit + MAX_EXACT]
@@ -215,11 +230,11 @@ class _Lists:
         count = 0
         for at, cursor in enumerate(self._cursors):
             rows = cursor.fetchmany(part) if cursor is not None else []
-            for key, *numbers in rows:
+            for key, records, messages, last_s, example in rows:
                 seen = self._seen.get(key)
                 if seen is None:
                     seen = self._seen[key] = _Seen(key)
-                seen.add(at, *numbers)
+                seen.add(at, records, messages, last_s, example)
             if rows:
                 self._floors[at] = int(rows[-1][2])
             if len(rows) < part:

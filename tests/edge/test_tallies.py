@@ -172,6 +172,7 @@ def test_groups_are_those_of_the_records(
     store.write(made, NOON)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(ranking, "MAX_ADDED", added)
+        patched.setattr(ranking, "MAX_COUNTED", added)
         patched.setattr(ranking, "MAX_READ", read)
         patched.setattr(ranking, "MAX_EXACT", exact)
         patched.setattr(ranking, "_LEAST_READ", 1)
@@ -207,6 +208,7 @@ def test_the_largest_of_many_are_found_without_reading_all(
     store.write(made, NOON)
     store.close()
     monkeypatch.setattr(ranking, "MAX_ADDED", 500)
+    monkeypatch.setattr(ranking, "MAX_COUNTED", 500)
     monkeypatch.setattr(ranking, "MAX_READ", 1000)
     found = Archive(tmp_path).summary(Query(refused_only=True, limit=2), 3600)
     callers = found.groups[GroupBy.CALLER]

@@ -125,7 +125,7 @@ def test_the_overview_shows_what_was_judged(state: Path) -> None:
     assert "Messages judged over time" in text
     assert "2026-01-01 12:00 2 3 1,204" in text
     assert "by whole hours since 2025-12-31 13:00:00" in text
-    assert "messages judged are counted since 2026-01-01 12:00:00 UTC" in text
+    assert "Messages judged are counted since 2026-01-01 12:00:00 UTC" in text
     assert page.count("<svg viewBox") == 2
     assert "Nothing was counted" not in text
 
