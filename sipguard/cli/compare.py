@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from sipguard.cli.output import Screen, many
-from sipguard.cli.rerun import Rerun, code_of, label_of, show_moment
+from sipguard.cli.rerun import Rerun
+from sipguard.cli.rerun_line import code_of, label_of, show_moment
 from sipguard.edge.capture import Captured
 from sipguard.journal.record import Json
 from sipguard.policy.rules import Policy

@@ -196,7 +196,7 @@ class ExemptionWatch:
             return
         self._error = ""
         changed = Exemptions(exemptions)
-        changed.hits = guard.exemptions.hits
+        changed.hits = {one.number: guard.exemptions.hits.get(one.number, 0) for one in exemptions}
         guard.exemptions = changed
         for one in exemptions:
             if before.pop(one.number, None) is None:

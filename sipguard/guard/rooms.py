@@ -1,6 +1,7 @@
 """What the guard's parts share: the rooms below, the policy in force, one message's case."""
 
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from sipguard.calls.book import Book
 from sipguard.calls.sec_agree import Agreements
@@ -27,9 +28,9 @@ from sipguard.verdict import Action, Judgement
 from sipguard.wire.packet import Packet
 from sipguard.wire.sip import Ids, Message
 
-MAX_TRANSACTIONS = 400_000
-UNCOUNTED = 64  # messages of a call, or answers to a request, before is_flooded counts
-BUSIEST_CALL = 100  # messages a second: keys pressed fast, both ways, over two legs, is 40
+MAX_TRANSACTIONS: Final = 400_000
+UNCOUNTED: Final = 64  # messages of a call, or answers to a request, before is_flooded counts
+BUSIEST_CALL: Final = 100  # messages a second: keys pressed fast, both ways, over two legs, is 40
 
 _ACTIONS = {"accept": Action.ACCEPT, "drop": Action.DROP, "reject": Action.REJECT}
 

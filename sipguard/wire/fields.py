@@ -25,7 +25,7 @@ from sipguard.wire.reader import (
 from sipguard.wire.uri import Uri, parse_host, parse_uri
 
 MAX_CSEQ = 2**31 - 1  # RFC 3261 section 8.1.1.5
-MAX_UINT32 = 2**32 - 1
+MAX_UINT32: Final = 2**32 - 1
 COOKIE: Final = b"z9hG4bK"
 
 _DISPLAY: Final = TOKEN + BLANKS

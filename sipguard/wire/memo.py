@@ -1,18 +1,18 @@
 """A bounded memory of lines already read; calls repeat most of their lines message by message."""
 
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 Value = TypeVar("Value")
 
 # Two generations of 2048 lines each. An attacker who picks the lines can fill every memory
 # of this room to some 60 MB together (measured); more lines would also fall out of the
 # CPU's caches, and cost more to find than to read again.
-MAX_LINES = 2048
-MAX_LINE_OCTETS = 512
+MAX_LINES: Final = 2048
+MAX_LINE_OCTETS: Final = 512
 # Lists and parameters cost the most to keep. Allow, the longest honest list, says less.
-MAX_COMMAS = 16
-MAX_SEMICOLONS = 12
+MAX_COMMAS: Final = 16
+MAX_SEMICOLONS: Final = 12
 
 
 class NotPlain(Exception):  # noqa: N818 - no fault; it sends the message to the careful reader

@@ -11,8 +11,8 @@ from sipguard.wire.rows import Header
 from sipguard.wire.start import Start
 from sipguard.wire.uri import Uri
 
-MAX_MESSAGE_OCTETS = 65_536  # no UDP datagram is larger; streams are held to the same
-MAX_HEADERS = 256
+MAX_MESSAGE_OCTETS: Final = 65_536  # no UDP datagram is larger; streams are held to the same
+MAX_HEADERS: Final = 256
 _SDP: Final = b"application/sdp"
 _SIPS: Final = b"sips"
 

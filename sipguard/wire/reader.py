@@ -22,7 +22,7 @@ LEGAL_TEXT: Final = bytes(octet for octet in range(256) if octet == 9 or 32 <= o
 BLANKS: Final = b" \t"
 
 MAX_LIST = 256  # values in one comma list; longer than any call path, and bounds memory
-MAX_PARAMS = 128  # parameters of one value
+MAX_PARAMS: Final = 128  # parameters of one value
 
 # Possessive sets (no possessive groups, see uri.py): an unterminated quote or bracket takes
 # the rest in one step, so that ten thousand of them stay linear.

@@ -32,7 +32,13 @@ _SESSION_RANK: Final = _ranks("v", "o", "s", "i", "u", "ep", "c", "b", "trz", "k
 _MEDIA_RANK: Final = _ranks("m", "i", "c", "b", "k", "a")
 _LAST_RANK: Final = 11
 _ONCE: Final = _ranks("v", "o", "s", "i", "u", "c", "k")  # a table of these, and no order
-_V, _O, _S, _T, _C, _K = b"vostck"
+# Written as numbers: compiled, ord() would be a look-up for every line.
+_V: Final = 0x76
+_O: Final = 0x6F
+_S: Final = 0x73
+_T: Final = 0x74
+_C: Final = 0x63
+_K: Final = 0x6B
 
 _DIRECTIONS: Final = frozenset((b"sendrecv", b"sendonly", b"recvonly", b"inactive"))
 _SETUPS: Final = frozenset((b"active", b"passive", b"actpass", b"holdconn"))
@@ -42,7 +48,8 @@ _READ_HERE: Final = _MEDIA_ONLY | _DIRECTIONS | frozenset((b"fingerprint", b"set
 # Digest octets by hash name (RFC 8122 section 5); MD5 and MD2 are left out on purpose (DTL-1).
 _HASH_OCTETS: Final = {b"sha-1": 20, b"sha-224": 28, b"sha-256": 32, b"sha-384": 48, b"sha-512": 64}
 _HEX_PAIRS: Final = re.compile(rb"[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2}){0,63}")
-_ZERO: Final = ord("0")
+_ZERO: Final = 0x30
+_FIRST_LETTER: Final = 0x61  # a
 
 
 class Fingerprint(NamedTuple):
@@ -84,7 +91,7 @@ class Level:
         """Begin the level of the ``m=`` line with the value *media*, or the session's."""
         self._is_session = is_session
         self._rank = 0
-        self._once = b""  # the letters seen that may stand only once
+        self._once = 0  # a bit for each letter seen that may stand only once
         self.media = media
         self.origin: bytes | None = None
         self.name: bytes | None = None
@@ -123,8 +130,9 @@ class Level:
 
     def _is_first(self, letter: int, findings: SdpFindings) -> bool:
         """Note a line whose letter stood before; the first one of them counts."""
-        if letter not in self._once:
-            self._once += bytes((letter,))
+        bit = 1 << (letter - _FIRST_LETTER)
+        if not self._once & bit:
+            self._once |= bit
             return True
         if letter in (_V, _O):
             raise HostileInput(Reason.BAD_SDP, f"a second {chr(letter)}= line")

@@ -37,9 +37,9 @@ __all__ = (
     "split_list",
 )
 
-MAX_KEEPALIVE_OCTETS = 64  # CRLFs, and the NULs that some phones send
+MAX_KEEPALIVE_OCTETS: Final = 64  # CRLFs, and the NULs that some phones send
 _PADDING: Final = b"\r\n\0"
-_MAX_START_OCTETS = 8192
+_MAX_START_OCTETS: Final = 8192
 _TRANSPORTS: Final = {"udp": b"UDP", "tcp": b"TCP", "tls": b"TLS", "ws": b"WS", "wss": b"WSS"}
 # Methods whose Contact or RAck the plain way must look at.
 _DEMANDING: Final = frozenset((b"INVITE", b"UPDATE", b"PRACK"))

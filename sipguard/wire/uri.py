@@ -13,7 +13,7 @@ from sipguard.reason import Reason
 from sipguard.wire.packet import parse_address
 from sipguard.wire.reader import MAX_PARAMS, Params
 
-MAX_CACHED_OCTETS = 128  # longer URIs are parsed each time, which bounds the cache's memory
+MAX_CACHED_OCTETS: Final = 128  # longer URIs are parsed each time, which bounds the cache's memory
 
 _ESCAPED: Final = rb"%[0-9A-Fa-f]{2}"
 _UNRESERVED: Final = rb"A-Za-z0-9\-_.!~*'()"

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from waiting import prove_by
 
 from sipguard.cli.main import main
-from sipguard.cli.rerun import Rerun, label_of, render_json, show_moment
+from sipguard.cli.rerun import Rerun
+from sipguard.cli.rerun_line import label_of, render_json, show_moment
 from sipguard.edge.capture import Captured, PcapWriter
 from sipguard.edge.policy_file import load
 from sipguard.guard import Guard
