@@ -4,10 +4,15 @@ The addresses are of 198.18.0.0/15, which RFC 2544 sets apart for benchmarks. No
 namespaces, and they are gone when the bench ends.
 """
 
+import fcntl
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+
+from bench.report import progress
 
 CALLER, GATEWAY, CALLEE = "sgb-caller", "sgb-gateway", "sgb-callee"
 CALLER_LINK, CALLEE_LINK = "sgb-in", "sgb-out"  # the gateway's interfaces
@@ -56,8 +61,25 @@ def _link(host: str, link: str, router: str, first: str) -> None:
 
 
 @contextmanager
+def _alone() -> Iterator[None]:
+    """Wait until no other bench of this machine has namespaces of these names."""
+    with (Path(tempfile.gettempdir()) / "sipguard-bench.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            progress("waiting for another bench on this machine")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
 def lab() -> Iterator[None]:
     """Build the three namespaces, and take them away again whatever happens."""
+    with _alone():
+        yield from _namespaces()
+
+
+def _namespaces() -> Iterator[None]:
     _delete()  # of a run that was killed
     try:
         for namespace in (CALLER, GATEWAY, CALLEE):

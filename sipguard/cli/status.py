@@ -92,6 +92,7 @@ def _facts(report: StatusReport) -> Iterator[tuple[str, str]]:
         f"{report.replay_entries:,} in replay memory",
     )
     yield "pinholes", f"{report.pinholes:,} open"
+    yield "media", report.media_path
     yield "streams", _streams(report.counters)
     yield "records", f"{report.records:,} written"
     others = {

@@ -287,6 +287,7 @@ class GuardService(Service):
 
     def _look_at_the_rules(self) -> None:
         """Put our rules back where somebody flushed them: without them SIP passes unjudged."""
+        self._netfilter.direct.look()
         unjudged = count_unjudged(self._netfilter)
         before, self._unjudged = self._unjudged, unjudged or 0
         if unjudged is not None and (unjudged <= before or self._netfilter.plan.lets_pass):
