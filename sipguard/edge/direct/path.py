@@ -43,7 +43,6 @@ class DirectPath:
         self._next: Table | None = None
         self._names: tuple[str, ...] = ()
         self._why_not = ""
-        self._packets = 0  # of tables before
 
     # --- with the rules
 
@@ -89,19 +88,13 @@ class DirectPath:
         for family in ("4", "6"):
             left_s = alive(link, family, idle_classes)
             for hole_key, seconds in left_s.items():
-                # The listing took its time; a turn less is no loss.
-                self._arm(table, self._proofs.of(hole_key), seconds - 1.0)
+                # The listing took its time, and shortening it is no loss.
+                table.arm(self._proofs.of(hole_key), seconds / 2 - 1)
 
     def forget(self) -> None:
         """Forward nothing directly that was proven by now: the sets are new, or gone."""
-        table = self._table
-        if table is None:
-            return
-        try:
-            self._keep(table.take_all())
-        except EdgeError as refusal:
-            self._drop()
-            self._refuse(str(refusal))
+        if self._table is not None:
+            self._keep(self._table.take_all())
 
     def look(self) -> None:
         """See to interfaces that came and went; stand aside where IPsec wants its packets."""
@@ -117,21 +110,16 @@ class DirectPath:
             self.close()
             self._refuse(str(refusal))
             return
-        self._why_not = "the kernel has IPsec policies" if has_ipsec else ""
         after = table.linked()
+        nowhere = "" if after else "there is no Ethernet interface"
+        self._why_not = "the kernel has IPsec policies" if has_ipsec else nowhere
         if after != before:
-            names = ", ".join(after) or "no interface"
-            why = f": {self._why_not}" if self._why_not else ""
-            self.log.info("proven media from {names} goes directly{why}", names=names, why=why)
+            self.log.info("proven media: {path}", path=self.told())
 
     def close(self) -> None:
         """Have all media go the routed way, and keep what was counted."""
         self.forget()
-        self._drop()
-
-    def _drop(self) -> None:
         if self._table is not None:
-            self._packets += self._table.packets
             self._table.close()
             self._table = None
 
@@ -146,17 +134,17 @@ class DirectPath:
         Raises:
             NetlinkRefused: Nothing of it is in force; what it would have taken goes routed.
         """
-        if self._table is None:
+        table = self._table
+        if table is None:
             return link.commit(changes)
         doomed = {key for change in changes if _takes(change) for key in change.keys}
-        taken = self._take(doomed) if doomed else []
+        taken = table.take(doomed) if doomed else []
         try:
             gone = link.commit(changes)
         except EdgeError:
             self._keep(taken)
             raise
-        if self._table is not None:
-            self._follow(self._table, changes, doomed)
+        self._follow(table, changes, doomed)
         return gone + taken
 
     def _follow(self, table: Table, changes: Sequence[Change], doomed: set[bytes]) -> None:
@@ -164,31 +152,11 @@ class DirectPath:
             if change.operation is not _ADD:
                 continue
             if change.set_name in _PROVEN:
-                self._arm(table, change.keys, table.idle_s * _OF_A_PROOF)
+                table.arm(change.keys, table.idle_s * _OF_A_PROOF)
             elif change.set_name.startswith(_ALIVE) and len(self._proofs):
                 for hole_key in change.keys:
                     known = [key for key in self._proofs.of(hole_key) if key not in doomed]
-                    self._arm(table, known, change.timeout_s * 0.75)
-
-    def _take(self, keys: set[bytes]) -> list[Gone]:
-        table = self._table
-        if table is None:
-            return []
-        try:
-            return table.take(keys)
-        except EdgeError as refusal:
-            self._drop()  # what cannot be taken back must not go on
-            self._refuse(str(refusal))
-            return []
-
-    def _arm(self, table: Table, keys: Sequence[bytes], fresh_s: float) -> None:
-        if not keys or fresh_s <= 0 or table is not self._table:
-            return
-        try:
-            self._keep(table.arm(keys, fresh_s))
-        except EdgeError as refusal:
-            self._drop()
-            self._refuse(str(refusal))
+                    table.arm(known, change.timeout_s * 0.75)
 
     def _keep(self, gone: Sequence[Gone]) -> None:
         for element in gone:

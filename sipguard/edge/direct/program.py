@@ -19,7 +19,7 @@ userspace says otherwise: the pinhole may be gone, and here nobody could tell.
 Layouts: linux/bpf.h (``__sk_buff``, ``bpf_fib_lookup``), RFC 791, RFC 8200, RFC 768, RFC 3550.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from sipguard.edge.direct.assembly import (
@@ -38,6 +38,7 @@ from sipguard.edge.direct.assembly import (
     leave,
     load,
     load_map,
+    load_wide,
     store,
     store_constant,
     swap16,
@@ -46,15 +47,22 @@ from sipguard.edge.direct.assembly import (
 TICK_BITS: Final = 20  # a tick is 2**20 nanoseconds, about a millisecond
 TICKS_PER_S: Final = 10**9 >> TICK_BITS
 
-# A source's element: when it last went the routed way, packets, octets as IP counts them.
-VALUE_OCTETS: Final = 16
-_LAST, _PACKETS, _OCTETS = 0, 4, 8
+# A source's element: its key as the set `proven` has it, when it last went the routed way,
+# packets, octets as IP counts them. Four stand together in a place, and each has two places
+# where it may stand. A table of our own making, for what counts is how much memory a packet
+# waits for: a hash map of the kernel has one source in three places.
+TOGETHER: Final = 4
+ELEMENT4, ELEMENT6 = 32, 64
+KEY4, KEY6 = 16, 40
+_LAST, _PACKETS, _OCTETS = 0, 4, 8  # behind the key
 
 _BUNDLE_TICKS: Final = 12  # less than the spacing of audio, and a few ticks of a coarse clock
 
 _BYTE, _HALF, _WORD, _DOUBLE = Size.BYTE, Size.HALF, Size.WORD, Size.DOUBLE
 R0, R1, R2, R3, R4 = Register.R0, Register.R1, Register.R2, Register.R3, Register.R4
-_PACKET, _OCTETS_AT, _SOURCE, _LENGTH = Register.R6, Register.R7, Register.R8, Register.R9
+_PACKET, _OCTETS_AT, _SOURCE = Register.R6, Register.R7, Register.R8
+_HASH: Final = Register.R8  # until the source is found
+_ENDS = _ASKED = Register.R9  # ports and SSRC; later what is asked of the routes
 _STACK: Final = Register.STACK
 
 # struct __sk_buff
@@ -72,25 +80,28 @@ _IS_IPV4, _IS_IPV6 = 0x0008, 0xDD86  # of the network's order, read by a little-
 _UDP: Final = 17
 _FAMILY4, _FAMILY6 = 2, 10
 
-# On the stack, from its end: a source's key, what is asked of the routes, an interface.
-_KEY4, _KEY6 = -16, -40
-_ASKED: Final = -104
-_ASKED_OCTETS: Final = 64
-_INTERFACE: Final = -112
+_INDEX: Final = -8  # on the stack: where to look in a table
+
+# Asked of the routes, and the packet's length behind it: in a place of this processor's own.
+# On the stack, the kernel would guard each write against speculation, unless CAP_PERFMON is there.
+ASKED_OCTETS: Final = 72
+_FIB_OCTETS: Final = 64
 # struct bpf_fib_lookup
 _FIB_PORTS, _FIB_LENGTH, _FIB_INTERFACE, _FIB_CLASS = 2, 6, 8, 12
 _FIB_FROM, _FIB_TO, _FIB_OUR_MAC, _FIB_MAC = 16, 32, 52, 58
+_ASKED_LENGTH: Final = _FIB_OCTETS
 
 # `ip_tos2prio` of net/ipv4/route.c without its twins, one nibble for each two bits of TOS.
 _PRIORITIES: Final = 0x4620
 
 
 class Tables(NamedTuple):
-    """Descriptors: proven sources of each family; interfaces that may be sent out of."""
+    """Descriptors: sources of each family; interfaces that may be sent out of; what is asked."""
 
     proven4: int
     proven6: int
     interfaces: int
+    asked: int
 
 
 class Pace(NamedTuple):
@@ -105,16 +116,31 @@ class Pace(NamedTuple):
     secret: int
 
 
-def program(tables: Tables, pace: Pace) -> Iterator[Line]:
-    """Yield the program's lines."""
+class Hashing(NamedTuple):
+    """Where a key may stand: a sum of its pieces, each times its factor; the upper bits of 64."""
+
+    factors: tuple[int, ...]
+    bits: int
+
+    def places(self, pieces: Sequence[int]) -> tuple[int, int]:
+        """Return the numbers of the key's places, in the order in which the program looks."""
+        total = sum(piece * factor for piece, factor in zip(pieces, self.factors, strict=True))
+        upper = (total & 0xFFFFFFFFFFFFFFFF) >> (64 - 2 * self.bits)
+        return upper >> self.bits, upper & ((1 << self.bits) - 1)
+
+
+def program(tables: Tables, pace: Pace, hashings: tuple[Hashing, Hashing]) -> Iterator[Line]:
+    """Yield the program's lines; *hashings* are those of IPv4's table and of IPv6's."""
     yield from _only_plain()
-    yield from _source_of_4(tables.proven4)
+    yield from _source_of_4(tables.proven4, hashings[0])
     yield from _only_in_turn(pace)
+    yield from _room_to_ask(tables.asked)
     yield from _route_of_4()
     yield jump("route")
     yield Label("ipv6")
-    yield from _source_of_6(tables.proven6)
+    yield from _source_of_6(tables.proven6, hashings[1])
     yield from _only_in_turn(pace)
+    yield from _room_to_ask(tables.asked)
     yield from _route_of_6()
     yield Label("route")
     yield from _send(tables.interfaces)
@@ -146,8 +172,8 @@ def _at_least(octets: int) -> Iterator[Line]:
     yield jump_if(R2, When.ABOVE, R3, "routed")
 
 
-def _source_of_4(proven: int) -> Iterator[Line]:
-    """Find the source of a plain packet of IPv4, and leave its length in a register."""
+def _source_of_4(proven: int, hashing: Hashing) -> Iterator[Line]:
+    """Find the source of a plain packet of IPv4."""
     ip = _ETHERNET
     yield load(_BYTE, R2, _OCTETS_AT, ip)
     yield jump_if(R2, When.NOT_EQUAL, 0x45, "routed")  # with options
@@ -158,19 +184,20 @@ def _source_of_4(proven: int) -> Iterator[Line]:
     yield jump_if(R2, When.AT_MOST, 1, "routed")  # the stack tells its sender
     yield load(_BYTE, R2, _OCTETS_AT, ip + 9)
     yield jump_if(R2, When.NOT_EQUAL, _UDP, "routed")
-    yield load(_HALF, _LENGTH, _OCTETS_AT, ip + 2)
-    yield swap16(_LENGTH)
+    yield from _length_of_4()
     yield from _as_long_as_it_says()
     yield from _is_rtp(ip + 20 + 8)
-    yield load(_DOUBLE, R2, _OCTETS_AT, ip + 12)  # both addresses
-    yield store(_DOUBLE, _STACK, _KEY4, R2)
-    yield from _ports_and_ssrc(ip + 20, _KEY4 + 8)
-    yield from load_map(R1, proven)
-    yield change(R2, Sum.MOVE, _STACK)
-    yield change(R2, Sum.ADD, _KEY4)
+    yield from _ports_and_ssrc(ip + 20)
+    addresses = (ip + 12,)
+    yield from _hash(hashing, addresses)
+    for place in (1, 2):
+        yield from _place(place, hashing, proven)
+        yield from _compare(place, ELEMENT4, KEY4, addresses)
+    yield jump("routed")
+    yield Label(f"found{KEY4}")
 
 
-def _source_of_6(proven: int) -> Iterator[Line]:
+def _source_of_6(proven: int, hashing: Hashing) -> Iterator[Line]:
     """Do the same for IPv6, where UDP follows at once."""
     ip = _ETHERNET
     yield from _at_least(ip + 40 + 8 + 12)
@@ -181,34 +208,35 @@ def _source_of_6(proven: int) -> Iterator[Line]:
     yield jump_if(R2, When.NOT_EQUAL, _UDP, "routed")
     yield load(_BYTE, R2, _OCTETS_AT, ip + 7)
     yield jump_if(R2, When.AT_MOST, 1, "routed")
-    yield load(_HALF, _LENGTH, _OCTETS_AT, ip + 4)
-    yield swap16(_LENGTH)
-    yield change(_LENGTH, Sum.ADD, 40)
+    yield from _length_of_6()
     yield from _as_long_as_it_says()
     yield from _is_rtp(ip + 40 + 8)
-    for octets in range(0, 32, 8):  # both addresses
-        yield load(_DOUBLE, R2, _OCTETS_AT, ip + 8 + octets)
-        yield store(_DOUBLE, _STACK, _KEY6 + octets, R2)
-    yield from _ports_and_ssrc(ip + 40, _KEY6 + 32)
-    yield from load_map(R1, proven)
-    yield change(R2, Sum.MOVE, _STACK)
-    yield change(R2, Sum.ADD, _KEY6)
+    yield from _ports_and_ssrc(ip + 40)
+    addresses = tuple(range(ip + 8, ip + 40, 8))
+    yield from _hash(hashing, addresses)
+    for place in (1, 2):
+        yield from _place(place, hashing, proven)
+        yield from _compare(place, ELEMENT6, KEY6, addresses)
+    yield jump("routed")
+    yield Label(f"found{KEY6}")
 
 
-def _ports_and_ssrc(udp: int, key: int) -> Iterator[Line]:
-    """End the key, in one piece: as such it is read, and a processor waits for two to be one."""
-    yield load(_WORD, R2, _OCTETS_AT, udp)
-    yield load(_WORD, R3, _OCTETS_AT, udp + 8 + 8)
-    yield change(R3, Sum.SHIFT_LEFT, 32)
-    yield change(R2, Sum.ADD, R3)
-    yield store(_DOUBLE, _STACK, key, R2)
+def _length_of_4() -> Iterator[Line]:
+    yield load(_HALF, R2, _OCTETS_AT, _ETHERNET + 2)
+    yield swap16(R2)
+
+
+def _length_of_6() -> Iterator[Line]:
+    yield load(_HALF, R2, _OCTETS_AT, _ETHERNET + 4)
+    yield swap16(R2)
+    yield change(R2, Sum.ADD, 40)
 
 
 def _as_long_as_it_says() -> Iterator[Line]:
     """Pass over what carries padding of Ethernet, or lacks its end: the stack cuts or drops it."""
-    yield load(_WORD, R2, _PACKET, _SKB_LENGTH)
-    yield change(R2, Sum.SUBTRACT, _ETHERNET)
-    yield jump_if(R2, When.NOT_EQUAL, _LENGTH, "routed")
+    yield load(_WORD, R3, _PACKET, _SKB_LENGTH)
+    yield change(R3, Sum.SUBTRACT, _ETHERNET)
+    yield jump_if(R3, When.NOT_EQUAL, R2, "routed")
 
 
 def _is_rtp(rtp: int) -> Iterator[Line]:
@@ -221,11 +249,65 @@ def _is_rtp(rtp: int) -> Iterator[Line]:
     yield jump_if(R2, When.EQUAL, 0xC0, "routed")  # 192 to 223
 
 
-def _only_in_turn(pace: Pace) -> Iterator[Line]:
-    """Look the source up; pass over the unknown, the long silent, and one packet a turn."""
+def _ports_and_ssrc(udp: int) -> Iterator[Line]:
+    """Put a key's last eight octets together; all zero they are the mark of an empty element."""
+    yield load(_WORD, _ENDS, _OCTETS_AT, udp)
+    yield load(_WORD, R2, _OCTETS_AT, udp + 8 + 8)
+    yield change(R2, Sum.SHIFT_LEFT, 32)
+    yield change(_ENDS, Sum.ADD, R2)
+    yield jump_if(_ENDS, When.EQUAL, 0, "routed")
+
+
+def _hash(hashing: Hashing, addresses: Sequence[int]) -> Iterator[Line]:
+    """Find the numbers of the key's two places."""
+    yield from load_wide(_HASH, hashing.factors[-1])
+    yield change(_HASH, Sum.MULTIPLY, _ENDS)
+    for octets, factor in zip(addresses, hashing.factors, strict=False):
+        yield load(_DOUBLE, R3, _OCTETS_AT, octets)
+        yield from load_wide(R4, factor)
+        yield change(R3, Sum.MULTIPLY, R4)
+        yield change(_HASH, Sum.ADD, R3)
+    yield change(_HASH, Sum.SHIFT_RIGHT, 64 - 2 * hashing.bits)
+
+
+def _place(number: int, hashing: Hashing, proven: int) -> Iterator[Line]:
+    """Look into the first place or the second."""
+    yield change(R2, Sum.MOVE, _HASH)
+    if number == 1:
+        yield change(R2, Sum.SHIFT_RIGHT, hashing.bits)
+    else:
+        yield change(R2, Sum.AND, (1 << hashing.bits) - 1)
+    yield store(_WORD, _STACK, _INDEX, R2)
+    yield from _element_of(proven)
+
+
+def _element_of(table: int) -> Iterator[Line]:
+    """Look into a table at the index on the stack."""
+    yield from load_map(R1, table)
+    yield change(R2, Sum.MOVE, _STACK)
+    yield change(R2, Sum.ADD, _INDEX)
     yield call(_LOOK_UP)
     yield jump_if(R0, When.EQUAL, 0, "routed")
-    yield change(_SOURCE, Sum.MOVE, R0)
+
+
+def _compare(place: int, element: int, key: int, addresses: Sequence[int]) -> Iterator[Line]:
+    """Find the source among those of a place."""
+    for number in range(TOGETHER):
+        start, other = number * element, f"not{key}.{place}.{number}"
+        yield load(_DOUBLE, R2, R0, start + key - 8)
+        yield jump_if(R2, When.NOT_EQUAL, _ENDS, other)
+        for piece, octets in enumerate(addresses):
+            yield load(_DOUBLE, R2, R0, start + 8 * piece)
+            yield load(_DOUBLE, R3, _OCTETS_AT, octets)
+            yield jump_if(R2, When.NOT_EQUAL, R3, other)
+        yield change(_SOURCE, Sum.MOVE, R0)
+        yield change(_SOURCE, Sum.ADD, start + key)
+        yield jump(f"found{key}")
+        yield Label(other)
+
+
+def _only_in_turn(pace: Pace) -> Iterator[Line]:
+    """Pass over those that were silent for long, and one packet a turn."""
     yield call(_COARSE_CLOCK)
     yield change(R0, Sum.SHIFT_RIGHT, TICK_BITS)
     yield load(_WORD, R2, _SOURCE, _LAST)
@@ -242,78 +324,82 @@ def _only_in_turn(pace: Pace) -> Iterator[Line]:
     yield jump_if(R1, When.AT_MOST, _BUNDLE_TICKS, "routed")
 
 
+def _room_to_ask(asked: int) -> Iterator[Line]:
+    """Find this processor's place to ask for routes in."""
+    yield store_constant(_WORD, _STACK, _INDEX, 0)
+    yield from _element_of(asked)
+    yield change(_ASKED, Sum.MOVE, R0)
+
+
 def _route_of_4() -> Iterator[Line]:
     """Write down what the route of a packet of IPv4 depends on."""
     ip = _ETHERNET
+    yield from _length_of_4()
     yield from _route_of(_FAMILY4, ip + 20)
     yield load(_BYTE, R2, _OCTETS_AT, ip + 1)
-    yield store(_WORD, _STACK, _ASKED + _FIB_CLASS, R2)
+    yield store(_WORD, _ASKED, _FIB_CLASS, R2)
     yield load(_WORD, R2, _OCTETS_AT, ip + 12)
-    yield store(_WORD, _STACK, _ASKED + _FIB_FROM, R2)
+    yield store(_WORD, _ASKED, _FIB_FROM, R2)
     yield load(_WORD, R2, _OCTETS_AT, ip + 16)
-    yield store(_WORD, _STACK, _ASKED + _FIB_TO, R2)
+    yield store(_WORD, _ASKED, _FIB_TO, R2)
 
 
 def _route_of_6() -> Iterator[Line]:
     """Do the same for IPv6."""
     ip = _ETHERNET
+    yield from _length_of_6()
     yield from _route_of(_FAMILY6, ip + 40)
     yield load(_WORD, R2, _OCTETS_AT, ip)
     yield change32(R2, Sum.AND, 0xFFFFFF0F)  # traffic class and flow label
-    yield store(_WORD, _STACK, _ASKED + _FIB_CLASS, R2)
+    yield store(_WORD, _ASKED, _FIB_CLASS, R2)
     for octets in (0, 8):
         yield load(_DOUBLE, R2, _OCTETS_AT, ip + 8 + octets)
-        yield store(_DOUBLE, _STACK, _ASKED + _FIB_FROM + octets, R2)
+        yield store(_DOUBLE, _ASKED, _FIB_FROM + octets, R2)
         yield load(_DOUBLE, R2, _OCTETS_AT, ip + 24 + octets)
-        yield store(_DOUBLE, _STACK, _ASKED + _FIB_TO + octets, R2)
+        yield store(_DOUBLE, _ASKED, _FIB_TO + octets, R2)
 
 
 def _route_of(family: int, udp: int) -> Iterator[Line]:
-    for octets in range(0, _ASKED_OCTETS, 8):
-        yield store_constant(_DOUBLE, _STACK, _ASKED + octets, 0)
-    yield store_constant(_HALF, _STACK, _ASKED, _UDP << 8 | family)
-    yield store(_HALF, _STACK, _ASKED + _FIB_LENGTH, _LENGTH)  # for the MTU
+    yield store(_DOUBLE, _ASKED, _ASKED_LENGTH, R2)
+    yield store(_HALF, _ASKED, _FIB_LENGTH, R2)  # for the MTU
+    yield store_constant(_HALF, _ASKED, 0, _UDP << 8 | family)
     yield load(_WORD, R2, _PACKET, _SKB_INTERFACE)
-    yield store(_WORD, _STACK, _ASKED + _FIB_INTERFACE, R2)
+    yield store(_WORD, _ASKED, _FIB_INTERFACE, R2)
     # Where there are several routes, both ways must choose the same.
     for octets in (0, 2):
         yield load(_HALF, R2, _OCTETS_AT, udp + octets)
-        yield store(_HALF, _STACK, _ASKED + _FIB_PORTS + octets, R2)
+        yield store(_HALF, _ASKED, _FIB_PORTS + octets, R2)
 
 
 def _send(interfaces: int) -> Iterator[Line]:
     """Send it where its route leads, with the addresses of that link, and count it."""
     yield change(R1, Sum.MOVE, _PACKET)
-    yield change(R2, Sum.MOVE, _STACK)
-    yield change(R2, Sum.ADD, _ASKED)
-    yield change(R3, Sum.MOVE, _ASKED_OCTETS)
+    yield change(R2, Sum.MOVE, _ASKED)
+    yield change(R3, Sum.MOVE, _FIB_OCTETS)
     yield change(R4, Sum.MOVE, 0)
     yield call(_ROUTE)
     yield jump_if(R0, When.NOT_EQUAL, 0, "routed")  # none, no neighbor, not allowed, too large
-    yield load(_WORD, R2, _STACK, _ASKED + _FIB_INTERFACE)
-    yield store(_WORD, _STACK, _INTERFACE, R2)
-    yield from load_map(R1, interfaces)
-    yield change(R2, Sum.MOVE, _STACK)
-    yield change(R2, Sum.ADD, _INTERFACE)
-    yield call(_LOOK_UP)
-    yield jump_if(R0, When.EQUAL, 0, "routed")
+    yield load(_WORD, R2, _ASKED, _FIB_INTERFACE)
+    yield store(_WORD, _STACK, _INDEX, R2)
+    yield from _element_of(interfaces)
     yield load(_WORD, R0, R0, 0)
     yield jump_if(R0, When.EQUAL, 0, "routed")  # of another kind, or a part of something
     yield change(R1, Sum.MOVE, 1)
     yield atomic_add(_WORD, _SOURCE, _PACKETS, R1)
-    yield atomic_add(_DOUBLE, _SOURCE, _OCTETS, _LENGTH)
+    yield load(_DOUBLE, R1, _ASKED, _ASKED_LENGTH)
+    yield atomic_add(_DOUBLE, _SOURCE, _OCTETS, R1)
     for octets in (0, 2, 4):
-        yield load(_HALF, R2, _STACK, _ASKED + _FIB_MAC + octets)
+        yield load(_HALF, R2, _ASKED, _FIB_MAC + octets)
         yield store(_HALF, _OCTETS_AT, octets, R2)
     for size, octets in ((_WORD, 0), (_HALF, 4)):
-        yield load(size, R2, _STACK, _ASKED + _FIB_OUR_MAC + octets)
+        yield load(size, R2, _ASKED, _FIB_OUR_MAC + octets)
         yield store(size, _OCTETS_AT, 6 + octets, R2)
     yield load(_HALF, R2, _OCTETS_AT, 12)
     yield jump_if(R2, When.EQUAL, _IS_IPV6, "hop6")
     yield from _hop_of_4()
     yield from _hop_of_6()
     yield Label("redirect")
-    yield load(_WORD, R1, _STACK, _INTERFACE)
+    yield load(_WORD, R1, _STACK, _INDEX)
     yield change(R2, Sum.MOVE, 0)
     yield call(_REDIRECT)
     yield leave()

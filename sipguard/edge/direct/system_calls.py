@@ -1,11 +1,12 @@
 """bpf(2), by its number: maps, a program, and its links to interfaces; linux/bpf.h.
 
-No library stands between: what it would need of one is five commands. The kernel takes
+No library stands between: what it would need of one is four commands. The kernel takes
 a structure longer than it knows if the rest is zero, and a shorter one as zero.
 """
 
 import ctypes
 import errno
+import mmap
 import os
 import platform
 import struct
@@ -15,9 +16,9 @@ from sipguard.errors import EdgeError
 
 _NUMBERS: Final = {"x86_64": 321, "aarch64": 280}
 
-_MAP_CREATE, _LOOKUP, _UPDATE, _PROG_LOAD, _LOOKUP_AND_DELETE = 0, 1, 2, 5, 21
-_LINK_CREATE: Final = 28
-_HASH, _ARRAY = 1, 2
+_MAP_CREATE, _UPDATE, _PROG_LOAD, _LINK_CREATE = 0, 2, 5, 28
+_ARRAY, _OF_EACH_PROCESSOR = 2, 6
+_MAPPED: Final = 1 << 10  # BPF_F_MMAPABLE
 _SCHED_CLS: Final = 3
 _TCX_INGRESS: Final = 46
 _NAME_OCTETS: Final = 16
@@ -49,53 +50,44 @@ def unknown_machine() -> str:
     return "" if machine in _NUMBERS else machine
 
 
-def make_hash(name: str, key_octets: int, value_octets: int, room: int) -> int:
-    """Return the descriptor of a new hash map; all of its room is taken at once."""
-    return _make_map(name, _HASH, (key_octets, value_octets, room))
+def make_array(name: str, octets: int, room: int, *, mapped: bool = False) -> int:
+    """Return the descriptor of a new array, all zero; all of its room is taken at once.
+
+    *mapped* can be changed through :func:`memory`.
+    """
+    return _make_map(name, _ARRAY, (4, octets, room), _MAPPED if mapped else 0)
 
 
-def make_array(name: str, value_octets: int, room: int) -> int:
-    """Return the descriptor of a new array, all zero."""
-    return _make_map(name, _ARRAY, (4, value_octets, room))
+def make_scratch(name: str, octets: int) -> int:
+    """Return the descriptor of one place for each processor, to write in."""
+    return _make_map(name, _OF_EACH_PROCESSOR, (4, octets, 1), 0)
 
 
-def _make_map(name: str, kind: int, sizes: tuple[int, int, int]) -> int:
-    head = struct.pack("=5I", kind, *sizes, 0)
+def _make_map(name: str, kind: int, sizes: tuple[int, int, int], flags: int) -> int:
+    head = struct.pack("=5I", kind, *sizes, flags)
     attributes = head + bytes(8) + _named(name)  # no inner map, no NUMA node
     return _call(_MAP_CREATE, attributes, "no room for a table of the direct path")
 
 
-def look_up(map_fd: int, key: bytes, value_octets: int) -> bytes | None:
-    """Return an element's value, None if it is missing."""
-    return _value_of(_LOOKUP, map_fd, key, value_octets)
-
-
-def take(map_fd: int, key: bytes, value_octets: int) -> bytes | None:
-    """Delete an element and return its last value, None if it is missing."""
-    return _value_of(_LOOKUP_AND_DELETE, map_fd, key, value_octets)
-
-
-def _value_of(command: int, map_fd: int, key: bytes, value_octets: int) -> bytes | None:
-    asked = ctypes.create_string_buffer(key, len(key))
-    value = ctypes.create_string_buffer(value_octets)
-    try:
-        _call(command, _element(map_fd, asked, value), "the kernel does not tell an element")
-    except BpfRefused as refusal:
-        if refusal.code == errno.ENOENT:
-            return None
-        raise
-    return value.raw
-
-
-def update(map_fd: int, key: bytes, value: bytes) -> None:
-    """Put an element, whether or not it is there.
+def memory(map_fd: int, octets: int) -> mmap.mmap:
+    """Return an array's memory, which the program reads while it is written.
 
     Raises:
-        BpfRefused: E2BIG where the map is full.
+        BpfRefused: It cannot be shared.
     """
-    where = ctypes.create_string_buffer(key, len(key))
-    what = ctypes.create_string_buffer(value, len(value))
-    _call(_UPDATE, _element(map_fd, where, what), "the kernel does not take an element")
+    try:
+        return mmap.mmap(map_fd, octets)
+    except OSError as failure:
+        what = "the kernel does not share a table of the direct path"
+        raise BpfRefused(what, failure.errno or errno.EIO) from None
+
+
+def put(map_fd: int, index: int, number: int) -> None:
+    """Set a number of 32 bits in an array."""
+    where = ctypes.create_string_buffer(struct.pack("=I", index), 4)
+    what = ctypes.create_string_buffer(struct.pack("=I", number), 4)
+    attributes = struct.pack("=IIQQQ", map_fd, 0, _at(where), _at(what), 0)
+    _call(_UPDATE, attributes, "the kernel does not take an element")
 
 
 def load_program(name: str, program: bytes) -> int:
@@ -143,12 +135,6 @@ def link(program_fd: int, interface: int) -> int:
 
 def _named(name: str) -> bytes:
     return name.encode("ascii")[: _NAME_OCTETS - 1].ljust(_NAME_OCTETS, b"\0")
-
-
-def _element(
-    map_fd: int, key: ctypes.Array[ctypes.c_char], value: ctypes.Array[ctypes.c_char]
-) -> bytes:
-    return struct.pack("=IIQQQ", map_fd, 0, _at(key), _at(value), 0)
 
 
 def _at(buffer: ctypes.Array[ctypes.c_char]) -> int:

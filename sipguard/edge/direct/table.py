@@ -5,10 +5,8 @@ are gone, and all media goes the routed way.
 """
 
 import contextlib
-import errno
 import os
 import secrets
-import struct
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -17,19 +15,26 @@ from typing import Final, final
 from sipguard.edge.direct import system_calls
 from sipguard.edge.direct.assembly import assemble
 from sipguard.edge.direct.interfaces import Interface
-from sipguard.edge.direct.program import TICK_BITS, TICKS_PER_S, VALUE_OCTETS, Pace, Tables, program
+from sipguard.edge.direct.program import (
+    ASKED_OCTETS,
+    KEY4,
+    TICK_BITS,
+    TICKS_PER_S,
+    Pace,
+    Tables,
+    program,
+)
+from sipguard.edge.direct.shelf import Shelf
 from sipguard.edge.nft_messages import Gone
 from sipguard.errors import EdgeError
 
-# Of one family. Larger tables fit no processor's cache: a look into one of 400,000 costs what
-# the whole way saves.
-ROOM: Final = 65_536
+# Of the number of a place of four: 131,072 sources of IPv4 and 65,536 of IPv6, in 4 MB each. Of
+# half as many nearly all find room; and larger tables leave a processor's own memory, for which to
+# wait costs what the way saves.
+BITS: Final = (15, 14)
 _MOST_INTERFACES: Final = 65_536  # by number; one beyond is no way out
 _TURN_S: Final = 2
-_VALUE: Final = struct.Struct("=IIQ")
 _LOOPBACK: Final = 1
-_YES: Final = struct.pack("=I", 1)
-_NO: Final = bytes(4)
 # The kernel's own sets let an element go a week after it was added. Here it goes after one
 # to two of these.
 _GENERATION_S: Final = 3 * 24 * 3600.0
@@ -53,7 +58,7 @@ class Table:
     Args:
         idle_s: The shortest silence after which a pinhole closes.
         clock_ns: The kernel's monotonic clock.
-        room: Sources of one family.
+        bits: Of the numbers of places, of each family.
 
     Raises:
         EdgeError: What this machine lacks, in one sentence; nothing is left behind.
@@ -66,16 +71,19 @@ class Table:
         "_links",
         "_program",
         "_rotated_ns",
+        "_shelves",
         "_silence",
-        "_tables",
         "_ways_out",
+        "_ways_out_fd",
         "idle_s",
         "left_out",
-        "packets",
     )
 
     def __init__(
-        self, idle_s: int, clock_ns: Callable[[], int] = time.monotonic_ns, room: int = ROOM
+        self,
+        idle_s: int,
+        clock_ns: Callable[[], int] = time.monotonic_ns,
+        bits: tuple[int, int] = BITS,
     ) -> None:
         machine = system_calls.unknown_machine()
         if machine or sys.byteorder != "little":
@@ -85,7 +93,6 @@ class Table:
         pace = pace_of(idle_s, secrets.randbits(31) | 1)
         self.idle_s = idle_s
         self.left_out = 0  # found no room
-        self.packets = 0  # that went directly, of sources that are taken out by now
         self._silence = pace.silence
         self._clock_ns = clock_ns
         self._rotated_ns = clock_ns()
@@ -93,14 +100,21 @@ class Table:
         self._links: dict[int, tuple[str, int]] = {}  # by interface: its name, a descriptor
         self._ways_out: set[int] = set()
         self._descriptors: list[int] = []
+        self._shelves: list[Shelf] = []
         try:
-            self._tables = Tables(
-                self._opened(system_calls.make_hash("sipguard_v4", 16, VALUE_OCTETS, room)),
-                self._opened(system_calls.make_hash("sipguard_v6", 40, VALUE_OCTETS, room)),
-                self._opened(system_calls.make_array("sipguard_out", 4, _MOST_INTERFACES)),
-            )
-            lines = program(self._tables, pace)
-            self._program = self._opened(system_calls.load_program("sipguard", assemble(lines)))
+            for name, is_6, size in (
+                ("sipguard_v4", False, bits[0]),
+                ("sipguard_v6", True, bits[1]),
+            ):
+                self._shelves.append(Shelf(name, is_6, size))
+                self._opened(self._shelves[-1].descriptor)
+            of4, of6 = self._shelves
+            out = self._opened(system_calls.make_array("sipguard_out", 4, _MOST_INTERFACES))
+            asked = self._opened(system_calls.make_scratch("sipguard_asked", ASKED_OCTETS))
+            self._ways_out_fd = out
+            tables = Tables(of4.descriptor, of6.descriptor, out, asked)
+            octets = assemble(program(tables, pace, (of4.hashing, of6.hashing)))
+            self._program = self._opened(system_calls.load_program("sipguard", octets))
             # Says now what would be refused later, when rules count on it.
             os.close(system_calls.link(self._program, _LOOPBACK))
         except EdgeError:
@@ -117,29 +131,23 @@ class Table:
 
     # --- sources
 
-    def arm(self, keys: Iterable[bytes], fresh_s: float) -> list[Gone]:
+    def arm(self, keys: Iterable[bytes], fresh_s: float) -> None:
         """Forward these sources directly, if they send something within *fresh_s* seconds.
 
-        That is how long their pinhole lives, as far as its owner knows. Those that were
-        there begin anew; what they had counted is returned.
+        That is how long their pinhole lives, as far as its owner knows.
         """
         now = self._clock_ns() >> TICK_BITS
         fresh = min(max(int(fresh_s * TICKS_PER_S), 0), self._silence)
-        value = _VALUE.pack(now - self._silence + fresh & 0xFFFFFFFF, 0, 0)
-        gone: list[Gone] = []
+        last = now - self._silence + fresh & 0xFFFFFFFF
+        younger, older = self._generations
         for key in keys:
             if not _is_forwarded(key):
                 continue
-            gone += self.take((key,))
-            try:
-                system_calls.update(self._table_of(key), key, value)
-            except system_calls.BpfRefused as refusal:
-                if refusal.code not in (errno.E2BIG, errno.ENOMEM):
-                    raise
-                self.left_out += 1
+            if self._shelf_of(key).put(key, last):
+                older.discard(key)
+                younger.add(key)
             else:
-                self._generations[0].add(key)
-        return gone
+                self.left_out += 1
 
     def take(self, keys: Iterable[bytes]) -> list[Gone]:
         """Forward these no more, from now on; return what they counted."""
@@ -147,13 +155,10 @@ class Table:
         for key in keys:
             if not any(key in generation for generation in self._generations):
                 continue
-            value = system_calls.take(self._table_of(key), key, VALUE_OCTETS)
+            packets, octets = self._shelf_of(key).take(key)
             for generation in self._generations:
                 generation.discard(key)
-            if value is not None:
-                _, packets, octets = _VALUE.unpack(value)
-                self.packets += packets
-                gone.append(Gone(key, packets, octets))
+            gone.append(Gone(key, packets, octets))
         return gone
 
     def take_all(self) -> list[Gone]:
@@ -170,13 +175,8 @@ class Table:
         self._generations = (set(), younger)
         return gone
 
-    def counted(self, key: bytes) -> tuple[int, int]:
-        """Return packets and octets that a source has sent directly by now."""
-        value = system_calls.look_up(self._table_of(key), key, VALUE_OCTETS)
-        return _VALUE.unpack(value)[1:] if value is not None else (0, 0)
-
-    def _table_of(self, key: bytes) -> int:
-        return self._tables.proven4 if len(key) == 16 else self._tables.proven6
+    def _shelf_of(self, key: bytes) -> Shelf:
+        return self._shelves[0 if len(key) == KEY4 else 1]
 
     # --- interfaces
 
@@ -188,14 +188,14 @@ class Table:
         """
         plain = {one.number: one.name for one in there if one.is_own}
         for index in self._ways_out - plain.keys():
-            system_calls.update(self._tables.interfaces, struct.pack("=I", index), _NO)
+            system_calls.put(self._ways_out_fd, index, 0)
             self._ways_out.discard(index)
         wanted = {index: name for index, name in plain.items() if not names or name in names}
         for index in [index for index in self._links if index not in wanted]:
             os.close(self._links.pop(index)[1])
         for index in plain.keys() - self._ways_out:
             if index < _MOST_INTERFACES:
-                system_calls.update(self._tables.interfaces, struct.pack("=I", index), _YES)
+                system_calls.put(self._ways_out_fd, index, 1)
                 self._ways_out.add(index)
         for index, name in wanted.items():
             known = self._links.get(index)
@@ -211,8 +211,13 @@ class Table:
         for descriptor in (*(link for _, link in self._links.values()), *self._descriptors):
             with contextlib.suppress(OSError):
                 os.close(descriptor)
+        for shelf in self._shelves:
+            shelf.close()
         self._links.clear()
         self._descriptors.clear()
+        self._shelves.clear()
+        for generation in self._generations:
+            generation.clear()
 
 
 def _is_forwarded(key: bytes) -> bool:

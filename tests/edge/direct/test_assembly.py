@@ -25,11 +25,12 @@ from sipguard.edge.direct.assembly import (
     leave,
     load,
     load_map,
+    load_wide,
     store,
     store_constant,
     swap16,
 )
-from sipguard.edge.direct.program import Pace, Tables, program
+from sipguard.edge.direct.program import Hashing, Pace, Tables, program
 
 R0, R1, R2, R6 = Register.R0, Register.R1, Register.R2, Register.R6
 STACK = Register.STACK
@@ -66,6 +67,12 @@ def test_each_instruction_is_encoded_as_the_kernel_reads_it(encoded: str) -> Non
 def test_a_map_is_loaded_by_two_instructions() -> None:
     """BPF_LD_MAP_FD: the descriptor in the first, nothing in the second."""
     assert assemble(load_map(R1, 7)).hex() == "1811000007000000" + "00" * 8
+
+
+def test_so_is_a_constant_of_64_bits() -> None:
+    """BPF_LD_IMM64: its lower half in the first, its upper one in the second."""
+    octets = assemble(load_wide(R2, 0x8182838401020304))
+    assert octets.hex() == "1802000004030201" + "0000000084838281"
 
 
 def test_a_jump_counts_from_the_next_instruction() -> None:
@@ -106,17 +113,23 @@ def test_each_jump_leads_to_its_label(targets: list[int]) -> None:
 
 
 @given(
-    st.tuples(*[st.integers(0, 1 << 20)] * 3),
+    st.tuples(*[st.integers(0, 1 << 20)] * 4),
+    st.tuples(*[st.integers(0, (1 << 64) - 1)] * 5),
     st.integers(0, 1192),
     st.integers(0, 1192),
     st.integers(0, (1 << 31) - 1),
 )
 def test_the_program_ends_whatever_the_numbers(
-    descriptors: tuple[int, int, int], least: int, more: int, secret: int
+    descriptors: tuple[int, int, int, int],
+    factors: tuple[int, ...],
+    least: int,
+    more: int,
+    secret: int,
 ) -> None:
     """Its jumps lead ahead and inside, and its last instruction ends it."""
     pace = Pace(least, least + more, 1 << 30, secret)
-    lines = list(program(Tables(*descriptors), pace))
+    hashings = Hashing(factors[:2], 14), Hashing(factors, 14)
+    lines = list(program(Tables(*descriptors), pace, hashings))
     octets = assemble(lines)
     placed = [line for line in lines if isinstance(line, Instruction)]
     assert len(octets) == OCTETS * len(placed)

@@ -100,19 +100,51 @@ def test_a_proven_stream_goes_directly_and_is_counted_whole(
         assert gate.guard.seen == []
 
 
+def test_a_closed_pinhole_lets_nothing_pass_even_in_a_flood(gateway: Gateway) -> None:
+    """Once a close has returned, nothing comes but what was on its way: one packet a CPU."""
+    with asking(gateway, DIRECT) as gate, ends(gate) as (source, listener):
+        gate.leave()  # so that what is unproven goes nowhere
+        hole = Hole(raw(A4), raw(B4), 4000)
+        until_s = time.monotonic() + 2
+        source.setblocking(False)
+
+        def flood() -> None:
+            while time.monotonic() < until_s:
+                try:
+                    source.send(b"media")
+                except OSError:
+                    time.sleep(0.0001)
+
+        flooding = gate.lab.a.start(flood)
+        closes = heard_late = 0
+        before = gate.packets("media")
+        while not flooding.done():
+            gate.apply([opened(A4, B4, idle_s=30), proven(hole, source)])
+            time.sleep(0.03)
+            gate.apply([ended(hole)])
+            time.sleep(0.001)
+            heard_all(listener, 0.0005)
+            time.sleep(0.002)
+            closes += 1
+            heard_late += len(heard_all(listener, 0.0005)) > 0
+        passed = sum(tally.packets for tally in gate.tallies)
+        assert closes > 20
+        assert heard_late == 0
+        assert passed - (gate.packets("media") - before) > 1000, "most of it went directly"
+
+
 def test_nothing_else_passes_beside_a_proven_stream(gateway: Gateway) -> None:
     """Another SSRC, port, end or host, RTCP, and what is no RTP: each is asked, or has no hole."""
     with asking(gateway, DIRECT) as gate, ends(gate) as (source, listener):
         hole = Hole(raw(A4), raw(B4), 4000)
         gate.apply([opened(A4, B4, idle_s=30), proven(hole, source)])
         assert play(source, listener, 0.3)
-        strange = RTP[:8] + b"\0\0\0\1bad"
         with gate.lab.b.udp(B4, 4002) as elsewhere, gate.lab.a.udp(A4, 0) as other:
             for number, (line, octets) in enumerate(
                 (
                     (source, RTP[:8] + b"\0\0\0\1bad"),
                     (source, b"\x40" + said(b"bad")[1:]),
-                    (source, b"\x80\xc8" + bytes(6) + bytes(8)),
+                    (source, b"\x80\xc8" + said(b"bad")[2:]),
                     (other, said(b"bad")),
                 ),
                 1,
@@ -169,6 +201,9 @@ def test_what_the_stack_must_see_to_is_left_to_it(gateway: Gateway) -> None:
         source.send(b"out of hops")
         assert heard(listener) is None
         source.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, 64)
+        source.setsockopt(socket.IPPROTO_IP, socket.IP_OPTIONS, b"\1\1\1\1")  # no operation
+        assert routed(gate, lambda: [source.send(b"o"), heard(listener)]) == 1
+        source.setsockopt(socket.IPPROTO_IP, socket.IP_OPTIONS, b"")
         source.setsockopt(socket.IPPROTO_IP, 10, 0)  # IP_MTU_DISCOVER: may be fragmented
         source.send(b"f" * 3000)
         assert heard(listener) == b"f" * 3000
