@@ -47,6 +47,9 @@ SOURCE: Final = Path(__file__).with_name("media.c")
 LINE_RATE: Final = 10**9 // (8 * (182 + 28 + 38))
 _ELSEWHERE: Final = "02:00:00:00:00:99"  # no station has it: the far end drops it at first sight
 _PRIORITY: Final = 10
+# As long as it takes on the direct path until each stream has sent a packet the routed way: a
+# shorter window has too many of them, or none.
+_TURN_S: Final = 2.0
 _WAYS: Final = ("routing", "pinholes", "proven", "direct")
 
 
@@ -139,7 +142,7 @@ def measure(rounds: int, seconds: float) -> list[Figure]:
             with gateway(ROUTING, GATEWAY_CORE), _opened(way):
                 _play(thread, 0.3, LINE_RATE)
                 at_line_rate[way].append(_play(thread, seconds, LINE_RATE))
-                at_most[way].append(_play(thread, seconds, 0))
+                at_most[way].append(_play(thread, max(seconds, _TURN_S), 0))
             most = at_most[way][-1]
             progress(
                 f"round {number + 1} of {rounds}: media by {way}: "

@@ -146,6 +146,7 @@ class GuardService(Service):
             (WATCH_S, self._look_at_the_policy),
             (WATCH_S, self._look_at_the_rules),
             (WATCH_S, self._look_at_the_exceptions),
+            (WATCH_S, self._netfilter.direct.look),
         ):
             loop = LoopingCall(self._guarded, work)
             loop.start(seconds)
@@ -287,7 +288,6 @@ class GuardService(Service):
 
     def _look_at_the_rules(self) -> None:
         """Put our rules back where somebody flushed them: without them SIP passes unjudged."""
-        self._netfilter.direct.look()
         unjudged = count_unjudged(self._netfilter)
         before, self._unjudged = self._unjudged, unjudged or 0
         if unjudged is not None and (unjudged <= before or self._netfilter.plan.lets_pass):

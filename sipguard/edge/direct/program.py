@@ -62,7 +62,7 @@ _BYTE, _HALF, _WORD, _DOUBLE = Size.BYTE, Size.HALF, Size.WORD, Size.DOUBLE
 R0, R1, R2, R3, R4 = Register.R0, Register.R1, Register.R2, Register.R3, Register.R4
 _PACKET, _OCTETS_AT, _SOURCE = Register.R6, Register.R7, Register.R8
 _HASH: Final = Register.R8  # until the source is found
-_ENDS = _ASKED = Register.R9  # ports and SSRC; later what is asked of the routes
+_NOTES: Final = Register.R9
 _STACK: Final = Register.STACK
 
 # struct __sk_buff
@@ -80,28 +80,27 @@ _IS_IPV4, _IS_IPV6 = 0x0008, 0xDD86  # of the network's order, read by a little-
 _UDP: Final = 17
 _FAMILY4, _FAMILY6 = 2, 10
 
-_INDEX: Final = -8  # on the stack: where to look in a table
-
-# Asked of the routes, and the packet's length behind it: in a place of this processor's own.
-# On the stack, the kernel would guard each write against speculation, unless CAP_PERFMON is there.
-ASKED_OCTETS: Final = 72
+# Notes of this processor's own: what is asked of the routes, the packet's length, ports and
+# SSRC, an index. On the stack, the kernel would guard each write against speculation, unless
+# CAP_PERFMON is there.
+NOTES_OCTETS: Final = 88
+_LENGTH, _ENDS, _INDEX = 64, 72, 80
 _FIB_OCTETS: Final = 64
 # struct bpf_fib_lookup
 _FIB_PORTS, _FIB_LENGTH, _FIB_INTERFACE, _FIB_CLASS = 2, 6, 8, 12
 _FIB_FROM, _FIB_TO, _FIB_OUR_MAC, _FIB_MAC = 16, 32, 52, 58
-_ASKED_LENGTH: Final = _FIB_OCTETS
 
 # `ip_tos2prio` of net/ipv4/route.c without its twins, one nibble for each two bits of TOS.
 _PRIORITIES: Final = 0x4620
 
 
 class Tables(NamedTuple):
-    """Descriptors: sources of each family; interfaces that may be sent out of; what is asked."""
+    """Descriptors: sources of each family; interfaces that may be sent out of; notes."""
 
     proven4: int
     proven6: int
     interfaces: int
-    asked: int
+    notes: int
 
 
 class Pace(NamedTuple):
@@ -132,15 +131,13 @@ class Hashing(NamedTuple):
 def program(tables: Tables, pace: Pace, hashings: tuple[Hashing, Hashing]) -> Iterator[Line]:
     """Yield the program's lines; *hashings* are those of IPv4's table and of IPv6's."""
     yield from _only_plain()
-    yield from _source_of_4(tables.proven4, hashings[0])
+    yield from _source_of_4(tables, hashings[0])
     yield from _only_in_turn(pace)
-    yield from _room_to_ask(tables.asked)
     yield from _route_of_4()
     yield jump("route")
     yield Label("ipv6")
-    yield from _source_of_6(tables.proven6, hashings[1])
+    yield from _source_of_6(tables, hashings[1])
     yield from _only_in_turn(pace)
-    yield from _room_to_ask(tables.asked)
     yield from _route_of_6()
     yield Label("route")
     yield from _send(tables.interfaces)
@@ -172,7 +169,7 @@ def _at_least(octets: int) -> Iterator[Line]:
     yield jump_if(R2, When.ABOVE, R3, "routed")
 
 
-def _source_of_4(proven: int, hashing: Hashing) -> Iterator[Line]:
+def _source_of_4(tables: Tables, hashing: Hashing) -> Iterator[Line]:
     """Find the source of a plain packet of IPv4."""
     ip = _ETHERNET
     yield load(_BYTE, R2, _OCTETS_AT, ip)
@@ -187,17 +184,18 @@ def _source_of_4(proven: int, hashing: Hashing) -> Iterator[Line]:
     yield from _length_of_4()
     yield from _as_long_as_it_says()
     yield from _is_rtp(ip + 20 + 8)
+    yield from _notes_of(tables.notes)
     yield from _ports_and_ssrc(ip + 20)
     addresses = (ip + 12,)
     yield from _hash(hashing, addresses)
     for place in (1, 2):
-        yield from _place(place, hashing, proven)
+        yield from _place(place, hashing, tables.proven4)
         yield from _compare(place, ELEMENT4, KEY4, addresses)
     yield jump("routed")
     yield Label(f"found{KEY4}")
 
 
-def _source_of_6(proven: int, hashing: Hashing) -> Iterator[Line]:
+def _source_of_6(tables: Tables, hashing: Hashing) -> Iterator[Line]:
     """Do the same for IPv6, where UDP follows at once."""
     ip = _ETHERNET
     yield from _at_least(ip + 40 + 8 + 12)
@@ -211,11 +209,12 @@ def _source_of_6(proven: int, hashing: Hashing) -> Iterator[Line]:
     yield from _length_of_6()
     yield from _as_long_as_it_says()
     yield from _is_rtp(ip + 40 + 8)
+    yield from _notes_of(tables.notes)
     yield from _ports_and_ssrc(ip + 40)
     addresses = tuple(range(ip + 8, ip + 40, 8))
     yield from _hash(hashing, addresses)
     for place in (1, 2):
-        yield from _place(place, hashing, proven)
+        yield from _place(place, hashing, tables.proven6)
         yield from _compare(place, ELEMENT6, KEY6, addresses)
     yield jump("routed")
     yield Label(f"found{KEY6}")
@@ -249,19 +248,29 @@ def _is_rtp(rtp: int) -> Iterator[Line]:
     yield jump_if(R2, When.EQUAL, 0xC0, "routed")  # 192 to 223
 
 
+def _notes_of(notes: int) -> Iterator[Line]:
+    """Find this processor's place for notes."""
+    yield store_constant(_WORD, _STACK, -8, 0)
+    yield change(R2, Sum.MOVE, _STACK)
+    yield change(R2, Sum.ADD, -8)
+    yield from _element_of(notes)
+    yield change(_NOTES, Sum.MOVE, R0)
+
+
 def _ports_and_ssrc(udp: int) -> Iterator[Line]:
     """Put a key's last eight octets together; all zero they are the mark of an empty element."""
-    yield load(_WORD, _ENDS, _OCTETS_AT, udp)
-    yield load(_WORD, R2, _OCTETS_AT, udp + 8 + 8)
-    yield change(R2, Sum.SHIFT_LEFT, 32)
-    yield change(_ENDS, Sum.ADD, R2)
-    yield jump_if(_ENDS, When.EQUAL, 0, "routed")
+    yield load(_WORD, R2, _OCTETS_AT, udp)
+    yield load(_WORD, R3, _OCTETS_AT, udp + 8 + 8)
+    yield change(R3, Sum.SHIFT_LEFT, 32)
+    yield change(R2, Sum.ADD, R3)
+    yield jump_if(R2, When.EQUAL, 0, "routed")
+    yield store(_DOUBLE, _NOTES, _ENDS, R2)
 
 
 def _hash(hashing: Hashing, addresses: Sequence[int]) -> Iterator[Line]:
     """Find the numbers of the key's two places."""
     yield from load_wide(_HASH, hashing.factors[-1])
-    yield change(_HASH, Sum.MULTIPLY, _ENDS)
+    yield change(_HASH, Sum.MULTIPLY, R2)
     for octets, factor in zip(addresses, hashing.factors, strict=False):
         yield load(_DOUBLE, R3, _OCTETS_AT, octets)
         yield from load_wide(R4, factor)
@@ -277,25 +286,26 @@ def _place(number: int, hashing: Hashing, proven: int) -> Iterator[Line]:
         yield change(R2, Sum.SHIFT_RIGHT, hashing.bits)
     else:
         yield change(R2, Sum.AND, (1 << hashing.bits) - 1)
-    yield store(_WORD, _STACK, _INDEX, R2)
+    yield store(_WORD, _NOTES, _INDEX, R2)
+    yield change(R2, Sum.MOVE, _NOTES)
+    yield change(R2, Sum.ADD, _INDEX)
     yield from _element_of(proven)
 
 
 def _element_of(table: int) -> Iterator[Line]:
-    """Look into a table at the index on the stack."""
+    """Look into a table at the index that R2 points to."""
     yield from load_map(R1, table)
-    yield change(R2, Sum.MOVE, _STACK)
-    yield change(R2, Sum.ADD, _INDEX)
     yield call(_LOOK_UP)
     yield jump_if(R0, When.EQUAL, 0, "routed")
 
 
 def _compare(place: int, element: int, key: int, addresses: Sequence[int]) -> Iterator[Line]:
     """Find the source among those of a place."""
+    yield load(_DOUBLE, R4, _NOTES, _ENDS)
     for number in range(TOGETHER):
         start, other = number * element, f"not{key}.{place}.{number}"
         yield load(_DOUBLE, R2, R0, start + key - 8)
-        yield jump_if(R2, When.NOT_EQUAL, _ENDS, other)
+        yield jump_if(R2, When.NOT_EQUAL, R4, other)
         for piece, octets in enumerate(addresses):
             yield load(_DOUBLE, R2, R0, start + 8 * piece)
             yield load(_DOUBLE, R3, _OCTETS_AT, octets)
@@ -324,24 +334,17 @@ def _only_in_turn(pace: Pace) -> Iterator[Line]:
     yield jump_if(R1, When.AT_MOST, _BUNDLE_TICKS, "routed")
 
 
-def _room_to_ask(asked: int) -> Iterator[Line]:
-    """Find this processor's place to ask for routes in."""
-    yield store_constant(_WORD, _STACK, _INDEX, 0)
-    yield from _element_of(asked)
-    yield change(_ASKED, Sum.MOVE, R0)
-
-
 def _route_of_4() -> Iterator[Line]:
     """Write down what the route of a packet of IPv4 depends on."""
     ip = _ETHERNET
     yield from _length_of_4()
     yield from _route_of(_FAMILY4, ip + 20)
     yield load(_BYTE, R2, _OCTETS_AT, ip + 1)
-    yield store(_WORD, _ASKED, _FIB_CLASS, R2)
+    yield store(_WORD, _NOTES, _FIB_CLASS, R2)
     yield load(_WORD, R2, _OCTETS_AT, ip + 12)
-    yield store(_WORD, _ASKED, _FIB_FROM, R2)
+    yield store(_WORD, _NOTES, _FIB_FROM, R2)
     yield load(_WORD, R2, _OCTETS_AT, ip + 16)
-    yield store(_WORD, _ASKED, _FIB_TO, R2)
+    yield store(_WORD, _NOTES, _FIB_TO, R2)
 
 
 def _route_of_6() -> Iterator[Line]:
@@ -351,55 +354,55 @@ def _route_of_6() -> Iterator[Line]:
     yield from _route_of(_FAMILY6, ip + 40)
     yield load(_WORD, R2, _OCTETS_AT, ip)
     yield change32(R2, Sum.AND, 0xFFFFFF0F)  # traffic class and flow label
-    yield store(_WORD, _ASKED, _FIB_CLASS, R2)
+    yield store(_WORD, _NOTES, _FIB_CLASS, R2)
     for octets in (0, 8):
         yield load(_DOUBLE, R2, _OCTETS_AT, ip + 8 + octets)
-        yield store(_DOUBLE, _ASKED, _FIB_FROM + octets, R2)
+        yield store(_DOUBLE, _NOTES, _FIB_FROM + octets, R2)
         yield load(_DOUBLE, R2, _OCTETS_AT, ip + 24 + octets)
-        yield store(_DOUBLE, _ASKED, _FIB_TO + octets, R2)
+        yield store(_DOUBLE, _NOTES, _FIB_TO + octets, R2)
 
 
 def _route_of(family: int, udp: int) -> Iterator[Line]:
-    yield store(_DOUBLE, _ASKED, _ASKED_LENGTH, R2)
-    yield store(_HALF, _ASKED, _FIB_LENGTH, R2)  # for the MTU
-    yield store_constant(_HALF, _ASKED, 0, _UDP << 8 | family)
+    yield store(_DOUBLE, _NOTES, _LENGTH, R2)
+    yield store(_HALF, _NOTES, _FIB_LENGTH, R2)  # for the MTU
+    yield store_constant(_HALF, _NOTES, 0, _UDP << 8 | family)
     yield load(_WORD, R2, _PACKET, _SKB_INTERFACE)
-    yield store(_WORD, _ASKED, _FIB_INTERFACE, R2)
+    yield store(_WORD, _NOTES, _FIB_INTERFACE, R2)
     # Where there are several routes, both ways must choose the same.
     for octets in (0, 2):
         yield load(_HALF, R2, _OCTETS_AT, udp + octets)
-        yield store(_HALF, _ASKED, _FIB_PORTS + octets, R2)
+        yield store(_HALF, _NOTES, _FIB_PORTS + octets, R2)
 
 
 def _send(interfaces: int) -> Iterator[Line]:
     """Send it where its route leads, with the addresses of that link, and count it."""
     yield change(R1, Sum.MOVE, _PACKET)
-    yield change(R2, Sum.MOVE, _ASKED)
+    yield change(R2, Sum.MOVE, _NOTES)
     yield change(R3, Sum.MOVE, _FIB_OCTETS)
     yield change(R4, Sum.MOVE, 0)
     yield call(_ROUTE)
     yield jump_if(R0, When.NOT_EQUAL, 0, "routed")  # none, no neighbor, not allowed, too large
-    yield load(_WORD, R2, _ASKED, _FIB_INTERFACE)
-    yield store(_WORD, _STACK, _INDEX, R2)
+    yield change(R2, Sum.MOVE, _NOTES)
+    yield change(R2, Sum.ADD, _FIB_INTERFACE)
     yield from _element_of(interfaces)
     yield load(_WORD, R0, R0, 0)
     yield jump_if(R0, When.EQUAL, 0, "routed")  # of another kind, or a part of something
     yield change(R1, Sum.MOVE, 1)
     yield atomic_add(_WORD, _SOURCE, _PACKETS, R1)
-    yield load(_DOUBLE, R1, _ASKED, _ASKED_LENGTH)
+    yield load(_DOUBLE, R1, _NOTES, _LENGTH)
     yield atomic_add(_DOUBLE, _SOURCE, _OCTETS, R1)
     for octets in (0, 2, 4):
-        yield load(_HALF, R2, _ASKED, _FIB_MAC + octets)
+        yield load(_HALF, R2, _NOTES, _FIB_MAC + octets)
         yield store(_HALF, _OCTETS_AT, octets, R2)
     for size, octets in ((_WORD, 0), (_HALF, 4)):
-        yield load(size, R2, _ASKED, _FIB_OUR_MAC + octets)
+        yield load(size, R2, _NOTES, _FIB_OUR_MAC + octets)
         yield store(size, _OCTETS_AT, 6 + octets, R2)
     yield load(_HALF, R2, _OCTETS_AT, 12)
     yield jump_if(R2, When.EQUAL, _IS_IPV6, "hop6")
     yield from _hop_of_4()
     yield from _hop_of_6()
     yield Label("redirect")
-    yield load(_WORD, R1, _STACK, _INDEX)
+    yield load(_WORD, R1, _NOTES, _FIB_INTERFACE)
     yield change(R2, Sum.MOVE, 0)
     yield call(_REDIRECT)
     yield leave()

@@ -16,8 +16,8 @@ from sipguard.edge.direct import system_calls
 from sipguard.edge.direct.assembly import assemble
 from sipguard.edge.direct.interfaces import Interface
 from sipguard.edge.direct.program import (
-    ASKED_OCTETS,
     KEY4,
+    NOTES_OCTETS,
     TICK_BITS,
     TICKS_PER_S,
     Pace,
@@ -110,9 +110,9 @@ class Table:
                 self._opened(self._shelves[-1].descriptor)
             of4, of6 = self._shelves
             out = self._opened(system_calls.make_array("sipguard_out", 4, _MOST_INTERFACES))
-            asked = self._opened(system_calls.make_scratch("sipguard_asked", ASKED_OCTETS))
+            notes = self._opened(system_calls.make_scratch("sipguard_notes", NOTES_OCTETS))
             self._ways_out_fd = out
-            tables = Tables(of4.descriptor, of6.descriptor, out, asked)
+            tables = Tables(of4.descriptor, of6.descriptor, out, notes)
             octets = assemble(program(tables, pace, (of4.hashing, of6.hashing)))
             self._program = self._opened(system_calls.load_program("sipguard", octets))
             # Says now what would be refused later, when rules count on it.
