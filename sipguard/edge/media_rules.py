@@ -14,8 +14,8 @@ Which packet of a recheck time is copied is drawn by lot, for to look up each on
 would cost more than everything else here. What a source sends in between nobody sees: this
 catches who ceases to encrypt, not who has something to hide from us and keeps the time.
 
-Where media goes directly, one packet a second comes here. There is no lot then: the direct
-path's own time between two of them is as uncertain.
+Where media goes directly, one packet of a stream comes here every two seconds or so. There is
+no lot then: the direct path's own time between two of them is as uncertain.
 
 ``ct`` would have the kernel look up a connection for each packet of media, which costs as
 much as forwarding it. Fragments are put together without one where a rule with ``tproxy``

@@ -9,8 +9,9 @@ from sipguard.policy.syntax import Setting
 
 NAME: Final = "media-path"
 SKIPPED: Final = (
-    "media-path direct: but for a packet a second of each stream, proven media goes past other "
-    "tables' rules, NAT, reverse path filters, routing by marks, and tc filters behind ours"
+    "media-path direct: but for a packet of each stream every two seconds or so, proven media goes "
+    "past other tables' rules, NAT, reverse path filters, routing by marks, and tc filters behind "
+    "ours"
 )
 
 

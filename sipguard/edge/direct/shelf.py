@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Final, final
 
 from sipguard.edge.direct import system_calls
-from sipguard.edge.direct.program import ELEMENT4, ELEMENT6, KEY4, KEY6, TOGETHER, Hashing
+from sipguard.edge.direct.layout import ELEMENT4, ELEMENT6, KEY4, KEY6, TOGETHER, Hashing
 
 _PIECE: Final = 8  # octets of a number in the table
 _FACTOR_BITS: Final = 64

@@ -15,15 +15,8 @@ from typing import Final, final
 from sipguard.edge.direct import system_calls
 from sipguard.edge.direct.assembly import assemble
 from sipguard.edge.direct.interfaces import Interface
-from sipguard.edge.direct.program import (
-    KEY4,
-    NOTES_OCTETS,
-    TICK_BITS,
-    TICKS_PER_S,
-    Pace,
-    Tables,
-    program,
-)
+from sipguard.edge.direct.layout import KEY4, NOTES_OCTETS, TICK_BITS, TICKS_PER_S, Pace, Tables
+from sipguard.edge.direct.program import program
 from sipguard.edge.direct.shelf import Shelf
 from sipguard.edge.nft_messages import Gone
 from sipguard.errors import EdgeError

@@ -30,7 +30,8 @@ from sipguard.edge.direct.assembly import (
     store_constant,
     swap16,
 )
-from sipguard.edge.direct.program import Hashing, Pace, Tables, program
+from sipguard.edge.direct.layout import Hashing, Pace, Tables
+from sipguard.edge.direct.program import program
 
 R0, R1, R2, R6 = Register.R0, Register.R1, Register.R2, Register.R6
 STACK = Register.STACK

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from netns import A4, B4, Lab, raw
 
 from sipguard.edge.direct import system_calls
-from sipguard.edge.direct.program import TICKS_PER_S, TOGETHER
+from sipguard.edge.direct.layout import TICKS_PER_S, TOGETHER
 from sipguard.edge.direct.shelf import Shelf
 from sipguard.edge.direct.table import Table, pace_of
 from sipguard.edge.proofs import proof_key
