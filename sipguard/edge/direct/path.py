@@ -50,6 +50,7 @@ class DirectPath:
         """Load what *plan* asks for, not yet in force; return the plan that this machine can do."""
         self.abandon()
         if not plan.direct:
+            self._why_not = ""
             return plan
         idle_s = min(idle for _, idle in plan.idle_classes)
         if self._table is not None and self._table.idle_s == idle_s:

@@ -66,7 +66,7 @@ def make_scratch(name: str, octets: int) -> int:
 def _make_map(name: str, kind: int, sizes: tuple[int, int, int], flags: int) -> int:
     head = struct.pack("=5I", kind, *sizes, flags)
     attributes = head + bytes(8) + _named(name)  # no inner map, no NUMA node
-    return _call(_MAP_CREATE, attributes, "no room for a table of the direct path")
+    return _call(_MAP_CREATE, attributes, "the kernel makes no table for the direct path")
 
 
 def memory(map_fd: int, octets: int) -> mmap.mmap:

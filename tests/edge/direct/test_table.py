@@ -179,8 +179,10 @@ def test_a_kernel_that_refuses_leaves_the_routed_rules(
     assert netfilter.direct.counts() == {}
     assert "numgen" in gateway.rules()
     assert len(os.listdir("/proc/self/fd")) == before + 1, "a netlink socket, no maps"
+    gateway.lab.router.run(lambda: netfilter.reinstall(GATED))
+    assert netfilter.direct.told() == "routed", "nobody asks for it any more"
     monkeypatch.undo()
-    gateway.lab.router.run(netfilter.install)
+    gateway.lab.router.run(lambda: netfilter.reinstall(DIRECT))
     assert netfilter.direct.told() == "direct from ra, rb"
     assert "numgen" not in gateway.rules()
 
