@@ -1,7 +1,9 @@
 """Opens so many pinholes for the streams of ``media.c``, and leaves them and the rules behind.
 
 Runs inside the gateway's namespace, as a program of its own: what the service leaves when it ends
-is what forwards media while it runs. With ``proven``, each stream has proven itself.
+is what forwards media while it runs. With ``proven``, each stream has proven itself. With
+``direct`` they go the direct path, which is there as long as a process is: this one says so,
+and stays until its input ends.
 """
 
 import ipaddress
@@ -27,8 +29,13 @@ def hole_of(stream: int) -> Hole:
 
 def main() -> None:
     """Open as many as the first argument says."""
-    holes, is_gated = int(sys.argv[1]), sys.argv[2] == "proven"
-    kernel = Netfilter(Plan(media_idle_s=IDLE_S, media_queue=1 if is_gated else None))
+    holes, is_gated, is_direct = (
+        int(sys.argv[1]),
+        sys.argv[2] != "pinholes",
+        sys.argv[2] == "direct",
+    )
+    media_queue = 1 if is_gated else None
+    kernel = Netfilter(Plan(media_idle_s=IDLE_S, media_queue=media_queue, direct=is_direct))
     kernel.install()
     for start in range(0, holes, _AT_ONCE):
         effects: list[Effect] = []
@@ -38,6 +45,9 @@ def main() -> None:
                 effects.append(ProvePinhole(hole, hole.port, 0, b"bench"))
         if kernel.apply(effects).refused:
             raise RuntimeError("the set is full")
+    if is_direct:
+        print(kernel.direct.told(), flush=True)
+        sys.stdin.read()
     kernel.remove(keep=True)
 
 

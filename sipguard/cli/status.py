@@ -97,6 +97,7 @@ def _facts(report: StatusReport) -> Iterator[tuple[str, str]]:
         f"{report.replay_entries:,} in replay memory",
     )
     yield "pinholes", f"{report.pinholes:,} open"
+    yield "media", report.media_path
     yield "streams", _streams(report.counters)
     waits = report.counters.get("records_waiting", 0)
     yield "records", f"{report.records:,} written" + (f", {waits:,} waiting" if waits else "")

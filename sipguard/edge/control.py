@@ -65,6 +65,7 @@ class StatusReport:
     records: int = 0
     lost_records: int = 0
     store_error: str = ""
+    media_path: str = ""
     errors: int = 0
     rules: list[RuleHits] = field(default_factory=list)
     counters: dict[str, int] = field(default_factory=dict)

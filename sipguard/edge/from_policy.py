@@ -58,6 +58,7 @@ def plan_of(
         media_queue=media_queue if policy.proof_within_s else None,
         sample_group=sample_group,
         recheck_s=policy.recheck_s,
+        direct=policy.media_path == "direct",
         ipsec_zones=policy.zones.reqids if policy.zones else (),
         diversions=diversions_of(policy),
     )

@@ -14,6 +14,9 @@ Which packet of a recheck time is copied is drawn by lot, for to look up each on
 would cost more than everything else here. What a source sends in between nobody sees: this
 catches who ceases to encrypt, not who has something to hide from us and keeps the time.
 
+Where media goes directly, one packet of a stream comes here every two seconds or so. There is
+no lot then: the direct path's own time between two of them is as uncertain.
+
 ``ct`` would have the kernel look up a connection for each packet of media, which costs as
 much as forwarding it. Fragments are put together without one where a rule with ``tproxy``
 stands anywhere; no packet ever comes to ours.
@@ -139,7 +142,8 @@ def proven_rules(plan: Plan) -> list[str]:
     rules = [f"meta mark set meta mark & {keep:#x} | {plan.proven_mark:#x} counter name media"]
     if not plan.recheck_s:
         return [*rules, "accept"]
-    rules.append(f"numgen random mod {_LOTS} != 0 accept")
+    if not plan.direct:
+        rules.append(f"numgen random mod {_LOTS} != 0 accept")
     for family, ip, _ in FAMILIES:
         key, sampled = _port_key(ip), f"@sampled{family}"
         rules.append(

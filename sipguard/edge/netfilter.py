@@ -7,18 +7,18 @@ its hole.
 """
 
 import errno
-import os
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from twisted.logger import Logger
 
 from sipguard.edge import programs
+from sipguard.edge.direct.path import DirectPath
 from sipguard.edge.diverting import divert
 from sipguard.edge.elements import PinholeEffect, Sets, Tally, Wanted, settle
 from sipguard.edge.iptables import iptables_removal, iptables_script
 from sipguard.edge.listing import OpenHole, alive, open_holes
-from sipguard.edge.netlink import NetlinkRefused, NftSocket
+from sipguard.edge.netlink import NetlinkRefused, NftSocket, abilities
 from sipguard.edge.nft_messages import Change, Counter, Gone, Operation
 from sipguard.edge.plan import Plan, StreamTransports
 from sipguard.edge.proofs import Proofs, hole_key_of
@@ -65,8 +65,9 @@ class Netfilter:
         self.plan = plan
         self._link: NftSocket | None = None
         self._idle_classes = plan.idle_classes
-        self.destroys, self.renews = _abilities(os.uname().release)
+        self.destroys, self.renews = abilities()
         self._proofs = Proofs(plan.max_pinholes)
+        self.direct = DirectPath(self._proofs)
         self._opened = self._closed = self._refused = self._banned = 0
         self._proven = self._doubted = 0
 
@@ -88,6 +89,9 @@ class Netfilter:
             plan = self._adopt(self.plan, present) if before else self.plan
             plan = divert(plan, undo, zones_by_nft=zones_by_nft)
             has_gate, had_gate = plan.has_gate, "proven4" in present
+            if not had_gate:
+                self.direct.forget()  # nothing is proven any more, whoever emptied the ruleset
+            plan = self.direct.prepare(plan)
             undo.append(self._nft_undo(plan, before))
             programs.nft(
                 nft_script(
@@ -110,7 +114,9 @@ class Netfilter:
             self._connect(plan)
             if not (had_gate and has_gate):
                 self._proofs.clear()  # the sets are new, or gone
+            self.direct.enter(plan, self._connected())
         except EdgeError:
+            self.direct.abandon()
             for step in reversed(undo):
                 self._undo(step)
             raise
@@ -138,6 +144,7 @@ class Netfilter:
         What is kept still refuses SIP that nobody judges, unless the plan
         says fail-open.
         """
+        self.direct.close()
         if self._link is not None:
             self._link.close()
             self._link = None
@@ -274,6 +281,7 @@ class Netfilter:
                 ]
             )
             silent += len(keys)
+        self.direct.fill(self._idle_classes, self._connected())
         return silent
 
     def _adopt_proofs(self, family: str, left_s: dict[bytes, float]) -> list[bytes]:
@@ -352,7 +360,7 @@ class Netfilter:
         return self._link
 
     def _commit(self, changes: Sequence[Change]) -> list[Gone]:
-        return self._connected().commit(changes)
+        return self.direct.commit(self._connected(), changes)
 
     def _sets(self) -> Sets:
         return Sets(self._idle_classes, self.destroys, self.renews, self._proofs)
@@ -369,14 +377,3 @@ class Netfilter:
                 why=f"the set is full ({self.plan.max_pinholes})" if full else str(refusal),
             )
             return None
-
-
-def _abilities(release: str) -> tuple[bool, bool]:
-    """Return whether this kernel forgives a missing element, and whether adding renews a timeout.
-
-    DESTROYSETELEM came with Linux 6.3, the second with 6.12; a distribution
-    that carried them back merely gets the longer way.
-    """
-    numbers = [int(part) for part in release.split("-")[0].split(".")[:2] if part.isdigit()]
-    version = (*numbers, 0, 0)[:2]
-    return version >= (6, 3), version >= (6, 12)

@@ -46,6 +46,18 @@ _SO_RCVBUFFORCE: Final = 33
 _SOCKET_OCTETS: Final = 4 << 20  # 512 elements in each of a dozen sets, and as many answers
 
 
+def abilities() -> tuple[bool, bool]:
+    """Return whether this kernel forgives a missing element, and whether adding renews a timeout.
+
+    DESTROYSETELEM came with Linux 6.3, the second with 6.12; a distribution
+    that carried them back merely gets the longer way.
+    """
+    release = os.uname().release
+    numbers = [int(part) for part in release.split("-")[0].split(".")[:2] if part.isdigit()]
+    version = (*numbers, 0, 0)[:2]
+    return version >= (6, 3), version >= (6, 12)
+
+
 class NetlinkRefused(EdgeError):  # noqa: N818 - what the kernel did, said as such
     """The kernel refused a transaction as a whole; *code* is its errno."""
 

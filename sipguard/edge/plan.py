@@ -70,6 +70,8 @@ class Plan:
     media that passes by its pinhole alone. Of what is proven, one packet of a
     stream every *recheck_s* seconds (0: none) is copied to the log group *sample_group*.
 
+    *direct* has a program of ours forward what is proven, where the machine can.
+
     *ipsec_zones* are the request ids of each zone that IPsec tells, zone 1 first: the mark
     of their SIP says the zone's number.
     *diversions* say which connections come to us; their packets carry *stream_mark*, by
@@ -96,6 +98,7 @@ class Plan:
     media_queue: int | None = None
     sample_group: int = SAMPLE_GROUP
     recheck_s: int = RECHECK_S
+    direct: bool = False
     unproven_mark: int = UNPROVEN_MARK
     proven_mark: int = PROVEN_MARK
     ipsec_zones: tuple[tuple[int, ...], ...] = ()
@@ -214,6 +217,8 @@ def _wrong_zones(plan: Plan) -> Iterator[str]:
 def _wrong_gate(plan: Plan) -> Iterator[str]:
     number = plan.media_queue
     if number is None:
+        if plan.direct:
+            yield "only proven media can go directly, and without a media queue nothing is proven"
         return
     if not 0 <= number <= 65535 or plan.queues[0] <= number <= plan.queues[1]:
         yield f"media queue {number} is not a number in 0 to 65535 that no SIP queue has"
@@ -224,6 +229,8 @@ def _wrong_gate(plan: Plan) -> Iterator[str]:
     marks = (plan.mark, plan.unproven_mark, plan.proven_mark)
     if len(set(marks)) < len(marks) or not all(map(_is_bit, marks)):
         yield "the marks of judged, unproven and proven packets must be three different bits"
+    if plan.direct and plan.ipsec_zones:
+        yield "media that goes directly passes no IPsec; it cannot stand beside IPsec zones"
     if plan.local:
         yield "the media gate asks forwarded media alone; it cannot stand beside local telephony"
 

@@ -70,6 +70,8 @@ def count_kernel(report: StatusReport, queues: Sequence[Queue], netfilter: Netfi
         report.counters["sources_proven"] = totals.proven
         report.counters["sources_doubted"] = totals.doubted
         report.counters["sources_now"] = netfilter.sources()
+        report.counters.update(netfilter.direct.counts())
+        report.media_path = netfilter.direct.told()
     if queues:
         for name, counter in netfilter.counters().items():
             report.counters[name] = counter.packets

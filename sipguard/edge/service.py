@@ -143,6 +143,7 @@ class GuardService(Service):
             (WATCH_S, self._look_at_the_policy),
             (WATCH_S, self._look_at_the_rules),
             (WATCH_S, self._look_at_the_exceptions),
+            (WATCH_S, self._netfilter.direct.look),
         ):
             loop = LoopingCall(self._guarded, work)
             loop.start(seconds)

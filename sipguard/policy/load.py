@@ -8,6 +8,7 @@ from typing import Final
 from sipguard.policy import syntax
 from sipguard.policy.advice import advise, advise_trust, advise_zones
 from sipguard.policy.feeds import FeedLines
+from sipguard.policy.media_path import check_media_path
 from sipguard.policy.names import Names
 from sipguard.policy.parse import parse_policy
 from sipguard.policy.problems import Problems, Wrong, one_of, suggest
@@ -59,6 +60,8 @@ def load_policy(name: str, read: Read, trusted: TrustReader | None = None) -> Po
     check_tls(tls, ports, gathered.settings, problems)
     web = {**ports, "ws-ports": policy.ws_ports, "wss-ports": policy.wss_ports}
     check_web(web, bool(policy.tls.named), gathered.settings, problems)
+    policy = replace(policy, zones=Zones(zones.zones) if zones.zones else None)
+    check_media_path(policy, gathered.settings, problems)
     problems.check()
     advise(chains, names, problems)
     advise_zones(zones, problems)
@@ -78,7 +81,6 @@ def load_policy(name: str, read: Read, trusted: TrustReader | None = None) -> Po
         tls=tls,
         sets=tuple(sets),
         feeds=feeds,
-        zones=Zones(zones.zones) if zones.zones else None,
         asks_proofs=any(rule.identity for chain in chains.values() for rule in chain.rules),
         rates_needed=tuple(sorted(resolver.rates)),
         warnings=tuple(sorted(problems.warnings)),

@@ -276,6 +276,7 @@ class Policy:
     media_idle_s: int = 60
     proof_within_s: int = 10  # 0: media is not held against its keys
     recheck_s: int = 5  # 0: never again
+    media_path: str = "routed"  # or direct
     hidden_dtls_ok: bool = False  # DTLS 1.3
     zrtp_grace_s: int = 0
     signature_budget: Rate = DEFAULT_BUDGET

@@ -373,8 +373,9 @@ def test_status_tells_of_connections(run: Run, tmp_path: Path) -> None:
 
 def test_status_of_a_running_service(run: Run, tmp_path: Path) -> None:
     """Healthy is short, with exit status 0."""
-    write_status(tmp_path, report())
+    write_status(tmp_path, report(media_path="direct from eth0"))
     code, out, _ = run("status", "--state-dir", tmp_path, "--rules")
+    assert "direct from eth0" in out
     assert code == 0
     assert f"sipguard is running: process {os.getpid()}, for 2 h 5 min" in out
     assert "shadow (nothing is dropped)" in out

@@ -244,6 +244,35 @@ def test_the_service_asks_proves_and_reports(running: Running) -> None:
 
 
 @pytest.mark.kernel
+def test_a_reload_sends_proven_media_directly_and_the_sums_stay_right(running: Running) -> None:
+    """In the middle of a stream; the status names the way, the end knows every packet."""
+    running.stub.judge = lambda packet: Answer(True, (proves(packet),))
+    running.service._apply([opened(A4, B4, idle_s=30)])
+    with phone(running.lab.b.udp(B4, 4000)) as listener, phone(running.lab.a.udp(A4, 0)) as source:
+        source.connect((B4, 4000))
+        source.send(b"1")
+        assert running.serve(lambda: running.service._netfilter.sources() == 1)
+        assert heard(listener) == b"1"
+        assert running.lab.router.run(running.service.report).media_path == "routed"
+        running.policy.write_text("media-path direct\n" + POLICY)
+        running.lab.router.run(running.service.reload)
+        report = running.lab.router.run(running.service.report)
+        assert (report.last_reload, report.media_path) == ("ok", "direct from ra, rb")
+        assert report.counters["direct_sources"] == 1
+        for number in range(10, 60):
+            source.send(b"%d" % number)
+            assert heard(listener) == b"%d" % number
+            time.sleep(0.005)
+    assert running.counter("media") < 25
+    running.lab.router.run(lambda: running.service._apply([ended(HOLE)]))
+    assert (running.counter("passed_packets"), running.counter("passed_octets")) == (
+        51,
+        50 * 42 + 41,
+    )
+    assert running.counter("direct_sources") == 0
+
+
+@pytest.mark.kernel
 def test_flushed_rules_come_back_and_media_is_asked_anew(running: Running) -> None:
     """Also where only the rule that queues media is gone: what it lets through is counted."""
     running.stub.judge = lambda packet: Answer(True, (proves(packet),))

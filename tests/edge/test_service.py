@@ -17,11 +17,13 @@ from waiting import Proving, prove_by
 from sipguard.edge import media_gate
 from sipguard.edge import service as room
 from sipguard.edge.archive import Archive
+from sipguard.edge.direct.path import DirectPath
 from sipguard.edge.elements import Tally
 from sipguard.edge.feeds.stream import Connector
 from sipguard.edge.netfilter import Applied
 from sipguard.edge.plan import Plan
 from sipguard.edge.policy_file import load
+from sipguard.edge.proofs import Proofs
 from sipguard.edge.queued import Judge, QueuedPacket, Reader
 from sipguard.edge.service import GuardService, Settings
 from sipguard.edge.stream import listeners
@@ -60,6 +62,7 @@ class FakeNetfilter:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
+        self.direct = DirectPath(Proofs(1))
 
     def install(self) -> None:
         if self.kernel.refuses:
