@@ -20,7 +20,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 from setuptools import Distribution
 from setuptools.command.build_ext import build_ext
 
-# What runs once per message. Loading, recording and showing stay as they are.
+# What runs once per message, live or of a capture. Loading, recording and showing stay as they are.
 COMPILED: Final = (
     "evidence.py",
     "eviction.py",
