@@ -20,7 +20,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 from setuptools import Distribution
 from setuptools.command.build_ext import build_ext
 
-# What runs once per message, and what masks records. Loading and showing stay as they are.
+# What runs once per message, live or of a capture, and what masks records. The rest stays as it is.
 COMPILED: Final = (
     "evidence.py",
     "eviction.py",
