@@ -33,6 +33,7 @@ _COUNTERS: Final = {
     "media_samples": ("media_samples", "Copies of proven media that were looked at."),
     "samples_lost": ("media_samples_lost", "Times that copies of media were lost unseen."),
     "sources_proven": ("media_sources_proven", "Sources of media that proved themselves."),
+    "direct_left_out": ("media_sources_routed", "Sources that found no room in the direct path."),
     "sources_doubted": ("media_sources_doubted", "Sources whose proof was taken back."),
     "streams_accepted": ("connections", "SIP connections taken."),
     "stream_messages": ("connection_messages", "SIP messages that came over connections."),
@@ -45,6 +46,7 @@ _COUNTERS: Final = {
 }
 _GAUGES: Final = {
     "sources_now": ("media_sources", "Proven sources of media in the kernel."),
+    "direct_sources": ("media_sources_direct", "Proven sources in the direct path now."),
     "streams_open": ("connections_open", "SIP connections open now."),
     "held_now": ("held_packets_now", "Packets waiting for a certificate now."),
     "records_waiting": ("records_waiting", "Records waiting to be written now."),

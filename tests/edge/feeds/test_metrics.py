@@ -43,7 +43,7 @@ def report() -> StatusReport:
         "sip_seen": 12, "sip_judged": 11, "streams_open": 2, "streams_accepted": 5,
         "streams_too_many_connections": 1, "certificates_fetched": 3, "sources_now": 2,
         "exceptions": 1, "passed_octets": 99, "held": 1, "records_lost_no_room": 6,
-        "records_waiting": 7, "writer_restarts": 8,
+        "records_waiting": 7, "writer_restarts": 8, "direct_sources": 2, "direct_left_out": 1,
     }  # fmt: skip
     return told
 
@@ -68,6 +68,8 @@ def lines(told: StatusReport) -> list[str]:
         "# TYPE sipguard_connections_open gauge",
         'sipguard_records_dropped_total{cause="no_room"} 6.0',
         "sipguard_records_waiting 7.0",
+        "sipguard_media_sources_direct 2.0",
+        "sipguard_media_sources_routed_total 1.0",
         "sipguard_writer_restarts_total 8.0",
         "# TYPE sipguard_packets_total counter",
         "sipguard_policy_last_reload_successful 1.0",
