@@ -79,8 +79,17 @@ def _read(namespace: str, path: str) -> str:
     return run(*within(namespace, "cat", f"/sys/class/net/{path}")).strip()
 
 
-def _forwarder() -> int:
-    """Have the gateway forward in a thread of its own, and return that."""
+@contextmanager
+def _forwarder() -> Iterator[int]:
+    """Have the gateway forward in a thread of its own, to neighbors that discard; yield it."""
+    try:
+        yield _forwarding_thread()
+    finally:  # calls that are played later must arrive
+        run("ip", "-n", GATEWAY, "neigh", "flush", "dev", CALLEE_LINK, "nud", "permanent")
+        run(*within(GATEWAY, "sh", "-c", f"echo 0 > /sys/class/net/{CALLER_LINK}/threaded"))
+
+
+def _forwarding_thread() -> int:
     run(*within(GATEWAY, "ethtool", "-K", CALLER_LINK, "gro", "on"))
     run(*within(GATEWAY, "sh", "-c", f"echo 1 > /sys/class/net/{CALLER_LINK}/threaded"))
     for number in range(HOSTS):
@@ -134,22 +143,31 @@ def measure(rounds: int, seconds: float) -> list[Figure]:
     """Forward the same packets by each way in turn, at line rate and as many as there come."""
     at_line_rate: dict[str, list[Passed]] = {way: [] for way in _WAYS}
     at_most: dict[str, list[Passed]] = {way: [] for way in _WAYS}
-    with gateway(ROUTING, GATEWAY_CORE):
-        thread = _forwarder()
-    for number in range(rounds):
-        for way in _WAYS:
-            # The first clears the rules of the way before.
-            with gateway(ROUTING, GATEWAY_CORE), _opened(way):
-                _play(thread, 0.3, LINE_RATE)
-                at_line_rate[way].append(_play(thread, seconds, LINE_RATE))
-                at_most[way].append(_play(thread, max(seconds, _TURN_S), 0))
-            most = at_most[way][-1]
-            progress(
-                f"round {number + 1} of {rounds}: media by {way}: "
-                f"{at_line_rate[way][-1].passed_per_s:,.0f}/s of a gigabit's, "
-                f"{most.passed_per_s:,.0f}/s of {most.sent_per_s:,.0f}/s, {most.packet_ns:.0f} ns"
-            )
+    with _forwarder() as thread:
+        for number in range(rounds):
+            _round(thread, seconds, at_line_rate, at_most, f"round {number + 1} of {rounds}")
     return _compare(at_line_rate, at_most)
+
+
+def _round(
+    thread: int,
+    seconds: float,
+    at_line_rate: dict[str, list[Passed]],
+    at_most: dict[str, list[Passed]],
+    which: str,
+) -> None:
+    for way in _WAYS:
+        # The first clears the rules of the way before.
+        with gateway(ROUTING, GATEWAY_CORE), _opened(way):
+            _play(thread, 0.3, LINE_RATE)
+            at_line_rate[way].append(_play(thread, seconds, LINE_RATE))
+            at_most[way].append(_play(thread, max(seconds, _TURN_S), 0))
+        most = at_most[way][-1]
+        progress(
+            f"{which}: media by {way}: "
+            f"{at_line_rate[way][-1].passed_per_s:,.0f}/s of a gigabit's, "
+            f"{most.passed_per_s:,.0f}/s of {most.sent_per_s:,.0f}/s, {most.packet_ns:.0f} ns"
+        )
 
 
 def _compare(
