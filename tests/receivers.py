@@ -6,17 +6,15 @@ import re
 import shutil
 import socket
 import struct
-import threading
 import urllib.error
 import urllib.parse
 import urllib.request
 from pathlib import Path
-from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import pytest
 
-from demo.network import Host, datagram_socket, within
+from demo.network import Host, within
 from demo.programs import Program, finished, until
 
 _PAIR = re.compile(r"([A-Za-z0-9]+)=((?:[^\\=]|\\[\\=])*?)(?= [A-Za-z0-9]+=|$)")
@@ -95,38 +93,6 @@ def _logged(told: dict[str, Any]) -> Logged:
         told["pri"], told["time"], told["app"], told["pid"], told["kind"],
         {name: str(value) for name, value in values.items()}, told["text"].strip().lstrip("\ufeff"),
     )  # fmt: skip
-
-
-class Datagrams:
-    """Keeps every datagram that comes to a port of a host."""
-
-    def __init__(self, host: Host, port: int) -> None:
-        self.got: list[bytes] = []
-        self._socket = datagram_socket(host.namespace, host.ipv4, port)
-        self._socket.settimeout(0.1)
-        self._open = True
-        self._thread = threading.Thread(target=self._listen, daemon=True)
-        self._thread.start()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._open = False
-        self._thread.join()
-        self._socket.close()
-
-    def _listen(self) -> None:
-        while self._open:
-            try:
-                self.got.append(self._socket.recv(65_535))
-            except TimeoutError:
-                continue
 
 
 def hep_chunks(packet: bytes) -> dict[int, bytes]:

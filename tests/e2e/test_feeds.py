@@ -17,7 +17,7 @@ from https_server import ROOT
 from jsonschema import (  # type: ignore[import-untyped] # it ships no types
     Draft202012Validator,
 )
-from receivers import Datagrams, Logged, Rsyslog, family_of, hep_chunks, listening, need, read_cef
+from receivers import Logged, Rsyslog, family_of, hep_chunks, listening, need, read_cef
 
 from demo import packets
 from demo.clients import Sipp
@@ -73,7 +73,7 @@ class Site:
         (work / "hook.key").write_bytes(SECRET)
         (work / "ca.pem").write_bytes(ROOT.pem)
         self.rsyslog = stack.enter_context(Rsyslog(callee, work, 5514))
-        self.homer = stack.enter_context(Datagrams(callee, 9060))
+        self.homer = stack.enter_context(packets.Ear(callee, port=9060))
         self.sngrep = work / "sngrep.pcap"
         argv = ["sngrep", "-N", "-q", "-L", f"udp:{callee.ipv4}:9061", "-O", str(self.sngrep)]
         reader = Program(argv, log=work / "sngrep.log", namespace=callee.namespace)
@@ -139,7 +139,7 @@ def site(network: Network, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         told = made.rsyslog.told
         assert until(lambda: len(made.records()) >= COUNT, 10), made.gateway.text()[-2000:]
         assert until(lambda: all(len(told(by)) >= COUNT for by in ("udp", "tcp", "local")), 10)
-        assert until(lambda: len(made.homer.got) >= COUNT, 5)
+        assert until(lambda: len(made.homer.heard) >= COUNT, 5)
         yield made
 
 
@@ -162,7 +162,7 @@ def test_json_lines(site: Site) -> None:
 
 def test_hep(site: Site) -> None:
     """Ends, time, call and message, as they were on the wire; and whose gateway says so."""
-    packets_got = [hep_chunks(packet) for packet in site.homer.got]
+    packets_got = [hep_chunks(packet) for packet in site.homer.heard]
     assert len(packets_got) == COUNT
     for found, record in zip(packets_got, site.records().values(), strict=True):
         family = socket.AF_INET6 if ":" in record["src"] else socket.AF_INET
@@ -182,7 +182,7 @@ def test_hep_has_the_time_of_the_wire(site: Site) -> None:
     """To a fraction of a second, since Homer orders a ladder by it."""
     seen = {frame.payload: frame.time_s for frame in site.tap.frames if not frame.fragment}
     compared = 0
-    for chunks in map(hep_chunks, site.homer.got):
+    for chunks in map(hep_chunks, site.homer.heard):
         if chunks[15] in seen:
             time_s = int.from_bytes(chunks[9]) + int.from_bytes(chunks[10]) / 1e6
             assert abs(time_s - seen[chunks[15]]) < 1.0
@@ -200,7 +200,7 @@ def test_hep_through_another_program(site: Site) -> None:
         return [row.split("\t") for row in finished(argv).stdout.splitlines()]
 
     assert until(lambda: len(read()) >= COUNT, 10)
-    got = [chunks for chunks in map(hep_chunks, site.homer.got) if 3 in chunks]
+    got = [chunks for chunks in map(hep_chunks, site.homer.heard) if 3 in chunks]
     rows = [row for row in read() if row[0] != "0.0.0.0"]
     for row, chunks in zip(rows, got, strict=True):
         ends = [socket.inet_ntoa(chunks[3]), socket.inet_ntoa(chunks[4])]
