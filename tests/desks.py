@@ -6,9 +6,15 @@ from sipguard.edge.control import StatusReport
 from sipguard.edge.journal import Journal
 from sipguard.edge.judged import Judged
 from sipguard.edge.store import Store
-from sipguard.edge.streams_told import Closing
+from sipguard.edge.streams_told import Closing, streams_told
 from sipguard.journal.observation import Observation
 from sipguard.policy.rules import Policy
+
+
+def end_streams(journal: Journal, closing: Closing) -> None:
+    """Tell a journal how the streams ended that were closed at once."""
+    for end in streams_told(closing, lambda _call_id: True):
+        journal.stream_ended(end)
 
 
 class DeskHere:
@@ -35,7 +41,7 @@ class DeskHere:
         self.journal.observe(observation)
 
     def streams_ended(self, closing: Closing) -> None:
-        self.journal.streams_ended(closing)
+        end_streams(self.journal, closing)
 
     def judged(self, judged: Judged) -> None:
         self.store.judged(judged)

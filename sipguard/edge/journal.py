@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from sipguard.edge.store import Store
-from sipguard.edge.streams_told import Closing, streams_told
 from sipguard.journal.ledger import PER_REASON, PER_SOURCE, Ledger
 from sipguard.journal.observation import Observation
 from sipguard.journal.record import Record
@@ -58,11 +57,6 @@ class Journal:
     def stream_ended(self, end: StreamEnd) -> None:
         """Add how a stream ended to the records of its call, if there are any."""
         self._ledger.stream_ended(end)
-
-    def streams_ended(self, closing: Closing) -> None:
-        """Add how the streams ended that were closed at once."""
-        for end in streams_told(closing, self._ledger.has_call):
-            self.stream_ended(end)
 
     def turn(self, now_s: float) -> None:
         """Write new records, and once a second those that grew. *now_s*: POSIX time."""

@@ -160,10 +160,6 @@ class Ledger:
         self._let_know(group, seen)
         return record
 
-    def has_call(self, call_id: bytes) -> bool:
-        """Report whether there is a record that the end of a stream would be told on."""
-        return bool(self._calls.of(call_id[:CALL_ID_OCTETS]))
-
     def stream_ended(self, end: StreamEnd) -> None:
         """Add the end of one direction of a stream to what is recorded of its call, if anything."""
         call_id = end.call_id[:CALL_ID_OCTETS]

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from desks import end_streams
 from stream_ends import ALICE, BOB, CALL, NOON, refused
 
 from sipguard.edge.archive import Archive
@@ -118,8 +119,8 @@ def test_the_end_of_a_stream_comes_behind_what_it_belongs_to(store: Store, tmp_p
     """The guard tells of a refused packet, the kernel's count follows: both are in the record."""
     desk = Journal(store)
     desk.observe(refused())
-    desk.streams_ended(closing(packets=7))
-    desk.streams_ended(closing(call_id=b"a call without a record"))
+    end_streams(desk, closing(packets=7))
+    end_streams(desk, closing(call_id=b"a call without a record"))
     desk.finish(NOON)
     (entry,) = Archive(tmp_path).find(Query())
     (end,) = parts(entry.line, "streams")

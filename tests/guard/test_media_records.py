@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from desks import end_streams
 from exchange import ALICE, BOB, KEYS, OTHER_KEY, SUITE, Call, Exchange, octets, sdp
 from srtp_sender import Sender, rtp
 
@@ -48,7 +49,7 @@ class Night(Exchange):
                 packets = self.counted.pop(hole, 0)
                 tallies.append(Tally(hole, packets, packets * 200))
         super().apply(effects)
-        self.desk.streams_ended(Closing(effects, tallies, self.now.utc_s))
+        end_streams(self.desk, Closing(effects, tallies, self.now.utc_s))
 
     def media(self, source: str, payload: bytes, *, is_sample: bool = False) -> bool:
         """Let one packet of a party come; count it if it passes."""
