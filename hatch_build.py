@@ -50,8 +50,11 @@ COMPILED: Final = (
     "identity/signer.py",
     "identity/smime.py",
     "identity/trust.py",
+    "edge/records/fresh.py",
+    "journal/carried.py",
     "journal/escape.py",
     "journal/masking.py",
+    "journal/observation.py",
     "journal/shown.py",
     "edge/apart.py",
     "edge/elements.py",
@@ -74,6 +77,7 @@ COMPILED: Final = (
     "policy/rules.py",
     "policy/sets.py",
     "policy/subject.py",
+    "policy/why.py",
 )
 # Read by cryptography's ASN.1 decoder through annotations, which compiled classes lack.
 INTERPRETED: Final = ("__init__.py", "cms_syntax.py")

@@ -24,6 +24,6 @@ def everywhere(directory: Path, hostile: bytes) -> str:
         raw=b"INVITE sip:b@h SIP/2.0\r\nFrom: %b\r\n\r\n" % hostile,
         findings=(Finding(Reason.BAD_URI, "x", hostile),),
     )  # fmt: skip
-    seen.ladder = ((NOON, short, X, B), (NOON + 0.5, hostile, B, X))
+    seen = seen._replace(ladder=((NOON, short, X, B), (NOON + 0.5, hostile, B, X)))
     keep(directory, [record_of(seen, id_of(5))])
     return id_of(5)

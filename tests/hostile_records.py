@@ -16,7 +16,7 @@ def observed(
     hostile: bytes = b"alice", *, src: bytes = A, action: Action = Action.DROP, **more: object
 ) -> Observation:
     """Return one with it in every field that a stranger writes."""
-    seen = Observation(
+    return Observation(
         utc_s=NOON, action=action, judged=action, reason=Reason.REFUSED_BY_RULE,
         src=src, dst=B if len(src) == 4 else A6[:-1] + b"\x09", sport=5060, dport=5062,
         rule="spoofed", place="gateway.policy:10", octets=hostile, transport="udp",
@@ -25,10 +25,7 @@ def observed(
         contact=hostile, call_id=hostile, cseq=hostile, branch=hostile, user_agent=hostile,
         raw=b"INVITE sip:b@h SIP/2.0\r\nFrom: <sip:%b@h>\r\nCall-ID: c1\r\n\r\n" % hostile,
         findings=(Finding(Reason.BAD_URI, "x", hostile),),
-    )  # fmt: skip
-    for name, value in more.items():
-        setattr(seen, name, value)
-    return seen
+    )._replace(**more)  # type: ignore[arg-type]  # fmt: skip
 
 
 def record(hostile: bytes = b"alice", number: int = 5, **more: object) -> Record:

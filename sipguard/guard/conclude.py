@@ -9,9 +9,10 @@ from sipguard.guard.credentials import remember_credentials
 from sipguard.guard.exempt import is_muted
 from sipguard.guard.observe import heaviest, observation_of
 from sipguard.guard.rooms import Case, Rooms, judgement_of
+from sipguard.journal.observation import Condition
 from sipguard.media.sessions import Stream
 from sipguard.moment import Moment
-from sipguard.policy.why import NOTHING, Explainer, Why
+from sipguard.policy.why import Explainer
 from sipguard.reason import Finding, Reason
 from sipguard.verdict import Action, Decision, Effect, Judgement, Reply
 from sipguard.weight import Weight
@@ -115,7 +116,7 @@ class Conclusion:
         action: Action,
         findings: Sequence[Finding],
         streams: tuple[Stream, ...] = (),
-        why: Why = NOTHING,
+        why: Condition | None = None,
     ) -> None:
         """Hand the case to the journal."""
         rooms = self._rooms

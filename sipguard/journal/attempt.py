@@ -2,7 +2,6 @@
 
 from collections import OrderedDict, deque
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Final
 
 from sipguard.journal.observation import Observation, Step
@@ -35,7 +34,7 @@ class Attempt:
     )
 
     def __init__(self, record: Record, seen: Observation) -> None:
-        self.record = replace(record, message=b"")
+        self.record = record._replace(message=b"")
         self.last_s = seen.utc_s
         self.more = 0
         self.elsewhere = False
@@ -79,8 +78,7 @@ class Attempt:
         after = record_of(seen, before.id)
         if seen.is_media:
             # The accepted message is still what the record is about, and is kept beside it.
-            after = replace(
-                of_call(after, before),
+            after = of_call(after, before)._replace(
                 contact=before.contact,
                 cseq=before.cseq,
                 branch=before.branch,
@@ -89,12 +87,12 @@ class Attempt:
                 octets=before.octets,
             )
         ladder = bounded_ladder((*before.ladder, *after.ladder))
-        self.record = replace(after, first_s=before.first_s, ladder=ladder, message=b"")
+        self.record = after._replace(first_s=before.first_s, ladder=ladder, message=b"")
         self._add_media(before.media)
         self.last_s = max(self.last_s, seen.utc_s)
         self._count = 1
         self._add_also((before.verdict.value, before.rule, before.reason.value), count)
-        return replace(self.now(), message=after.message)
+        return self.now()._replace(message=after.message)
 
     def end(self, end: StreamEnd) -> bool:
         """Add how one direction of a stream ended; return whether that is news."""
@@ -107,8 +105,7 @@ class Attempt:
         rungs = [rung_of(step, verdict) for step, verdict in self._heard]
         told = [rung_of(step) for step in self._told]
         ends = self._ends
-        self.record = replace(
-            self.record,
+        self.record = self.record._replace(
             last_s=self.last_s,
             count=self._count,
             more=self.more,
@@ -200,8 +197,7 @@ class Calls:
 
 def of_call(record: Record, call: Record) -> Record:
     """Say of a record about packets who is calling whom, as a message of the call claims."""
-    return replace(
-        record,
+    return record._replace(
         request_uri=call.request_uri,
         from_=call.from_,
         to=call.to,

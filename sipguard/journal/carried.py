@@ -44,23 +44,26 @@ _Ended = tuple[
 
 def pack(seen: Observation) -> bytes:
     """Return an observation as octets; the packet's own way, so it costs a few microseconds."""
+    (
+        utc_s, action, judged, reason, src, dst, sport, dport, mode, rule, place, detail, octets,
+        status, phrase, findings, transport, interface, zone, ipsec, method, sip_status,
+        request_uri, from_, to, contact, call_id, cseq, branch, user_agent, start_line, dialog,
+        media, log, alarm, raw, ladder, proofs, condition,
+    ) = seen  # fmt: skip
     head: _Head = (
-        seen.utc_s, seen.action._value_, seen.judged._value_, seen.reason._value_, seen.src,
-        seen.dst, seen.sport, seen.dport, seen.mode, seen.rule, seen.place, seen.detail,
-        seen.octets, seen.status, seen.phrase, seen.transport, seen.interface, seen.zone,
-        seen.ipsec,
+        utc_s, action._value_, judged._value_, reason._value_, src, dst, sport, dport, mode, rule,
+        place, detail, octets, status, phrase, transport, interface, zone, ipsec,
     )  # fmt: skip
     fields: _Fields = (
-        seen.method, seen.sip_status, seen.request_uri, seen.from_, seen.to, seen.contact,
-        seen.call_id, seen.cseq, seen.branch, seen.user_agent, seen.start_line, seen.dialog,
-        seen.log, seen.alarm, seen.raw,
+        method, sip_status, request_uri, from_, to, contact, call_id, cseq, branch, user_agent,
+        start_line, dialog, log, alarm, raw,
     )  # fmt: skip
     parts: _Parts = (
-        tuple([_found(finding) for finding in seen.findings]) if seen.findings else (),
-        tuple([_note(note) for note in seen.media]) if seen.media else (),
-        seen.ladder,
-        tuple([_proof(kind, evidence) for kind, evidence in seen.proofs]) if seen.proofs else (),
-        _asked(seen.condition),
+        tuple([_found(finding) for finding in findings]) if findings else (),
+        tuple([_note(note) for note in media]) if media else (),
+        ladder,
+        tuple([_proof(kind, evidence) for kind, evidence in proofs]) if proofs else (),
+        _asked(condition),
     )
     told: _Seen = (head, fields, parts)
     return marshal.dumps(told, _VERSION)

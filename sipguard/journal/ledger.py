@@ -12,7 +12,6 @@ remembered by its Call-ID until they have.
 """
 
 from collections import OrderedDict
-from dataclasses import replace
 from typing import Final
 
 from sipguard.journal.attempt import Attempt, Calls, of_call
@@ -186,7 +185,7 @@ class Ledger:
         if call is None:
             return record
         ladder = bounded_ladder((*call.ladder, *record.ladder))
-        return replace(of_call(record, call), ladder=ladder)
+        return of_call(record, call)._replace(ladder=ladder)
 
     def _let_know(self, group: Attempt, seen: Observation) -> None:
         """Have an attempt told of the streams of its call, where it is of that call."""

@@ -267,13 +267,14 @@ def _mask_coded_password(word: bytes) -> bytes:
 def _open_encodings(text: bytes, cut: bool, depth: int) -> bytes:
     """Lay open what an encoding hides: compressed bodies go, quoted-printable is undone."""
     one_line = text.find(b"\n") < 0 and text.find(b"\r") < 0  # so it has no body
-    coded = None if one_line else _CODED_BODY.search(text)
+    folded = text.lower()
+    coded = None if one_line or not _may_be_coded(folded) else _CODED_BODY.search(text)
     if coded is not None:
         end = _END_OF_HEADERS.search(text, coded.end())
         if end is not None and end.end() < len(text):
             text = text[: end.end()] + STARS
     # Most often there is none, and folding a text costs less than a pattern that folds.
-    is_quoted = depth and text.lower().find(b"quoted-printable") >= 0
+    is_quoted = depth and folded.find(b"quoted-printable") >= 0
     quoted = _QUOTED_PRINTABLE.search(text) if is_quoted else None
     if quoted is None:
         return text
@@ -307,11 +308,23 @@ def _may_hide(text: bytes, depth: int) -> bool:
     for sign in _SIGNS:
         if folded.find(sign) >= 0:
             return True
-    if _names_a_scheme(folded) or _CODED_BODY.search(text) is not None:
+    if _names_a_scheme(folded):
+        return True
+    if _may_be_coded(folded) and _CODED_BODY.search(text) is not None:
         return True
     if not depth:
         return False
     return _BASE64_RUN.search(text) is not None or _QUOTED_PRINTABLE.search(text) is not None
+
+
+def _may_be_coded(folded: bytes) -> bool:
+    """Whether there is what ``_CODED_BODY`` finds, or little more: its name, long or short."""
+    return (
+        folded.find(b"content-encoding") >= 0
+        or folded[:1] == b"e"
+        or folded.find(b"\ne") >= 0
+        or folded.find(b"\re") >= 0
+    )
 
 
 def _names_a_scheme(folded: bytes) -> bool:

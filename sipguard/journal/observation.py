@@ -1,6 +1,5 @@
 """What the guard tells about one judged message: plain octets and reasons, nothing interpreted."""
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from sipguard.evidence import Evidence
@@ -41,8 +40,7 @@ class Condition(NamedTuple):
     tests: tuple[Answer, ...]
 
 
-@dataclass(slots=True)
-class Observation:
+class Observation(NamedTuple):
     """One judged message, self-contained, so that no record needs a second look at live state.
 
     Or the packets of one stream: ``method`` is ``media audio`` and the like then, and what only

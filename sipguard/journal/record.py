@@ -5,12 +5,12 @@ and their order (``to_json``) are a contract with whatever reads the lines.
 """
 
 import json
-from dataclasses import dataclass
-from dataclasses import field as made_by
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from ipaddress import IPv6Address
-from typing import Final
+from types import MappingProxyType
+from typing import Final, NamedTuple
 
 from sipguard.journal.condition import condition_json
 from sipguard.journal.escape import escape_capped, safe_text
@@ -32,18 +32,16 @@ _LINE: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))  # ma
 _KEPT_FIRST: Final = 8  # a long ladder keeps its start and its latest rows
 
 
-@dataclass(frozen=True, slots=True)
-class Similar:
+class Similar(NamedTuple):
     """Another verdict on the same call attempt: by which rule, for which reason, how often."""
 
     verdict: str
     rule: str
     reason: str
-    count: int
+    count: int  # type: ignore[assignment] # tuple's own is asked by nobody
 
 
-@dataclass(frozen=True, slots=True)
-class Rung:
+class Rung(NamedTuple):
     """One message of the ladder; ``verdict`` is empty where this record did not count it."""
 
     time_s: float
@@ -53,8 +51,7 @@ class Rung:
     verdict: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """What a reviewer may read about one call attempt; see ``to_json`` for the meaning of each.
 
     ``message`` is the masked message itself, kept beside the JSON and not in
@@ -99,7 +96,7 @@ class Record:
     alarm: bool
     octets: int
     message: bytes = b""
-    count: int = 1
+    count: int = 1  # type: ignore[assignment] # as above
     more: int = 0
     elsewhere: bool = False
     also: tuple[Similar, ...] = ()
@@ -107,7 +104,7 @@ class Record:
     zone: str = ""
     ipsec: bool = False
     more_streams: int = 0  # directions that found no room in ``streams``
-    condition: dict[str, Json] = made_by(default_factory=dict)  # of a rule that refused
+    condition: Mapping[str, Json] = MappingProxyType({})  # of a rule that refused
 
     @property
     def why(self) -> str:
@@ -163,7 +160,7 @@ class Record:
             "packets": {"octets": self.octets, "kept": min(self.octets, MESSAGE_OCTETS)},
             "streams": list(self.streams),
             "more_streams": self.more_streams,
-            "condition": self.condition,
+            "condition": dict(self.condition),
             "schema": SCHEMA_VERSION,
         }
 

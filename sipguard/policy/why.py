@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Final, NamedTuple
 
+from sipguard.journal.observation import Answer, Condition
 from sipguard.policy import syntax
 from sipguard.policy.asked import proofs_asked
 from sipguard.policy.compile import AnyOf, compile_node
@@ -42,28 +43,6 @@ _DAYS: Final = (b"mon", b"tue", b"wed", b"thu", b"fri", b"sat", b"sun")
 Read = Callable[[Subject], bytes]
 
 
-class Answer(NamedTuple):
-    """One test of a rule's condition; *holds*: ``None`` where that was not found out.
-
-    Names are the policy's words; values are the peer's octets, neither masked nor escaped.
-    """
-
-    text: str
-    values: tuple[tuple[str, bytes], ...]
-    holds: bool | None = True
-
-
-class Why(NamedTuple):
-    """What a rule asked. *any*: one test is enough; otherwise all of them held."""
-
-    condition: str = ""
-    any: bool = False
-    tests: tuple[Answer, ...] = ()
-
-
-NOTHING: Final = Why()
-
-
 class _Part(NamedTuple):
     text: str
     reads: tuple[tuple[str, Read], ...]
@@ -72,6 +51,7 @@ class _Part(NamedTuple):
 
 
 class _Parts(NamedTuple):
+    condition: str
     any: bool
     parts: tuple[_Part, ...]
 
@@ -84,34 +64,36 @@ class Explainer:
         self._rules: dict[str, Rule] = {}
         self._parts: dict[str, _Parts] = {}
 
-    def why(self, policy: Policy, place: str, subject: Subject) -> Why:
-        """Return why the rule at *place* matched; empty for none, or one without a condition."""
+    def why(self, policy: Policy, place: str, subject: Subject) -> Condition | None:
+        """Return why the rule at *place* matched; None without a rule, or a condition."""
         if policy is not self._policy:
             self._policy = policy
             self._rules = {rule.place: rule for rule in policy.rules}
             self._parts = {}
-        rule = self._rules.get(place)
-        if rule is None or not rule.condition:
-            return NOTHING
         parts = self._parts.get(place)
         if parts is None:
+            rule = self._rules.get(place)
+            if rule is None or not rule.condition:
+                return None
             parts = self._parts[place] = _parts_of(rule)
-        asked = frozenset(kind for kind, _ in subject.proofs.asked)
-        tests = tuple(_test(part, subject, asked) for part in parts.parts)
-        return Why(rule.condition, parts.any, tests)
+        asked = frozenset([kind for kind, _ in subject.proofs.asked])
+        tests = tuple([_test(part, subject, asked) for part in parts.parts])
+        return tuple.__new__(Condition, (parts.condition, parts.any, tests))  # as Condition(...)
 
 
 def _test(part: _Part, subject: Subject, asked: frozenset[str]) -> Answer:
     knows = part.proofs <= asked
     values = tuple(
-        (name, read(subject)[:MAX_VALUE_OCTETS])
-        for name, read in part.reads
-        if knows or _proofs_of(name) <= asked
+        [
+            (name, read(subject)[:MAX_VALUE_OCTETS])
+            for name, read in part.reads
+            if knows or _proofs_of(name) <= asked
+        ]
     )
     holds: bool | None = True
     if part.question is not None:
         holds = part.question.holds(subject) if knows else None
-    return Answer(part.text, values, holds)
+    return tuple.__new__(Answer, (part.text, holds, values))  # as Answer(...)
 
 
 def _proofs_of(name: str) -> frozenset[str]:
@@ -128,13 +110,15 @@ def _parts_of(rule: Rule) -> _Parts:
             # The nodes stand in the order in which they are asked.
             pairs = zip(proofs_last(parts), rule.node.parts, strict=True)
             made = [_part(part, compile_node(node)) for part, node in pairs]
-            return _Parts(True, tuple(made[:MAX_TESTS]))
+            return _Parts(rule.condition, True, tuple(made[:MAX_TESTS]))
         case syntax.Both(parts):
-            return _Parts(False, tuple(_part(part, None) for part in parts[:MAX_TESTS]))
+            return _Parts(
+                rule.condition, False, tuple(_part(part, None) for part in parts[:MAX_TESTS])
+            )
         case None:
-            return _Parts(False, ())
+            return _Parts(rule.condition, False, ())
         case _:
-            return _Parts(False, (_part(condition, None),))
+            return _Parts(rule.condition, False, (_part(condition, None),))
 
 
 @lru_cache(maxsize=1024)

@@ -84,8 +84,7 @@ def test_the_sentence_of_a_stream_that_proved_nothing() -> None:
 
 def test_the_sentence_in_shadow_mode_and_of_what_passed() -> None:
     """What was done, not what would have been."""
-    shadow = refused()
-    shadow.action, shadow.mode = Action.ACCEPT, "shadow"
+    shadow = refused()._replace(action=Action.ACCEPT, mode="shadow")
     assert "would have been dropped (shadow mode: it passed)" in sentence(line_of(shadow))
     odd = refused(reason=Reason.ZRTP_ODD, judged=Action.ACCEPT)
     assert sentence(line_of(odd)).startswith("ZRTP from 10.0.0.5:40000 to 10.0.0.9:4000 passed. ")
@@ -198,8 +197,7 @@ def test_the_list_names_the_call_where_nobody_knows_the_caller() -> None:
 
 def test_a_message_without_from_has_no_caller() -> None:
     """Octets that are no SIP belong to no call."""
-    seen = invited(judged=Action.DROP)
-    seen.from_ = b""
+    seen = invited(judged=Action.DROP)._replace(from_=b"")
     assert told.caller(line_of(seen)) == ""
 
 
@@ -238,9 +236,10 @@ def test_no_advice_without_a_fault() -> None:
 
 def test_faults_beside_the_headline_have_advice_too() -> None:
     """A call that was accepted with a weak key, or refused for another reason; each once."""
-    seen = invited()
-    seen.findings = (Finding(Reason.SDES_FORKED), Finding(Reason.SDES_FORKED))
-    seen.media = refused(reason=Reason.ENDS_AT_RELAY).media
+    seen = invited()._replace(
+        findings=(Finding(Reason.SDES_FORKED), Finding(Reason.SDES_FORKED)),
+        media=refused(reason=Reason.ENDS_AT_RELAY).media,
+    )
     lines = list(advise(line_of(seen)))
     for reason in (Reason.SDES_FORKED, Reason.ENDS_AT_RELAY):
         assert lines.count(BY_MEDIA[reason]) == 1

@@ -41,7 +41,7 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def seen(ago_s: float, src: bytes, reason: Reason, rule: str, **changes: object) -> Observation:
-    observation = Observation(
+    return Observation(
         utc_s=NOW - ago_s,
         action=Action.DROP,
         judged=Action.DROP,
@@ -57,10 +57,7 @@ def seen(ago_s: float, src: bytes, reason: Reason, rule: str, **changes: object)
         call_id=b"%b-%f" % (src, ago_s),
         request_uri=b"sip:bob@example.com",
         raw=b"INVITE sip:b@c SIP/2.0\r\na=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:SECRETSECRET\r\n",
-    )
-    for name, value in changes.items():
-        setattr(observation, name, value)
-    return observation
+    )._replace(**changes)  # type: ignore[arg-type]
 
 
 @pytest.fixture

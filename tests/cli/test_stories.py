@@ -201,7 +201,8 @@ def test_many_ends_of_a_ladder_stand_below_each_other(run: Run, tmp_path: Path) 
     for name, ends in (("00000001", hosts), ("00000002", [bytes(15) + b"\1", b"\xfe" * 16])):
         seen = Observation(NOON, Action.DROP, Action.DROP, Reason.REPLAY, ends[0], ends[1],
                            method=b"INVITE", call_id=name.encode())  # fmt: skip
-        seen.ladder = tuple((NOON + n, b"INVITE", a, b) for n, (a, b) in enumerate(pairwise(ends)))
+        steps = tuple((NOON + n, b"INVITE", a, b) for n, (a, b) in enumerate(pairwise(ends)))
+        seen = seen._replace(ladder=steps)
         keep(tmp_path, [record_of(seen, name)])
     _, out, _ = run("explain", "00000001")
     assert "12:00:01.000  10.0.0.2        ---      INVITE      --> 10.0.0.3\n" in out

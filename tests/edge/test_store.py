@@ -6,7 +6,6 @@ import resource
 import sqlite3
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -79,7 +78,7 @@ def test_a_grown_record_replaces_itself_and_keeps_its_message(tmp_path: Path) ->
     first = record(7)
     store.write([first, record(8)], NOON)
     seen = Archive(tmp_path).revision()
-    store.write([replace(first, count=5, more=4212, message=b"")], NOON)
+    store.write([first._replace(count=5, more=4212, message=b"")], NOON)
     entry = Archive(tmp_path).one(id_of(7))
     assert entry is not None
     assert (entry.line["count"], entry.line["more"]) == (5, 4212)
@@ -100,8 +99,7 @@ def test_ids_go_on_after_a_restart(tmp_path: Path) -> None:
     store = Store(tmp_path)
     last = store.open()
     assert last == first.id
-    seen.utc_s = 0
-    second = Ledger(after=last).note(seen)
+    second = Ledger(after=last).note(seen._replace(utc_s=0))
     assert second is not None
     assert (number_of(second.id) or 0) > (number_of(first.id) or 0)
     store.close()
@@ -140,7 +138,7 @@ def test_filters(tmp_path: Path) -> None:
 def test_groups_count_records_and_messages(tmp_path: Path) -> None:
     """`blocked --group-by` puts the loudest first and gives an id to explain."""
     store = Store(tmp_path)
-    store.write([record(1), replace(record(2), count=3, more=100), record(3, rule="flood")], NOON)
+    store.write([record(1), record(2)._replace(count=3, more=100), record(3, rule="flood")], NOON)
     counts = Archive(tmp_path).count(EVERYTHING, GroupBy.RULE)
     assert [(c.key, c.records, c.messages, c.example) for c in counts] == [
         ("forged", 2, 104, id_of(2)),
@@ -263,7 +261,7 @@ def test_a_place_that_cannot_be_is_one_sentence(tmp_path: Path) -> None:
 def test_a_value_of_our_own_that_does_not_fit_blocks_nothing(tmp_path: Path) -> None:
     """A bug in one record is counted as lost and does not come back."""
     store = Store(tmp_path)
-    store.write([replace(record(1), count=2**70)], NOON)
+    store.write([record(1)._replace(count=2**70)], NOON)
     assert (store.lost, store.waiting) == (1, 0)
     store.write([record(2)], NOON)
     assert ids(tmp_path) == [2]

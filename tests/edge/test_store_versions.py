@@ -43,9 +43,7 @@ def record(number: int, at_s: float = 0, **changes: object) -> Record:
         call_id=b"Call-%d@h" % number,
         method=b"INVITE",
         raw=b"INVITE sip:b@c SIP/2.0\r\n\r\n",
-    )
-    for name, value in changes.items():
-        setattr(seen, name, value)
+    )._replace(**changes)  # type: ignore[arg-type]
     return record_of(seen, id_of(number))
 
 

@@ -51,7 +51,7 @@ def record(
         method=b"INVITE",
         raw=b"INVITE sip:b@c SIP/2.0\r\n\r\n",
     )
-    return replace(record_of(seen, id_of(number)), count=count, more=more)
+    return record_of(seen, id_of(number))._replace(count=count, more=more)
 
 
 moments_s = st.one_of(st.sampled_from([0.0, 3600.0, 7200.0, 86_400.0]), st.floats(0, 9 * 86_400))
@@ -226,7 +226,7 @@ def test_a_flood_makes_no_more_rows_than_records(tmp_path: Path) -> None:
     """Ever new sources and callers: what is counted stays smaller than what it is counted of."""
     store = Store(tmp_path)
     made = [
-        replace(record(n, n % 600, caller=f"x{n}"), src=n.to_bytes(4, "big"), message=b"")
+        record(n, n % 600, caller=f"x{n}")._replace(src=n.to_bytes(4, "big"), message=b"")
         for n in range(1, 3001)
     ]
     store.write(made, NOON)
@@ -253,7 +253,7 @@ def test_counts_go_with_their_records(tmp_path: Path, way: str) -> None:
         store.write([record(30, 86_400 + 6000, caller="bob")], NOON + 86_400 + 6000)
     else:
         for n in range(1, 400):
-            size = replace(record(n, n * 60), message=bytes(4000))
+            size = record(n, n * 60)._replace(message=bytes(4000))
             store.write([size], NOON + n * 61)
     store.close()
     kept = len(Archive(tmp_path).find(EVERYTHING))

@@ -57,7 +57,7 @@ observations = st.builds(
 
 def told(seen: Observation) -> tuple[object, ...]:
     """Everything in an observation; evidence has no equality of its own."""
-    fields = [getattr(seen, name) for name in seen.__slots__ if name != "proofs"]
+    fields = [getattr(seen, name) for name in seen._fields if name != "proofs"]
     evidence = [
         (kind, *(getattr(of, name) for name in
                  ("state", "finding", "notes", "signer", "covers", "attest", "orig", "failures")))

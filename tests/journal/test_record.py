@@ -38,7 +38,7 @@ KEYS = [
 
 
 def observation(**changes: object) -> Observation:
-    seen = Observation(
+    return Observation(
         utc_s=1_767_225_600.5,
         action=Action.REJECT,
         judged=Action.REJECT,
@@ -54,10 +54,7 @@ def observation(**changes: object) -> Observation:
         from_=b'"Al\x1bice" <sip:alice:pw@Example.com>;tag=1',
         call_id=b"a84b4c@h",
         start_line=b"INVITE sip:b@c SIP/2.0",
-    )
-    for name, value in changes.items():
-        setattr(seen, name, value)
-    return seen
+    )._replace(**changes)  # type: ignore[arg-type]
 
 
 def test_keys_and_their_order_are_a_contract() -> None:
@@ -145,11 +142,12 @@ def test_no_key_gets_into_any_part() -> None:
 def test_any_octets_make_one_printable_line(raw: bytes, octets: bytes, utc_s: float) -> None:
     """No packet can break the line its record is written on."""
     fields = ("request_uri", "from_", "to", "contact", "call_id", "cseq", "branch", "user_agent")
-    seen = observation(utc_s=utc_s, raw=raw, octets=octets, method=octets[:9])
-    for name in (*fields, "start_line"):
-        setattr(seen, name, octets)
-    seen.findings = (Finding(Reason.BAD_URI, "x", octets),) * 40
-    seen.ladder = ((utc_s, octets, octets[:4], octets[:16]),)
+    seen = observation(
+        utc_s=utc_s, raw=raw, octets=octets, method=octets[:9],
+        findings=(Finding(Reason.BAD_URI, "x", octets),) * 40,
+        ladder=((utc_s, octets, octets[:4], octets[:16]),),
+        **dict.fromkeys((*fields, "start_line"), octets),
+    )  # fmt: skip
     line = record_of(seen, "00000001").to_line()
     assert line.isprintable()
     assert len(line) < 60_000

@@ -95,8 +95,7 @@ def test_what_a_stranger_sent_under_the_call_id_gets_none() -> None:
 def test_in_shadow_mode_what_passed_belongs_to_the_call() -> None:
     """It would have been refused, and its streams ran all the same."""
     ledger = Ledger()
-    would_drop = invited(judged=Action.DROP)
-    would_drop.action = Action.ACCEPT
+    would_drop = invited(judged=Action.DROP)._replace(action=Action.ACCEPT)
     ledger.note(would_drop)
     ledger.stream_ended(ended())
     assert [told(record) for record in grown(ledger)] == [[("10.0.0.9", 4000, 1502)]]

@@ -4,7 +4,6 @@ import json
 import re
 import sqlite3
 import struct
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -208,7 +207,7 @@ def many(state: Path, count: int, at_s: float) -> None:
         rule="flood", method=b"INVITE", raw=b"x",
     )  # fmt: skip
     record = record_of(seen, id_of(1))
-    keep(state, [replace(record, id=id_of(n + 1), first_s=at_s, last_s=at_s) for n in range(count)])
+    keep(state, [record._replace(id=id_of(n + 1), first_s=at_s, last_s=at_s) for n in range(count)])
 
 
 @pytest.mark.parametrize("count", [51, 130, 400])

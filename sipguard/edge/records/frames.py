@@ -72,10 +72,13 @@ class Waiting:
     def __len__(self) -> int:
         return len(self._frames)
 
-    @property
-    def is_full(self) -> bool:
-        """Whether there is no room for another."""
-        return len(self._frames) >= MAX_FRAMES or self.octets >= MAX_OCTETS
+    def keep(self, one: bytes) -> bool:
+        """Have a frame wait if there is room, and return whether there was."""
+        if len(self._frames) >= MAX_FRAMES or self.octets >= MAX_OCTETS:
+            return False
+        self._frames.append(one)
+        self.octets += len(one)
+        return True
 
     def add(self, one: bytes) -> None:
         """Have a frame wait."""

@@ -3,7 +3,7 @@
 Nothing here waits, and nothing raises for what becomes of the writer. It may be slow, stand
 still or die: packets are judged all the same. What finds no room is lost, and counted by why.
 
-Turning an observation into octets costs five microseconds; making a record of it, masked, in
+Turning an observation into octets costs some microseconds; making a record of it, masked, in
 JSON, with a row and its indices, costs eighty times as much, and is done beside.
 """
 
@@ -21,13 +21,13 @@ from sipguard.edge.control import FeedState, StatusReport
 from sipguard.edge.judged import Judged
 from sipguard.edge.records.child import Child
 from sipguard.edge.records.frames import Kind, Terms, Told, Waiting, frame
+from sipguard.edge.records.fresh import Fresh
 from sipguard.edge.streams_told import Closing, streams_told
-from sipguard.journal.carried import pack, pack_end
+from sipguard.journal.carried import pack_end
 from sipguard.journal.ledger import CALL_ID_OCTETS
 from sipguard.journal.observation import Observation
-from sipguard.verdict import Action
 
-SOON_S: Final = 0.01  # what comes within it goes in one piece, with one system call
+SOON_S: Final = 0.02  # what comes within it goes in one piece, with one system call
 FULL_S: Final = 0.02
 CHUNKS: Final = 4  # in one turn: the copying of 256 KiB
 MAX_CALLS: Final = 20_000  # with records: as many as the ledger can know, and more
@@ -36,7 +36,6 @@ QUIET_S: Final = 5.0  # without a word from the writer: something is wrong
 FIRST_WAIT_S: Final = 0.5
 LONGEST_WAIT_S: Final = 30.0
 HEALTHY_S: Final = 60.0  # after so long a death counts as the first again
-_CARRIERS: Final = frozenset((b"INVITE", b"UPDATE", b"PRACK", b"ACK"))
 
 Launch = Callable[[str, Callable[[], None]], Child]
 
@@ -71,6 +70,7 @@ class Outbox:
         self._reactor = reactor
         self._clock = clock
         self._complaints = Complaints("records")
+        self._fresh = Fresh(self._failed)  # behind what waits
         self._waiting = Waiting()
         self._terms = b""  # what a writer is told first
         self._rest = memoryview(b"")  # of a piece that went in part
@@ -89,23 +89,28 @@ class Outbox:
     # --- what the guard tells
 
     def observe(self, observation: Observation) -> None:
-        """Keep what the guard tells; costs the packet some microseconds."""
-        try:
-            content = pack(observation)
-        except ValueError:
-            self._unfit += 1
-            self._complaints.of_code(Failure())
-            return
-        if self._keep(frame(Kind.OBSERVATION, content)):
-            passed = observation.action is Action.ACCEPT and observation.method in _CARRIERS
-            if observation.call_id and (passed or observation.is_media):
-                self._remember(observation.call_id[:CALL_ID_OCTETS])
+        """Keep what the guard tells; costs the packet next to nothing."""
+        if self._fresh.add(observation):
+            self._make()
+        self._see_to_it()
+
+    def _make(self) -> None:
+        """Make frames of what is fresh."""
+        for one, call_id in self._fresh.make():
+            if self._keep(one) and call_id:
+                self._remember(call_id)
+
+    def _failed(self) -> None:
+        self._unfit += 1
+        self._complaints.of_code(Failure())
 
     def streams_ended(self, closing: Closing) -> None:
         """Keep what was closed, as far as it is of a call that has a record."""
+        self._make()
         if closing.tallies and self._calls:
             for end in streams_told(closing, self._has_record):
                 self._keep(frame(Kind.END, pack_end(end)))
+        self._see_to_it()
 
     def judged(self, judged: Judged) -> None:
         """Tell how many messages were judged: some octets a minute, for which there is room."""
@@ -123,15 +128,20 @@ class Outbox:
             self._post(self._terms)
 
     def _keep(self, one: bytes) -> bool:
-        if self._waiting.is_full:
-            self._no_room += 1
-            return False
-        self._post(one)
-        return True
+        kept = self._waiting.keep(one)
+        self._no_room += not kept
+        return kept
 
     def _post(self, one: bytes) -> None:
+        self._make()
         self._waiting.add(one)
-        if self._due is None and self._child is not None:
+        self._see_to_it()
+
+    def _see_to_it(self) -> None:
+        """Have it sent soon."""
+        if self._due is not None or self._child is None:
+            return
+        if len(self._fresh) or len(self._waiting):
             self._due = self._reactor.callLater(SOON_S, self._pump)
 
     def _has_record(self, call_id: bytes) -> bool:
@@ -168,6 +178,7 @@ class Outbox:
         child = self._child
         if child is None:
             return
+        self._make()
         try:
             for _ in range(CHUNKS):
                 if not self._rest and not self._fetch():
@@ -229,6 +240,7 @@ class Outbox:
 
     def finish(self) -> None:
         """Have everything written, and wait for it; the service stops."""
+        self._make()
         for alarm in (self._due, self._again):
             if alarm is not None and alarm.active():
                 alarm.cancel()
@@ -256,6 +268,7 @@ class Outbox:
 
     def count(self, report: StatusReport) -> None:
         """Add how records fare."""
+        self._make()
         child, past = self._child, self._past
         told = child.told if child is not None else Told()
         lost = {

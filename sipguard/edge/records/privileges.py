@@ -1,4 +1,4 @@
-"""Less of everything for the process that writes: no capabilities, and the others go first.
+"""Less of everything for the process that writes: no capabilities, and time that nobody wants.
 
 It reads what strangers wrote and needs nothing but its files. What the service has, because
 nft and the queues want it, its children have as well (ambient capabilities): here they go.
@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-NICER: Final = 10  # than the guard: where they share a core, packets come first
+NICER: Final = 10  # than the guard, where both have the one core that there is
 OOM_SCORE: Final = 300  # rather this process than the guard
 
 _SET_NO_NEW_PRIVILEGES: Final = 38
@@ -35,11 +35,22 @@ def shed() -> None:
 
 
 def step_back() -> None:
-    """Let the guard and everything else go first."""
+    """Let the guard and everything else go first.
+
+    Time that nobody else wants is enough where there are several cores, and one of them is
+    left alone: a packet's turn waits for the end of a system call there, of some milliseconds
+    where it writes to a disk, however nice the process is. With one core under a flood there is
+    no such time, and a share of it must do.
+    """
+    cores = sorted(os.sched_getaffinity(0))
     with contextlib.suppress(OSError):
         os.nice(NICER)
     with contextlib.suppress(OSError):
-        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+        if len(cores) > 1:
+            os.sched_setaffinity(0, cores[:-1])
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+        else:
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(str(OOM_SCORE))
 

@@ -1,6 +1,5 @@
 """The line for fail2ban, read by fail2ban itself with the filter that is shipped."""
 
-import dataclasses
 import re
 import shutil
 import subprocess
@@ -97,7 +96,7 @@ def test_brute_force_under_one_call_id_has_more_lines(tmp_path: Path) -> None:
     outlet = RefusedOutlet(tmp_path / "x")
     first = record()
     assert outlet.wants(first, is_new=True)
-    grown = [dataclasses.replace(first, count=count) for count in range(2, 3 * EACH)]
+    grown = [first._replace(count=count) for count in range(2, 3 * EACH)]
     assert sum(outlet.wants(one, is_new=False) for one in grown) == 2
 
 
@@ -106,8 +105,8 @@ def test_what_others_sent_is_nobody_s_fault(tmp_path: Path) -> None:
     outlet = RefusedOutlet(tmp_path / "x")
     first = record()
     assert outlet.wants(first, is_new=True)
-    flood = dataclasses.replace(first, more=5_000, elsewhere=True)
+    flood = first._replace(more=5_000, elsewhere=True)
     assert not outlet.wants(flood, is_new=False)
     assert " count=1 " in refused_line(flood)
-    own = dataclasses.replace(first, more=5_000)
+    own = first._replace(more=5_000)
     assert outlet.wants(own, is_new=False)

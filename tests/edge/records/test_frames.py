@@ -38,15 +38,11 @@ def test_frames_arrive_whole_whatever_the_pieces(
 def test_the_queue_has_two_bounds() -> None:
     """A packet may be of sixty octets or of sixty thousand: neither fills the memory."""
     waiting = Waiting()
-    for _ in range(frames.MAX_FRAMES):
-        assert not waiting.is_full
-        waiting.add(b"x")
-    assert waiting.is_full
+    assert all(waiting.keep(b"x") for _ in range(frames.MAX_FRAMES))
+    assert not waiting.keep(b"x")
     waiting = Waiting()
-    for _ in range(frames.MAX_OCTETS >> 20):
-        assert not waiting.is_full
-        waiting.add(bytes(1 << 20))
-    assert waiting.is_full
+    assert all(waiting.keep(bytes(1 << 20)) for _ in range(frames.MAX_OCTETS >> 20))
+    assert not waiting.keep(b"x")
 
 
 def test_what_waits_is_taken_in_pieces_and_in_order() -> None:

@@ -213,9 +213,7 @@ def test_no_process_to_be_had_is_no_end(bench: Bench) -> None:
 
 def test_what_cannot_be_told_costs_no_packet_its_verdict(running: Bench) -> None:
     """A fault of our own is counted, and nothing is raised where a packet waits."""
-    broken = refused()
-    broken.rule = object()  # type: ignore[assignment]
-    running.box.observe(broken)
+    running.box.observe(refused()._replace(rule=object()))  # type: ignore[arg-type]
     report = running.report()
     assert (report.lost_records, report.errors) == (1, 1)
 

@@ -39,9 +39,7 @@ PATIENCE_S = 20.0
 
 def seen(number: int) -> Observation:
     """A call's INVITE, with a key in it."""
-    made = invited(time.time(), call_id=b"call-%d" % number)
-    made.raw = RAW
-    return made
+    return invited(time.time(), call_id=b"call-%d" % number)._replace(raw=RAW)
 
 
 class Reactor(Clock):
@@ -225,7 +223,25 @@ def test_it_may_do_less_than_the_guard(office: Office) -> None:
         assert int(facts[kind], 16) & ~0b11 == 0, kind
     assert facts["NoNewPrivs"] == "1"
     assert os.getpriority(os.PRIO_PROCESS, office.child.pid) == min(os.nice(0) + NICER, 19)
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) > 1:
+        assert os.sched_getscheduler(office.child.pid) == os.SCHED_IDLE
+        assert sorted(os.sched_getaffinity(office.child.pid)) == cores[:-1]
+
+
+def test_with_one_core_it_has_a_share_of_it(tmp_path: Path) -> None:
+    """Under a flood the guard has all of it: what waits for idle time would wait for ever."""
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(allowed)})
+    try:
+        office = Office(tmp_path, lines=False)
+        office.box.start()
+    finally:
+        os.sched_setaffinity(0, allowed)
+    office.box.observe(seen(0))
+    assert office.writes(1)
     assert os.sched_getscheduler(office.child.pid) == os.SCHED_BATCH
+    office.end()
 
 
 def test_two_never_write_at_once(office: Office, tmp_path: Path) -> None:

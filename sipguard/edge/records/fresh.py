@@ -1,0 +1,71 @@
+"""What the guard told a moment ago, until a few of them become frames together.
+
+Making a frame costs some microseconds, and twice as many where other code has run since the
+last one: the processor has forgotten. So a few are made at once, and no more than a few, for
+the next packet waits for all of them.
+"""
+
+from collections.abc import Callable
+from typing import Final, final
+
+from sipguard.edge.records.frames import Kind, frame
+from sipguard.journal.carried import pack
+from sipguard.journal.ledger import CALL_ID_OCTETS
+from sipguard.journal.observation import Observation
+from sipguard.verdict import Action
+
+TOGETHER: Final = 8
+_CARRIERS: Final = frozenset((b"INVITE", b"UPDATE", b"PRACK", b"ACK"))
+_KIND: Final = Kind.OBSERVATION
+_ACCEPT: Final = Action.ACCEPT
+
+# A frame, and the Call-ID of a call whose streams will end; empty if it has none.
+Made = tuple[bytes, bytes]
+
+
+@final
+class Fresh:
+    """Takes observations, and makes frames of them.
+
+    Args:
+        failed: Called where one cannot be told, while the exception is known: a fault of ours.
+    """
+
+    __slots__ = ("_failed", "_told")
+
+    def __init__(self, failed: Callable[[], None]) -> None:
+        self._failed = failed
+        self._told: list[Observation] = []
+
+    def __len__(self) -> int:
+        return len(self._told)
+
+    def add(self, observation: Observation) -> bool:
+        """Take one more; return whether they are enough to be made frames of."""
+        told = self._told
+        told.append(observation)
+        return len(told) >= TOGETHER
+
+    def make(self) -> list[Made]:
+        """Return what was taken, as frames."""
+        told = self._told
+        if not told:
+            return []
+        self._told = []
+        made: list[Made] = []
+        for observation in told:
+            try:
+                one = frame(_KIND, pack(observation))
+            except ValueError:
+                self._failed()
+                continue
+            made.append((one, _streams_of(observation)))
+        return made
+
+
+def _streams_of(seen: Observation) -> bytes:
+    """Return the Call-ID of a message that may have opened something, or of a stream itself."""
+    opens = seen.action is _ACCEPT and seen.method in _CARRIERS
+    if opens or seen.method.startswith(b"media "):  # as Observation.is_media
+        return seen.call_id[:CALL_ID_OCTETS]
+    return b""
