@@ -76,9 +76,8 @@ def _packet_part(quick: bool, rival: bool, left_out: list[str]) -> list[Figure]:
     progress(f"setting up {calls:,} calls that stay up")
     figures.append(kernel.hold_calls(variant, max(most, 100) * 0.6, calls))
     progress("records beside calls")
-    turns, half = (1 if quick else 5), max(most, 100) / 2
     place = kernel.state_folder(BUILD)
-    figures += journal.measure(BUILD / "journal", place, turns, 5 * seconds, half)
+    figures += journal.measure(BUILD / "journal", place, 1 if quick else 9, 5 * seconds)
     progress("forged signatures beside calls")
     figures += flood.measure(BUILD / "flood", kernel.state_folder(BUILD), rounds, 2 * seconds)
     if media.why_not():

@@ -39,6 +39,7 @@ class Load(NamedTuple):
     proxy: str = ""  # callers send to this address instead of the callee's
     flood: Flood | None = None
     nap: bool = False  # leave the core to others where there is nothing to do
+    first: bool = False  # go before whatever else wants the core; only with naps
 
 
 class Played(NamedTuple):
@@ -75,7 +76,8 @@ def build() -> Path:
 
 def play(load: Load, core: int) -> Played:
     """Play calls from the callers' namespace to the callees', pinned to one core."""
-    command = [*_command(core, HOSTS), "-t", str(load.seconds)]
+    ahead = ["chrt", "--fifo", "1"] if load.first else []
+    command = [*ahead, *_command(core, HOSTS), "-t", str(load.seconds)]
     for option, value in (
         ("-r", load.rate),
         ("-w", load.in_flight),

@@ -1,23 +1,29 @@
 """Records beside calls: does the packets' way notice that two thousand a second are written?
 
-Calls come at half load, and beside them requests of scanners from thousands of addresses, each
-of which is refused and gets a record. The same load again with the rule muted is the measure:
-the same packets, judged alike, and nothing told of them. The two take turns in one gateway.
+Calls come, and beside them requests of scanners from thousands of addresses, each of which is
+refused and gets a record; together they keep the guard busy for half of the time. The same load
+again with the rule muted is the measure: the same packets, judged alike, and nothing told of
+them. A third load tells the guard's part from the machine's: all is told as ever, and the process
+that writes stands still meanwhile. They take turns in one gateway.
 
 The generator naps where there is nothing to do: the process that writes records has the core
-that the guard does not have, as on a gateway of two cores.
+that the guard does not have, as on a gateway of two cores. It stands for telephones elsewhere,
+so it goes first there: how long it waits for that core is no matter of the gateway's.
 """
 
 import json
 import os
+import signal
 import sqlite3
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from statistics import median
 from typing import Final, NamedTuple
 
 from bench.gateways import POLICY, ROUTING, Running, gateway, sipguard
-from bench.generator import MESSAGES_PER_CALL, Flood, Load, Played, play
+from bench.generator import Flood, Load, Played, play
 from bench.kernel import GATEWAY_CORE, GENERATOR_CORE, await_quiet
 from bench.network import ATTACKERS, FIRST_ATTACKER
 from bench.report import Figure, progress
@@ -33,6 +39,10 @@ _WATCH_S: Final = 2.5  # until the service has seen that a rule is muted, or is 
 _STATUS_S: Final = 7.0  # until it has told how it is
 _LATE_S: Final = 10.0
 _MARGIN: Final = 50
+_FEW, _MORE = 100.0, 500.0  # calls/s, to find what each costs
+_HALF: Final = 0.5  # of the guard's core
+_WITHOUT, _AT_REST, _WITH = "without", "writer at rest", "with records"
+_REST_S: Final = 4.0  # so long the guard keeps what is told
 
 
 class Calls(NamedTuple):
@@ -52,16 +62,16 @@ class Calls(NamedTuple):
 class Scene:
     """One gateway, and a load with scanners in it."""
 
-    def __init__(self, running: Running, folder: Path, state: Path, rate: float) -> None:
+    def __init__(self, running: Running, folder: Path, state: Path) -> None:
+        self.rate = _FEW  # calls/s
         self._running = running
         self._folder = folder
         self._state = state
-        self._rate = rate
         self._next = 0
         self._muted: int | None = None
         self._exemptions = ExemptionFile(state)
 
-    def mute(self, *, on: bool) -> None:
+    def _mute(self, *, on: bool) -> None:
         """Keep what the rule refuses out of the records, or not any more."""
         if on and self._muted is None:
             wanted = Exemption(0, MUTE, 0.0, 3600.0, "", "", _RULE, "the measure", "bench")
@@ -71,14 +81,43 @@ class Scene:
             self._muted = None
         time.sleep(_WATCH_S)
 
-    def round(self, seconds: float) -> Calls:
-        """Play calls and scanners, and wait until all that is to be written is."""
+    def settle(self, seconds: float) -> None:
+        """Find the rate of calls at which the guard has half of its core to do, without records."""
+        self._mute(on=True)
+        shares = []
+        for self.rate in (_FEW, _MORE):
+            began_s = self._running.own_cpu_s()
+            play(self._load(seconds), GENERATOR_CORE)
+            shares.append((self._running.own_cpu_s() - began_s) / seconds)
+        each = (shares[1] - shares[0]) / (_MORE - _FEW)
+        self.rate = max(_FEW, _FEW + (_HALF - shares[0]) / max(each, 1e-6))
+
+    @contextmanager
+    def _writer_at_rest(self) -> Iterator[None]:
+        writers = self._running.children()
+        for writer in writers:
+            os.kill(writer, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for writer in writers:
+                os.kill(writer, signal.SIGCONT)
+
+    def _load(self, seconds: float) -> Load:
         flood = Flood(self._scanners(seconds), REFUSED_PER_S, FIRST_ATTACKER, ATTACKERS)
-        load = Load(seconds, rate=self._rate, timed=True, flood=flood, nap=True)
+        return Load(seconds, rate=self.rate, timed=True, flood=flood, nap=True, first=True)
+
+    def round(self, name: str, seconds: float) -> Calls:
+        """Play calls and scanners, and wait until all that is to be written is."""
+        self._mute(on=name == _WITHOUT)
+        await_quiet()
+        seconds = min(seconds, _REST_S) if name == _AT_REST else seconds
+        load = self._load(seconds)
         lost, rows = self._lost(), self._rows()
         guard_s, all_s = self._running.own_cpu_s(), self._running.cpu_s()
         began_s = time.monotonic()
-        played: Played = play(load, GENERATOR_CORE)
+        with self._writer_at_rest() if name == _AT_REST else nullcontext():
+            played: Played = play(load, GENERATOR_CORE)
         guard_s, all_s = self._running.own_cpu_s() - guard_s, self._running.cpu_s() - all_s
         took_s = max(self._last_row_s() - began_s, seconds)
         rows = self._rows() - rows
@@ -147,48 +186,31 @@ def probe(number: int) -> bytes:
     )
 
 
-def measure(folder: Path, state: Path, rounds: int, seconds: float, rate: float) -> list[Figure]:
-    """Play the same load with and without records, in turns, through one gateway.
+def measure(folder: Path, state: Path, rounds: int, seconds: float) -> list[Figure]:
+    """Play the same load with records and without, in turns, through one gateway.
 
     Args:
         folder: For what is sent.
         state: The service's.
         rounds: How often each has its turn.
         seconds: How long a turn is.
-        rate: Calls per second that would be half of what the gateway can do; as many fewer come
-            as the scanners' requests make up for.
     """
-    rate = max(rate - REFUSED_PER_S / MESSAGES_PER_CALL, 100.0)
     folder.mkdir(parents=True, exist_ok=True)
     policy = folder / "records.policy"
     policy.write_text(_RATES + POLICY.read_text())
-    found: dict[str, list[Calls]] = {"without": [], "with records": []}
-    with gateway(ROUTING, GATEWAY_CORE):
-        quiet = play(Load(seconds, rate=rate, timed=True, nap=True), GENERATOR_CORE)
+    found: dict[str, list[Calls]] = {_WITHOUT: [], _AT_REST: [], _WITH: []}
     with gateway(sipguard(state, policy), GATEWAY_CORE) as running:
-        play(Load(1.0, rate=rate), GENERATOR_CORE)
-        _spread_out(running)
-        scene = Scene(running, folder, state, rate)
+        play(Load(1.0, rate=_MORE), GENERATOR_CORE)
+        scene = Scene(running, folder, state)
+        scene.settle(seconds)
         for number in range(rounds):
             for name, calls in found.items():
-                scene.mute(on=name == "without")
-                await_quiet()
-                calls.append(scene.round(seconds))
+                calls.append(scene.round(name, seconds))
                 progress(f"round {number + 1} of {rounds}: {name}: {_told(calls[-1])}")
-    return _compare(found, quiet.latency_us["all"]["p99"], rate)
-
-
-def _spread_out(running: Running) -> None:
-    """Give the process that writes records the other core; it has stepped back by then."""
-    end_s = time.monotonic() + _LATE_S
-    while time.monotonic() < end_s:
-        children = running.children()
-        if children and all(os.sched_getscheduler(one) == os.SCHED_BATCH for one in children):
-            for process in children:
-                os.sched_setaffinity(process, {GENERATOR_CORE})
-            return
-        time.sleep(0.1)
-    raise RuntimeError("no process for records")
+    with gateway(ROUTING, GATEWAY_CORE):
+        quiet = Load(seconds, rate=scene.rate, timed=True, nap=True, first=True)
+        routing_us = play(quiet, GENERATOR_CORE).latency_us["all"]["p99"]
+    return _compare(found, routing_us, scene.rate)
 
 
 def _told(calls: Calls) -> str:
@@ -204,10 +226,11 @@ def _compare(found: dict[str, list[Calls]], routing_us: float, rate: float) -> l
         name: median(calls.p99_us for calls in rounds) - routing_us
         for name, rounds in found.items()
     }
-    written = found["with records"]
+    written = found[_WITH]
+    base_us = max(added[_WITHOUT], 1.0)
     rows_per_s = median(calls.rows_per_s for calls in written)
     load = f"{rate:,.0f} calls/s, {REFUSED_PER_S:,} requests of scanners/s"
-    detail = f"{load}; {added['with records']:.0f} us, without {added['without']:.0f} us"
+    detail = f"{load}; {added[_WITH]:.0f} us, without {added[_WITHOUT]:.0f} us"
     lost = sum(calls.lost_records for calls in written)
     told = f"{sum(calls.rows for calls in written):,} of "
     told += f"{sum(calls.refused for calls in written):,} refused, {lost:,} said to be lost; "
@@ -215,7 +238,8 @@ def _compare(found: dict[str, list[Calls]], routing_us: float, rate: float) -> l
     return [
         Figure(
             "p99 added latency with records written, to the same load without",
-            added["with records"] / max(added["without"], 1.0), "x", below=LIMIT, detail=detail,
+            added[_WITH] / base_us, "x", below=LIMIT, detail=detail,
         ),
+        Figure(f"the same, {_AT_REST}: the guard's part alone", added[_AT_REST] / base_us, "x"),
         Figure("records/s written beside calls", rows_per_s, "", above=RECORDS_PER_S, detail=told),
     ]  # fmt: skip
