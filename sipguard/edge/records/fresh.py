@@ -56,7 +56,7 @@ class Fresh:
         for observation in told:
             try:
                 one = frame(_KIND, pack(observation))
-            except ValueError:
+            except (TypeError, ValueError):  # compiled, a value of another type is told so
                 self._failed()
                 continue
             made.append((one, _streams_of(observation)))
