@@ -76,8 +76,7 @@ class Waiting:
         """Have a frame wait if there is room, and return whether there was."""
         if len(self._frames) >= MAX_FRAMES or self.octets >= MAX_OCTETS:
             return False
-        self._frames.append(one)
-        self.octets += len(one)
+        self.add(one)
         return True
 
     def add(self, one: bytes) -> None:

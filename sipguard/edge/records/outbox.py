@@ -28,7 +28,6 @@ from sipguard.journal.ledger import CALL_ID_OCTETS
 from sipguard.journal.observation import Observation
 
 SOON_S: Final = 0.02  # what comes within it goes in one piece, with one system call
-FULL_S: Final = 0.02
 CHUNKS: Final = 4  # in one turn: the copying of 256 KiB
 MAX_CALLS: Final = 20_000  # with records: as many as the ledger can know, and more
 FINISH_S: Final = 10.0
@@ -190,7 +189,7 @@ class Outbox:
         except OSError:
             self._gone()
             return
-        self._due = self._reactor.callLater(FULL_S if self._rest else SOON_S, self._pump)
+        self._due = self._reactor.callLater(SOON_S, self._pump)
 
     def _fetch(self) -> bool:
         """Make the next piece of what waits; False if nothing does."""
