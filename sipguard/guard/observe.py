@@ -5,7 +5,7 @@ from typing import Final
 
 from sipguard.calls.dialog import Dialog
 from sipguard.evidence import Evidence
-from sipguard.journal.observation import Condition, MediaNote, Observation
+from sipguard.journal.observation import Condition, MediaNote, Observation, label_of
 from sipguard.journal.observation import Step as Rung
 from sipguard.media.sessions import Stream
 from sipguard.moment import Moment
@@ -46,8 +46,7 @@ def observation_of(
     if dialog is not None:
         state, ladder = dialog.state.name.lower(), _ladder_of(dialog)
     elif message is not None:
-        label = b"%d %b" % (sip_status, method) if sip_status else method  # as Observation's
-        ladder = ((now.utc_s, label, packet.src, packet.dst),)
+        ladder = ((now.utc_s, label_of(method, sip_status), packet.src, packet.dst),)
     return tuple.__new__(  # as Observation(...), at a fraction of the price
         Observation,
         (

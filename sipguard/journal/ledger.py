@@ -40,7 +40,6 @@ _ID_LENGTH: Final = 8
 _ID_SPACE: Final = 32**_ID_LENGTH
 _READ_AS: Final = str.maketrans("oil", "011")
 
-_CARRIERS: Final = frozenset((b"INVITE", b"UPDATE", b"PRACK", b"ACK"))  # of descriptions
 
 Key = tuple[bytes, bytes]
 Kind = tuple[bytes, str, Reason]
@@ -189,8 +188,7 @@ class Ledger:
 
     def _let_know(self, group: Attempt, seen: Observation) -> None:
         """Have an attempt told of the streams of its call, where it is of that call."""
-        passed = seen.action is Action.ACCEPT and seen.method in _CARRIERS
-        if seen.call_id and (passed or seen.is_media):
+        if seen.call_id and seen.may_have_streams:
             self._calls.add(seen.call_id[:CALL_ID_OCTETS], group, seen.utc_s)
 
     def _add(self, group: Attempt, seen: Observation) -> Record | None:

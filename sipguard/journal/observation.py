@@ -1,10 +1,12 @@
 """What the guard tells about one judged message: plain octets and reasons, nothing interpreted."""
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from sipguard.evidence import Evidence
 from sipguard.reason import Finding, Reason
 from sipguard.verdict import Action, Endpoint
+
+_CARRIERS: Final = frozenset((b"INVITE", b"UPDATE", b"PRACK", b"ACK"))  # of descriptions
 
 # Time in POSIX seconds, label (``INVITE``, ``200 INVITE``), source and destination address octets.
 Step = tuple[float, bytes, bytes, bytes]
@@ -94,9 +96,7 @@ class Observation(NamedTuple):
     @property
     def label(self) -> bytes:
         """``INVITE`` for a request, ``200 INVITE`` for a response: a ladder's word for it."""
-        if self.sip_status:
-            return b"%d %b" % (self.sip_status, self.method)
-        return self.method
+        return label_of(self.method, self.sip_status)
 
     @property
     def is_media(self) -> bool:
@@ -104,6 +104,16 @@ class Observation(NamedTuple):
         return self.method.startswith(b"media ")
 
     @property
+    def may_have_streams(self) -> bool:
+        """Whether it is about a stream, or may have opened one: a description that passed."""
+        return self.is_media or (self.action is Action.ACCEPT and self.method in _CARRIERS)
+
+    @property
     def noteworthy(self) -> bool:
         """Whether a reviewer would ask about it: refused, or a rule said ``log`` or ``alarm``."""
         return self.judged is not Action.ACCEPT or self.log or self.alarm
+
+
+def label_of(method: bytes, sip_status: int) -> bytes:
+    """Return a ladder's word for a message."""
+    return b"%d %b" % (sip_status, method) if sip_status else method

@@ -12,12 +12,9 @@ from sipguard.edge.records.frames import Kind, frame
 from sipguard.journal.carried import pack
 from sipguard.journal.ledger import CALL_ID_OCTETS
 from sipguard.journal.observation import Observation
-from sipguard.verdict import Action
 
 TOGETHER: Final = 8
-_CARRIERS: Final = frozenset((b"INVITE", b"UPDATE", b"PRACK", b"ACK"))
 _KIND: Final = Kind.OBSERVATION
-_ACCEPT: Final = Action.ACCEPT
 
 # A frame, and the Call-ID of a call whose streams will end; empty if it has none.
 Made = tuple[bytes, bytes]
@@ -59,13 +56,6 @@ class Fresh:
             except (TypeError, ValueError):  # compiled, a value of another type is told so
                 self._failed()
                 continue
-            made.append((one, _streams_of(observation)))
+            call_id = observation.call_id if observation.may_have_streams else b""
+            made.append((one, call_id[:CALL_ID_OCTETS]))
         return made
-
-
-def _streams_of(seen: Observation) -> bytes:
-    """Return the Call-ID of a message that may have opened something, or of a stream itself."""
-    opens = seen.action is _ACCEPT and seen.method in _CARRIERS
-    if opens or seen.method.startswith(b"media "):  # as Observation.is_media
-        return seen.call_id[:CALL_ID_OCTETS]
-    return b""
