@@ -144,6 +144,9 @@ def _compile(root: Path, folder: Path) -> Path:
         options = ["--config-file", os.devnull, "--ignore-missing-imports", *names]
         # As one file, no second core can help, it takes gigabytes, and runs no faster.
         extensions = mypycify(options, multi_file=True, debug_level="0")
+        for extension in extensions:
+            # A function that nobody else may replace is called without a look into a table.
+            extension.extra_compile_args.append("-fvisibility=hidden")
         command = _OnAllCores(Distribution({"name": "sipguard", "ext_modules": extensions}))
         command.parallel = True
         command.build_lib = str(library)

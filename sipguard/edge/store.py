@@ -37,6 +37,8 @@ _COUNTED_ROWS: Final = 100_000
 _FILL: Final = 0.95  # what is left after a rotation by size
 _BUSY_S: Final = 0.2  # the reactor waits for this; readers never lock a WAL for longer
 _WAL_OCTETS: Final = 16 << 20
+_PAGE_OCTETS: Final = 4096  # SQLite's own choice
+_CACHE_KIB: Final = 16 << 10  # a transaction of a thousand records, which touch as many indices
 _FILE_MODE: Final = 0o640  # calls are private: the service's user and group
 _DIRECTORY_MODE: Final = 0o750
 _BROKEN: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
@@ -273,6 +275,10 @@ def _prepare(connection: sqlite3.Connection) -> int:
     prepare(connection)
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute(f"PRAGMA journal_size_limit = {_WAL_OCTETS}")
+    connection.execute(f"PRAGMA wal_autocheckpoint = {_WAL_OCTETS // _PAGE_OCTETS}")
+    connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+    # What a statement with triggers would undo goes to a file otherwise: 50 writes per record.
+    connection.execute("PRAGMA temp_store = MEMORY")
     return int(connection.execute("SELECT ifnull(max(revision), 0) FROM records").fetchone()[0])
 
 

@@ -78,7 +78,8 @@ class Work:
         except Exception:  # noqa: BLE001 - the next turn may do
             self._faults += 1
             self._complaints.of_code(Failure())
-        self._taken = self._come
+        if not self._journal.is_waiting:
+            self._taken = self._come
 
     def finish(self, clock: Clock) -> Deferred[None]:
         """Write everything; fires when feeds have sent of it what they could."""
