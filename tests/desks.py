@@ -40,6 +40,9 @@ class DeskHere:
     def observe(self, observation: Observation) -> None:
         self.journal.observe(observation)
 
+    def turn_ended(self, is_empty: bool) -> bool:
+        return False
+
     def streams_ended(self, closing: Closing) -> None:
         end_streams(self.journal, closing)
 

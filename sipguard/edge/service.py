@@ -96,7 +96,10 @@ class GuardService(Service):
             plan = self._netfilter.plan
             mark, fail_open, take = plan.mark, plan.lets_pass, self._turnstile.take
             for number in range(plan.queues[0], plan.queues[1] + 1):
-                queue = Queue(number, take, mark=mark, fail_open=fail_open, reactor=self._reactor)
+                queue = Queue(
+                    number, take, mark=mark, fail_open=fail_open, reactor=self._reactor,
+                    turn_end=self._desk.turn_ended,
+                )  # fmt: skip
                 self._queues.append(queue)
             self._media.open(plan)
             self._streams.open(plan)

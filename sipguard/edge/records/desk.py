@@ -38,6 +38,9 @@ class Desk(Protocol):
     def observe(self, observation: Observation) -> None:
         """Take what the guard tells of one message."""
 
+    def turn_ended(self, is_empty: bool) -> bool:
+        """Do what can wait until no packet does: a queue's ``TurnEnd``."""
+
     def streams_ended(self, closing: Closing) -> None:
         """Take what was closed at once."""
 
@@ -77,6 +80,7 @@ class DeskApart:
 
         self._outbox = Outbox(launch, reactor)
         self.observe = self._outbox.observe
+        self.turn_ended = self._outbox.turn_ended
         self.streams_ended = self._outbox.streams_ended
         self.judged = self._outbox.judged
         self.reopen = self._outbox.reopen

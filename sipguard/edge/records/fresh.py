@@ -1,8 +1,8 @@
 """What the guard told a moment ago, until a few of them become frames together.
 
 Making a frame costs some microseconds, and twice as many where other code has run since the
-last one: the processor has forgotten. So a few are made at once, and no more than a few, for
-the next packet waits for all of them.
+last one: the processor has forgotten. So a few are made at once, when no packet waits; and no
+more than a few, for the next packet waits for all of them. Where packets never cease, many.
 """
 
 from collections.abc import Callable
@@ -14,6 +14,7 @@ from sipguard.journal.ledger import CALL_ID_OCTETS
 from sipguard.journal.observation import Observation
 
 TOGETHER: Final = 8
+AT_MOST: Final = 64  # while packets wait
 _KIND: Final = Kind.OBSERVATION
 
 # A frame, and the Call-ID of a call whose streams will end; empty if it has none.
@@ -38,10 +39,10 @@ class Fresh:
         return len(self._told)
 
     def add(self, observation: Observation) -> bool:
-        """Take one more; return whether they are enough to be made frames of."""
+        """Take one more; return whether they are so many that frames must be made of them."""
         told = self._told
         told.append(observation)
-        return len(told) >= TOGETHER
+        return len(told) >= AT_MOST
 
     def make(self) -> list[Made]:
         """Return what was taken, as frames."""

@@ -21,7 +21,7 @@ from sipguard.edge.control import FeedState, StatusReport
 from sipguard.edge.judged import Judged
 from sipguard.edge.records.child import Child
 from sipguard.edge.records.frames import Kind, Terms, Told, Waiting, frame
-from sipguard.edge.records.fresh import Fresh
+from sipguard.edge.records.fresh import TOGETHER, Fresh
 from sipguard.edge.streams_told import Closing, streams_told
 from sipguard.journal.carried import pack_end
 from sipguard.journal.ledger import CALL_ID_OCTETS
@@ -92,6 +92,12 @@ class Outbox:
         if self._fresh.add(observation):
             self._make()
         self._see_to_it()
+
+    def turn_ended(self, is_empty: bool) -> bool:
+        """Make frames of what is fresh where no packet waits for it: a queue's ``TurnEnd``."""
+        if is_empty and len(self._fresh) >= TOGETHER:
+            self._make()
+        return False
 
     def _make(self) -> None:
         """Make frames of what is fresh."""

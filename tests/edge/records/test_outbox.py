@@ -11,6 +11,7 @@ from sipguard.edge.elements import Tally
 from sipguard.edge.judged import Judged, judged_of
 from sipguard.edge.records import frames, outbox
 from sipguard.edge.records.frames import Arriving, Kind, Terms, Told
+from sipguard.edge.records.fresh import AT_MOST, TOGETHER
 from sipguard.edge.records.outbox import FIRST_WAIT_S, SOON_S, Outbox
 from sipguard.edge.streams_told import Closing
 from sipguard.journal.carried import unpack, unpack_end
@@ -216,6 +217,23 @@ def test_what_cannot_be_told_costs_no_packet_its_verdict(running: Bench) -> None
     running.box.observe(refused()._replace(rule=object()))  # type: ignore[arg-type]
     report = running.report()
     assert (report.lost_records, report.errors) == (1, 1)
+
+
+def test_frames_are_made_when_no_packet_waits(bench: Bench) -> None:
+    """A few at once then; and while packets never cease, before they are too many."""
+
+    def turn(told: int, *, is_empty: bool) -> int:
+        """Tell of so many, end a turn; return how many frames there are afterwards."""
+        for _ in range(told):
+            bench.box.observe(refused())
+        assert bench.box.turn_ended(is_empty) is False  # the queue need not look again
+        return len(bench.box._waiting)
+
+    assert turn(TOGETHER - 1, is_empty=True) == 0
+    assert turn(1, is_empty=False) == 0
+    assert turn(0, is_empty=True) == TOGETHER
+    assert turn(AT_MOST - 1, is_empty=False) == TOGETHER
+    assert turn(1, is_empty=False) == TOGETHER + AT_MOST
 
 
 def closing(call_id: bytes = CALL) -> Closing:
