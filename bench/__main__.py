@@ -77,7 +77,7 @@ def _packet_part(quick: bool, rival: bool, left_out: list[str]) -> list[Figure]:
     figures.append(kernel.hold_calls(variant, max(most, 100) * 0.6, calls))
     progress("records beside calls")
     place = kernel.state_folder(BUILD)
-    figures += journal.measure(BUILD / "journal", place, 1 if quick else 9, 5 * seconds)
+    figures += journal.measure(BUILD / "journal", place, 1 if quick else 18, 5 * seconds)
     progress("forged signatures beside calls")
     figures += flood.measure(BUILD / "flood", kernel.state_folder(BUILD), rounds, 2 * seconds)
     if media.why_not():
