@@ -1,11 +1,10 @@
 """What the writing process does with each frame, without a socket or a process."""
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from stream_ends import invited
+from stream_ends import NOON, invited
 
 from sipguard.edge.feeds.desk import Feeds
 from sipguard.edge.feeds.outlet import Outlet
@@ -24,16 +23,16 @@ def none(_feed: Feed) -> Outlet:
 @pytest.fixture
 def work(tmp_path: Path) -> Iterator[Work]:
     store = Store(tmp_path)
-    made = Work(store, "", Feeds(none))
+    made = Work(store, "", Feeds(none), lambda: NOON)
     made.use(Terms(1_000_000, 1_000_000))
-    made.turn()  # those that grew had theirs: the next is a second away
+    made.turn()  # those that grew had theirs: the next is a second away, and none passes
     yield made
     store.close()
 
 
 def come(work: Work, first: int, count: int) -> None:
     for number in range(first, first + count):
-        seen = invited(time.time(), b"\x0a%b" % number.to_bytes(3, "big"), call_id=b"%d" % number)
+        seen = invited(NOON, b"\x0a%b" % number.to_bytes(3, "big"), call_id=b"%d" % number)
         caller = b"<sip:%d@example.com>" % (number * 7919 % 10_007)
         work.take(Kind.OBSERVATION, pack(seen._replace(from_=caller)))
 
