@@ -9,7 +9,7 @@ from stream_ends import ALICE, BOB, CALL, NOON, refused
 
 from sipguard.edge.archive import Archive
 from sipguard.edge.elements import Tally
-from sipguard.edge.journal import AT_ONCE, GROWN_S, Journal
+from sipguard.edge.journal import AT_ONCE, GROWN_S, MANY, Journal
 from sipguard.edge.store import Store
 from sipguard.edge.streams_told import Closing
 from sipguard.journal.observation import Observation
@@ -90,6 +90,41 @@ def test_as_many_as_one_transaction_takes_do_not_wait(store: Store) -> None:
     desk.turn(0.0)
     assert store.written == AT_ONCE
     assert not desk.is_full
+
+
+def test_many_wait_for_a_second_and_few_do_not(store: Store) -> None:
+    """One transaction of many has the disk write each page once."""
+    told: list[int] = []
+    desk = Journal(store, tell=lambda made, grown: told.append(len(made) + len(grown)))
+    desk.turn(100.0)
+    for turn in range(1, 6):
+        for number in range(MANY):
+            desk.observe(refusal(100 * turn + number))
+        desk.turn(100.0 + turn / 10)
+    assert store.written == 0
+    assert told == [MANY] * 5  # feeds get them at once, not in a burst
+    desk.observe(refusal(1))
+    desk.turn(100.6)  # it is over
+    assert not desk.is_waiting
+    assert store.written == 5 * MANY + 1
+    for number in range(MANY):
+        desk.observe(refusal(1000 + number))
+    desk.turn(100.7)
+    assert store.written == 5 * MANY + 1
+    desk.turn(100.0 + GROWN_S)
+    assert store.written == 6 * MANY + 1
+
+
+def test_what_waits_is_written_at_the_end(store: Store) -> None:
+    """The service stops, and nothing is lost."""
+    desk = Journal(store)
+    desk.turn(100.0)
+    for number in range(MANY):
+        desk.observe(refusal(number))
+    desk.turn(100.1)
+    assert store.written == 0
+    desk.finish(100.2)
+    assert store.written == MANY
 
 
 def test_many_that_grew_are_all_written(store: Store) -> None:

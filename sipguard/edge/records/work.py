@@ -1,6 +1,7 @@
 """What the writing process does with each frame, and in between; it knows no socket."""
 
 import time
+from collections.abc import Callable
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
@@ -23,10 +24,14 @@ class Work:
         store: Where records go.
         after: The last id as the guard heard of it, where the store cannot be asked.
         feeds: What they go to besides.
+        now: POSIX time.
     """
 
-    def __init__(self, store: Store, after: str, feeds: Feeds) -> None:
+    def __init__(
+        self, store: Store, after: str, feeds: Feeds, now: Callable[[], float] = time.time
+    ) -> None:
         self.error = ""
+        self._now = now
         self._store = store
         self._feeds = feeds
         try:
@@ -74,16 +79,17 @@ class Work:
     def turn(self) -> None:
         """Write what is due."""
         try:
-            self._journal.turn(time.time())
+            self._journal.turn(self._now())
         except Exception:  # noqa: BLE001 - the next turn may do
             self._faults += 1
             self._complaints.of_code(Failure())
-        self._taken = self._come
+        if not self._journal.is_waiting:
+            self._taken = self._come
 
     def finish(self, clock: Clock) -> Deferred[None]:
         """Write everything; fires when feeds have sent of it what they could."""
         try:
-            self._journal.finish(time.time())
+            self._journal.finish(self._now())
         except Exception:  # noqa: BLE001 - what feeds have is still to be sent
             self._faults += 1
             self._complaints.of_code(Failure())
