@@ -1,9 +1,9 @@
 """What the guard tells, grouped into records and written to the store: the writing process's work.
 
 New records are written at the next turn, so that a reviewer sees them at once. Where many come,
-they wait for a second at most: a page of the file is then written once for all of them, and
-the disk has half as much to do. Those that grew wait for a second as well: somebody who sends
-one message again and again writes one row a second with it.
+they wait for a second at most: calls beside them were held up less with few transactions than
+with many, though the disk gets no less. Those that grew wait for a second as well: somebody who
+sends one message again and again writes one row a second with it.
 """
 
 from collections.abc import Callable, Sequence

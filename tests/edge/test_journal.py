@@ -93,7 +93,7 @@ def test_as_many_as_one_transaction_takes_do_not_wait(store: Store) -> None:
 
 
 def test_many_wait_for_a_second_and_few_do_not(store: Store) -> None:
-    """One transaction of many has the disk write each page once."""
+    """Few transactions hold calls up less than many."""
     told: list[int] = []
     desk = Journal(store, tell=lambda made, grown: told.append(len(made) + len(grown)))
     desk.turn(100.0)

@@ -4,7 +4,7 @@ Nothing here waits, and nothing raises for what becomes of the writer. It may be
 still or die: packets are judged all the same. What finds no room is lost, and counted by why.
 
 Turning an observation into octets costs some microseconds; making a record of it, masked, in
-JSON, with a row and its indices, costs eighty times as much, and is done beside.
+JSON, with a row and its indices, costs some fifty times as much, and is done beside.
 """
 
 import time
