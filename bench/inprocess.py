@@ -105,6 +105,7 @@ def _guard_figure(policy: Policy, calls: int) -> Figure:
             refused += sum(decision.action is not Action.ACCEPT for decision in decisions)
             effects += sum(len(decision.effects) for decision in decisions)
         guard.tick(now)
+        guard.forget(now)
     medians = {kind: median(times) for kind, times in spent.items()}
     detail = ", ".join(f"{kind} {time_us:.1f}" for kind, time_us in medians.items())
     detail += f"; {effects / calls:.1f} pinhole changes a call"

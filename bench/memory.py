@@ -26,6 +26,7 @@ def main() -> None:
             guard.judge(packet, now)
         if number % 2000 == 0:
             guard.tick(now)
+            guard.forget(now)
     counted = guard.statistics()
     status = Path("/proc/self/status").read_text(encoding="ascii")
     resident_mb = int(re.findall(r"VmRSS:\s+(\d+)", status)[0]) / 1024

@@ -341,3 +341,4 @@ class World:
         """Let time pass, with a tick at the end."""
         self.now_s += seconds
         self.apply(self.guard.tick(self.now))
+        self.guard.forget(self.now)

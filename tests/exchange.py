@@ -157,6 +157,7 @@ class Exchange:
         while self.now_s < until_s:
             self.now_s = min(self.now_s + 1.0, until_s)
             self.apply(self.guard.tick(self.now))
+            self.guard.forget(self.now)
 
     def hears(self, source: str, target: str, port: int) -> bool:
         """Report whether media from *source* reaches *port* of *target*."""

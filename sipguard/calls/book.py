@@ -21,6 +21,7 @@ from sipguard.calls.standing import (
     stand_in_dialog,
     stand_of_repetition,
 )
+from sipguard.calls.table import ALL
 from sipguard.calls.transaction import (
     DIALOG_MAKERS,
     Transaction,
@@ -367,13 +368,12 @@ class Book:
         finding = Finding(Reason.LEARNED_DIALOG)
         return Stand(Standing.KNOWN, None, dialog, from_caller=True, finding=finding)
 
-    def expire(self, now: Moment) -> list[Ended]:
-        """Forget what is over; return the dialogs whose media must close."""
-        for _ in self.transactions.expire(now.monotonic_s):
-            pass
-        self.registrations.expire(now.monotonic_s)
+    def expire(self, now: Moment, most: int = ALL) -> list[Ended]:
+        """Forget what is over, of *most* looked at; return the dialogs whose media must close."""
+        self.transactions.expire(now.monotonic_s, most)
+        self.registrations.expire(now.monotonic_s, most)
         ended, self._forgotten = self._forgotten, []
-        for dialog in self.dialogs.expire(now.monotonic_s):
+        for dialog in self.dialogs.expire(now.monotonic_s, most):
             if dialog.state is not DialogState.ENDED and dialog.callee_tag:
                 if dialog.state is DialogState.ENDING:
                     ended.append(ended_of(dialog, Reason.CALL_ENDED, dialog.leaver))

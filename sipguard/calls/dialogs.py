@@ -1,10 +1,9 @@
 """The tables of dialogs: calls, what rings, what is subscribed, and what waits for a NOTIFY."""
 
-from collections.abc import Iterator
 from typing import final
 
 from sipguard.calls.dialog import Dialog, DialogState, Place, place_of
-from sipguard.calls.table import ExpiringTable
+from sipguard.calls.table import ALL, ExpiringTable
 from sipguard.calls.transaction import INVITE_PENDING_S, LINGER_S
 
 
@@ -106,10 +105,12 @@ class Dialogs:
             if table.get(place) is dialog:
                 table.hasten(place, dialog, now_s)
 
-    def expire(self, now_s: float) -> Iterator[Dialog]:
-        """Remove and yield dialogs that ended, or whose timers ran out."""
+    def expire(self, now_s: float, most: int = ALL) -> list[Dialog]:
+        """Remove and return dialogs that ended, or whose timers ran out; see ``ExpiringTable``."""
+        over: list[Dialog] = []
         for table in self._tables:
-            yield from table.expire(now_s)
+            over += table.expire(now_s, most)
+        return over
 
 
 def _put(table: ExpiringTable[Place, Dialog], dialog: Dialog, now_s: float) -> Dialog | None:

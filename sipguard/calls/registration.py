@@ -9,7 +9,7 @@ account may have two phones, and a phone may get another address.
 
 from typing import Final, final
 
-from sipguard.calls.table import ExpiringTable
+from sipguard.calls.table import ALL, ExpiringTable
 from sipguard.native import mypyc_attr
 
 LONGEST_EXPIRES_S: Final = 7 * 86400
@@ -62,10 +62,9 @@ class Registrations:
         else:
             self._table.put(aor, Binding(source, now_s + life_s, proven), now_s)
 
-    def expire(self, now_s: float) -> None:
-        """Forget bindings whose time is over."""
-        for _ in self._table.expire(now_s):
-            pass
+    def expire(self, now_s: float, most: int = ALL) -> None:
+        """Forget bindings whose time is over; see ``ExpiringTable``."""
+        self._table.expire(now_s, most)
 
 
 def _name_of(aor: bytes) -> bytes:

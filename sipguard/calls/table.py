@@ -1,12 +1,14 @@
 """A bounded table whose entries know when they end; expiry costs only what expires."""
 
+import sys
 from collections.abc import Iterator
 from heapq import heappop, heappush
 from typing import Final, Generic, Protocol, TypeVar, final
 
 from sipguard.eviction import Eldest
 
-SLOT_S: Final = 1.0
+SLOT_S: Final = 1 / 16
+ALL: Final = sys.maxsize
 HORIZON_S: Final = (
     60.0  # every entry is looked at this often; what was taken out early is freed then
 )
@@ -26,7 +28,7 @@ V = TypeVar("V", bound=Expiring)
 class ExpiringTable(Generic[K, V]):
     """At most *capacity* entries, in order of arrival.
 
-    Each key stands in one slot of a calendar, the second in which its entry is
+    Each key stands in one slot of a calendar, the part of a second in which its entry is
     next to be looked at. A slot that comes up is emptied: what is really due goes, what was
     prolonged meanwhile moves to its new slot. So neither a look-up nor a
     prolongation touches the calendar. It holds the keys alone: what is taken
@@ -39,6 +41,7 @@ class ExpiringTable(Generic[K, V]):
         self._entries: dict[K, V] = {}
         self._calendar: dict[int, list[K]] = {}
         self._slots: list[int] = []  # a heap of the calendar's keys
+        self._due: list[K] = []  # what is still to be looked at of a slot that came up
         self._eldest: Eldest[K] = Eldest()
         self.forgotten = 0
 
@@ -75,20 +78,34 @@ class ExpiringTable(Generic[K, V]):
         """Look at *entry* again at its new, earlier end."""
         self._schedule(key, entry.expires_at_s, now_s)
 
-    def expire(self, now_s: float) -> Iterator[V]:
-        """Remove and yield the entries that are due at *now_s*."""
-        now_slot = int(now_s // SLOT_S)
-        while self._slots and self._slots[0] < now_slot:
-            # What was put or hastened often stands in one slot often.
-            for key in dict.fromkeys(self._calendar.pop(heappop(self._slots))):
-                entry = self._entries.get(key)
-                if entry is None:
-                    continue  # removed since
-                if entry.expires_at_s > now_s:
-                    self._schedule(key, entry.expires_at_s, now_s)
-                    continue
-                del self._entries[key]
-                yield entry
+    def expire(self, now_s: float, most: int = ALL) -> list[V]:
+        """Remove and return the entries that are due at *now_s*.
+
+        Looks at no more than *most*; the next call goes on from there.
+        """
+        over: list[V] = []
+        for _ in range(most):
+            if not self._due and not self._take_slot(now_s):
+                break
+            key = self._due.pop()
+            entry = self._entries.get(key)
+            if entry is None:
+                continue  # removed since
+            if entry.expires_at_s > now_s:
+                self._schedule(key, entry.expires_at_s, now_s)
+                continue
+            del self._entries[key]
+            over.append(entry)
+        return over
+
+    def _take_slot(self, now_s: float) -> bool:
+        """Have the next slot that is over looked at; False where there is none."""
+        if not self._slots or self._slots[0] >= int(now_s // SLOT_S):
+            return False
+        # What was put or hastened often stands in one slot often.
+        self._due = list(dict.fromkeys(self._calendar.pop(heappop(self._slots))))
+        self._due.reverse()
+        return True
 
     def _schedule(self, key: K, due_s: float, now_s: float) -> None:
         if due_s > now_s + self._horizon_s:

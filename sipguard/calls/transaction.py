@@ -5,12 +5,11 @@ retransmissions, its responses, its ACK and its CANCEL, and to refuse
 whatever merely looks like them.
 """
 
-from collections.abc import Iterator
 from enum import IntEnum
 from typing import Final, final
 
 from sipguard.calls.shared import literal, shared, shared_hosts
-from sipguard.calls.table import ExpiringTable
+from sipguard.calls.table import ALL, ExpiringTable
 from sipguard.native import mypyc_attr
 from sipguard.wire.fields import Address
 from sipguard.wire.packet import Packet
@@ -282,11 +281,10 @@ class Transactions:
             # RFC 3261 section 16.7: every provisional but 100 starts timer C anew.
             transaction.expires_at_s = now_s + INVITE_PENDING_S
 
-    def expire(self, now_s: float) -> Iterator[Transaction]:
-        """Remove and yield what has outlived its timers."""
-        for _ in self._refused.expire(now_s):
-            pass
-        return self._table.expire(now_s)
+    def expire(self, now_s: float, most: int = ALL) -> list[Transaction]:
+        """Remove and return what has outlived its timers; see ``ExpiringTable``."""
+        self._refused.expire(now_s, most)
+        return self._table.expire(now_s, most)
 
 
 def contact_hosts(message: Message) -> tuple[bytes, ...]:

@@ -73,6 +73,7 @@ class Rerun:
             if clock_s >= next_tick_s:
                 next_tick_s = clock_s + _TICK_S
                 self._count_holes(guard.tick(now))
+                guard.forget(now)
             decision = self._judge(packet, now)
             judgement = decision.judgement
             action, reason = judgement.action, judgement.reason

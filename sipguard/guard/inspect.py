@@ -2,6 +2,7 @@
 
 from typing import Final, NamedTuple
 
+from sipguard.calls.table import ALL
 from sipguard.errors import HostileInput
 from sipguard.evidence import Awaited
 from sipguard.guard.conclude import Conclusion, judgement_of_findings
@@ -212,19 +213,23 @@ class Guard:
         """Judge the copy of an IP packet of a proven stream, which the kernel has forwarded."""
         return self._media.sample(octets, now)
 
-    def tick(self, now: Moment) -> tuple[Effect, ...]:
-        """Let time pass: forget what is over, and close its pinholes."""
+    def tick(self, now: Moment, most: int = ALL) -> tuple[Effect, ...]:
+        """Let time pass: end what is over, and close its pinholes; see also :meth:`forget`.
+
+        Args:
+            now: This instant.
+            most: Look at so many calls and transactions, where others wait; the next goes on.
+        """
         rooms = self._rooms
         rooms.set_time(now)
-        ended = rooms.book.expire(now)
-        self.forget(now)
+        ended = rooms.book.expire(now, most)
         effects = rooms.negotiator.close(ended, now) + rooms.negotiator.sessions.expire(now)
         return effects + self._media.tick(now)
 
     def forget(self, now: Moment) -> None:
         """Forget a little of what is too old in the memories of replays and proofs.
 
-        Called more often than :meth:`tick` they stay small, and no packet waits for long.
+        Called some times a second they stay small, and no packet waits for long.
         """
         rooms = self._rooms
         rooms.memory.expire(now)
