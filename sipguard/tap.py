@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 from twisted.python import usage
 
+from sipguard.edge.busy_poll import LIMIT_US
 from sipguard.edge.exemption_desk import ExemptionDesk
 from sipguard.edge.feeds.listener import Listen, MetricsListener, is_loopback, read_listen
 from sipguard.edge.plan import SAMPLE_GROUP
@@ -75,6 +76,15 @@ blocked", "sipguard explain ID", "sipguard tail". Check a policy first: "sipguar
             SAMPLE_GROUP,
             "NFLOG group where copies of proven media come.",
             _number("sample-group", 1),
+        ),
+        (
+            "busy-poll",
+            None,
+            LIMIT_US,
+            "Where packets come within so many microseconds of each other, look for the next "
+            "one instead of sleeping: calls wait less, and one processor is busy for as long "
+            "as that lasts. 0: always sleep.",
+            _number("busy-poll", 0),
         ),
         ("mode", "m", None, "Override the policy's mode: shadow or enforce."),
         ("json-lines", "j", None, "Also append each record to this file as one JSON line."),
@@ -143,6 +153,7 @@ def makeService(options: Options) -> Service:
         fail_open=bool(options["fail-open"]),
         media_queue=options["media-queue"],
         sample_group=options["sample-group"],
+        busy_poll_us=options["busy-poll"],
     )
     lines = options["json-lines"]
     try:

@@ -25,6 +25,8 @@ class DeskHere:
         self.journal = Journal(self.store)
         self.log: list[str] = []
 
+    is_owing = False
+
     def check(self, policy: Policy) -> None:
         self.log.append("check")
 

@@ -45,6 +45,12 @@ def test_numbers_of_the_media_gate() -> None:
     assert (parsed["media-queue"], parsed["sample-group"]) == (9, 8)
 
 
+def test_nobody_sleeps_between_packets_that_come_close() -> None:
+    """By default 8,000 a second; 0 is never."""
+    assert options("-p", "p")["busy-poll"] == 125
+    assert options("-p", "p", "--busy-poll", "0")["busy-poll"] == 0
+
+
 def test_exceptions_from_the_pages_are_for_the_admin_to_turn_on(tmp_path: Path) -> None:
     """Without the option there is no socket to ask at."""
     policy = tmp_path / "p"
@@ -72,6 +78,8 @@ def test_exceptions_from_the_pages_are_for_the_admin_to_turn_on(tmp_path: Path) 
         ("--policy", "p", "--media-queue", "65536"),
         ("--policy", "p", "--media-queue", "-1"),
         ("--policy", "p", "--sample-group", "0"),
+        ("--policy", "p", "--busy-poll", "-1"),
+        ("--policy", "p", "--busy-poll", "often"),
         ("--nonsense",),
     ],
 )

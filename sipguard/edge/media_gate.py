@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from sipguard.edge.busy_poll import BusyPoll
 from sipguard.edge.control import StatusReport
 from sipguard.edge.media_guard import MediaGuard
 from sipguard.edge.media_turnstile import MediaTurnstile
@@ -29,11 +30,15 @@ class MediaGate:
     Args:
         apply: Opens, closes, proves and doubts pinholes.
         reactor: Twisted's.
+        poll: Looks for packets where they come close together.
     """
 
-    def __init__(self, apply: Callable[[Sequence[Effect]], None], reactor: Reactor) -> None:
+    def __init__(
+        self, apply: Callable[[Sequence[Effect]], None], reactor: Reactor, poll: BusyPoll
+    ) -> None:
         self._turnstile = MediaTurnstile(apply)
         self._reactor = reactor
+        self._poll = poll
         self._queue: Queue | None = None
         self._samples: Samples | None = None
         self._is_reading = False
@@ -56,6 +61,7 @@ class MediaGate:
             mark=plan.mark,
             fail_open=plan.lets_pass,
             turn_end=self._turnstile.end_turn,
+            poll=self._poll,
         )
         try:
             self._samples = Samples(plan.sample_group, self._turnstile.take_sample)

@@ -36,6 +36,10 @@ GATE_SETS: Final = tuple(
 )
 
 _FLOOD_PER_S: Final = 500  # packets of a stream that has proven nothing: ten audio streams' worth
+# The kernel walks each set once a second to free what has expired, on the processor of whoever
+# changed it last: milliseconds in which calls wait. What we close is freed at once.
+SELDOM: Final = "gc-interval 60s;"
+NOW_AND_THEN: Final = "gc-interval 10s;"
 _ASKED_S: Final = 10  # an element's life; its limit forgets after one second
 # One packet of so many may be copied: audio waits 0.6 s for its lot, on average.
 _LOTS: Final = 32
@@ -75,7 +79,7 @@ def gate_sets(plan: Plan) -> Iterator[tuple[str, str]]:
     dynamic = f"size {2 * plan.max_pinholes}; flags dynamic,timeout;"
     for family, ip, kind in FAMILIES:
         stream = f"{kind} . {kind} . inet_service"
-        static = f"size {plan.max_pinholes}; flags timeout; counter;"
+        static = f"size {plan.max_pinholes}; flags timeout; {SELDOM} counter;"
         yield f"proven{family}", f"{{ typeof {_source_key(ip, _RTP_SSRC)}; {static} }}"
         yield f"asking{family}", f"{{ type {stream}; {dynamic} }}"
         yield f"sampled{family}", f"{{ type {stream} . inet_service; {dynamic} }}"

@@ -24,6 +24,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer  # type: ignore[import-untyped] # it ships no types
 
 from sipguard.edge.apart import LARGE_OCTETS, Apart
+from sipguard.edge.busy_poll import BusyPoll
 from sipguard.edge.clock import Clock
 from sipguard.edge.complaints import Complaints
 from sipguard.edge.plan import MARK
@@ -83,6 +84,7 @@ class Queue:
         turn_end: Called when the packets of a turn have their verdicts; told
             whether any is left. Returns whether to look for more at once.
         reactor: With it, large packets wait while small ones come.
+        poll: Looks for packets where they come close together.
 
     Raises:
         EdgeError: no permission, or another process has the queue.
@@ -103,6 +105,7 @@ class Queue:
         max_held: int = MAX_HELD,
         turn_end: TurnEnd | None = None,
         reactor: Clock | None = None,
+        poll: BusyPoll | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.number = number
@@ -126,6 +129,9 @@ class Queue:
         self._reader = Reader(
             number, mark, *ends, judge, self._name, self._failed, max_held, apart, self._fail
         )
+        self._poll = poll
+        if poll is not None:
+            poll.add(self.turn)
 
     def _configure(self, socket_octets: int) -> None:
         self._socket.send(_copy_range(self.number, fail_open=self._fail_open))
@@ -146,17 +152,27 @@ class Queue:
 
     def doRead(self) -> None:
         """Judge what waits, at most one batch, so that the reactor keeps its turn."""
+        packets = self.turn()
+        if self._poll is not None:
+            self._poll.came(packets)
+
+    def turn(self) -> int:
+        """Judge what waits, at most one batch; return how many packets it was."""
         if self._library is None:
-            return
+            return 0
+        reader = self._reader
+        before, was_empty = reader.packets, reader.is_empty
         try:
-            self._reader.read(self._batch)
-            if self._turn_end is not None:
+            reader.read(self._batch)
+            is_news = reader.packets != before or not was_empty
+            if is_news and self._turn_end is not None:
                 self._end_turn(self._turn_end)
         except OSError as failure:
             self._complaints.at("socket", Failure(failure))
-        if self._reactor is not None and self._reader.apart and not self._is_called:
+        if self._reactor is not None and reader.apart and not self._is_called:
             self._is_called = True
             self._reactor.callLater(0, self._go_on)
+        return reader.packets - before
 
     def _go_on(self) -> None:
         """Judge what stands apart; the socket does not tell of it."""
@@ -187,6 +203,8 @@ class Queue:
         for packet in tuple(self._reader.held):
             self._fail(packet)
         self._reader.held.clear()
+        if self._poll is not None:
+            self._poll.remove(self.turn)
         self._library.unbind()
         self._library = None
         self._socket.close()
@@ -209,6 +227,11 @@ class Queue:
     def status(self) -> QueueStatus | None:
         """Return the kernel's counters of this queue, None where it has no such queue."""
         return read_status(self.number)
+
+    def waiting(self) -> int:
+        """Return how many packets the kernel holds; not asked where the last turn took all."""
+        status = None if self._reader.is_empty else self.status()
+        return status.waiting if status is not None else 0
 
     def choose(self, *, fail_open: bool) -> None:
         """Take another policy's choice for faults of our own, and for a full queue."""

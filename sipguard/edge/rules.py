@@ -134,15 +134,15 @@ def _counters(plan: Plan) -> tuple[str, ...]:
 def _sets(plan: Plan) -> Iterator[tuple[str, str]]:
     families = (("4", "ipv4_addr"), ("6", "ipv6_addr"))
     for family, kind in families:
-        size = f"size {plan.max_pinholes}; flags timeout; counter;"
+        size = f"size {plan.max_pinholes}; flags timeout; {media_rules.SELDOM} counter;"
         yield f"pinholes{family}", f"{{ type {_stream_key(kind)}; {size} }}"
     for suffix, _ in plan.idle_classes:
         for family, kind in families:
             # Twice the room: an element recreated after its close lingers until it expires.
-            size = f"size {2 * plan.max_pinholes}; flags dynamic,timeout;"
+            size = f"size {2 * plan.max_pinholes}; flags dynamic,timeout; {media_rules.NOW_AND_THEN}"
             yield f"alive{family}{suffix}", f"{{ type {_stream_key(kind)}; {size} }}"
     for family, kind in families:
-        size = f"size {plan.max_bans}; flags timeout; counter;"
+        size = f"size {plan.max_bans}; flags timeout; {media_rules.SELDOM} counter;"
         yield f"bans{family}", f"{{ type {kind}; {size} }}"
     if plan.has_gate:
         yield from media_rules.gate_sets(plan)

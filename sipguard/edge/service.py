@@ -1,11 +1,11 @@
 """The running gateway: packets from the kernel to the guard, and its decisions back."""
 
-import gc
 import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from types import FrameType
 from typing import Final
 
@@ -16,13 +16,16 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from sipguard.edge import policy_file
+from sipguard.edge.busy_poll import BusyPoll
 from sipguard.edge.control import INTERVAL_S, StatusReport, write_status
 from sipguard.edge.exemptions import ExemptionWatch
 from sipguard.edge.fetching import Fetching, terms_of
+from sipguard.edge.garbage import LOOK_S, Garbage
 from sipguard.edge.judged import JudgedMeter
 from sipguard.edge.media_gate import MediaGate
 from sipguard.edge.netfilter import Netfilter
-from sipguard.edge.nfqueue import MAX_PACKETS, Queue
+from sipguard.edge.nfqueue import Queue
+from sipguard.edge.overload import OverloadWatch
 from sipguard.edge.plan import Plan
 from sipguard.edge.policy_file import LoadedPolicy
 from sipguard.edge.reactor import Reactor
@@ -32,18 +35,15 @@ from sipguard.edge.report import begun, count_kernel, count_tables, count_unjudg
 from sipguard.edge.settings import Settings
 from sipguard.edge.stream.gate import StreamGate
 from sipguard.edge.streams_told import Closing
+from sipguard.edge.ticking import Ticking
 from sipguard.edge.turnstile import Turnstile, now
 from sipguard.errors import EdgeError, PolicyError
 from sipguard.guard import Guard
 from sipguard.verdict import Effect, OpenPinhole, Reply
 
-TICK_S: Final = 1.0
 FORGET_S: Final = 0.25  # a bite of the memories that no call notices
 OVERLOAD_S: Final = 0.25
 WATCH_S: Final = 2.0
-COLLECT_S: Final = 60.0
-QUIET_PACKETS: Final = 50  # in one tick
-OVERLOADED_AT: Final = MAX_PACKETS // 2
 
 __all__ = ["GuardService", "Settings"]
 
@@ -74,13 +74,18 @@ class GuardService(Service):
         self._last_reload = ""
         self._turnstile = Turnstile(self._apply, self._reply)
         self._judged = JudgedMeter(self._turnstile.by_verdict)
-        self._media = MediaGate(self._carry_out, reactor)
+        tick = partial(self._guarded, self._tick)
+        self._ticking = Ticking(tick, self._packets, reactor)
+        between = self._ticking.between_packets
+        self._poll = BusyPoll(reactor, settings.busy_poll_us, self._may_poll, between)
+        self._media = MediaGate(self._carry_out, reactor, self._poll)
         self._streams = StreamGate(self._turnstile, reactor)
         terms_of(loaded.policy)  # a file that cannot be used ends the start here
         desk.check(loaded.policy)
         self._fetching = Fetching(self._turnstile, reactor)
-        self._packets_at_tick = 0
-        self._collected_at_s = 0.0
+        self._garbage = Garbage()
+        self._processors = len(os.sched_getaffinity(0))
+        self._overload = OverloadWatch()
         self._unjudged = 0  # SIP packets that met our rules without a verdict of ours
         self._errors = 0
         self._passed_packets = self._passed_octets = 0  # through pinholes closed by now
@@ -98,7 +103,7 @@ class GuardService(Service):
             for number in range(plan.queues[0], plan.queues[1] + 1):
                 queue = Queue(
                     number, take, mark=mark, fail_open=fail_open, reactor=self._reactor,
-                    turn_end=self._desk.turn_ended,
+                    turn_end=self._turn_ended, poll=self._poll,
                 )  # fmt: skip
                 self._queues.append(queue)
             self._media.open(plan)
@@ -139,8 +144,8 @@ class GuardService(Service):
         self._streams.start()
         self._desk.start(self._loaded.policy)
         for seconds, work in (
-            (TICK_S, self._tick),
             (FORGET_S, self._forget),
+            (LOOK_S, self._collect_garbage),
             (INTERVAL_S, self._write_status),
             (OVERLOAD_S, self._look_at_the_queue),
             (WATCH_S, self._look_at_the_policy),
@@ -151,12 +156,9 @@ class GuardService(Service):
             loop = LoopingCall(self._guarded, work)
             loop.start(seconds)
             self._loops.append(loop)
+        self._ticking.start()
         signal.signal(signal.SIGHUP, self._on_hangup)
-        # What exists now lives as long as we do. What a call leaves goes by its last
-        # reference; the collector would only stall the calls, so it waits for a quiet second.
-        gc.collect()
-        gc.freeze()
-        gc.disable()
+        self._garbage.begin()
         policy = self._loaded.policy
         self.log.info(
             "sipguard is guarding: {mode}, {rules} rules of {file}, queue {queue}",
@@ -182,6 +184,7 @@ class GuardService(Service):
         for loop in self._loops:
             if loop.running:
                 loop.stop()
+        self._ticking.stop()
         for queue in self._queues:
             self._reactor.removeReader(queue)
         self._media.stop()
@@ -219,6 +222,10 @@ class GuardService(Service):
         if self._replies is not None:
             self._replies.send(reply)
 
+    def _turn_ended(self, is_empty: bool) -> bool:
+        self._turnstile.turn_ended(is_empty)
+        return self._desk.turn_ended(is_empty)
+
     def _apply(self, effects: Sequence[Effect]) -> None:
         self._media.overtaken_by(effects)
         self._carry_out(effects)
@@ -236,54 +243,41 @@ class GuardService(Service):
 
     # --- in turns
 
-    def _guarded(self, work: Callable[[], None]) -> None:
+    def _guarded(self, work: Callable[..., None], *arguments: object) -> None:
         """Run one turn; a fault of ours is logged and does not end the loop."""
         try:
-            work()
+            work(*arguments)
         except Exception:  # noqa: BLE001 - the gateway goes on
             self._errors += 1
             self.log.failure(
                 "our own code failed in {work}", Failure(), work=getattr(work, "__name__", "?")
             )
 
-    def _tick(self) -> None:
+    def _packets(self) -> int:
+        return self._turnstile.packets
+
+    def _tick(self, most: int) -> None:
         if self._guard is None:
             return
-        self._apply(self._guard.tick(now()))
+        effects = self._guard.tick(now(), most)
+        if effects:
+            self._apply(effects)
         self._media.tick()
-        self._collect_garbage()
 
     def _forget(self) -> None:
         if self._guard is not None:
             self._guard.forget(now())
 
     def _collect_garbage(self) -> None:
-        """Look for cycles while next to nothing happens, at most once a minute."""
-        packets = self._turnstile.packets
-        quiet = packets - self._packets_at_tick < QUIET_PACKETS
-        self._packets_at_tick = packets
-        now_s = time.monotonic()
-        if quiet and now_s - self._collected_at_s > COLLECT_S:
-            self._collected_at_s = now_s
-            gc.collect()
+        self._garbage.look(self._packets())
 
     def _look_at_the_queue(self) -> None:
-        if self._guard is None:
-            return
-        waiting = 0
-        for queue in self._queues:
-            status = queue.status()
-            waiting = max(waiting, status.waiting if status else 0)
-        overloaded = waiting >= OVERLOADED_AT
-        if overloaded is not self._guard.overloaded:
-            self._guard.overloaded = overloaded
-            self.log.warn(
-                "{waiting} packets wait: {what}",
-                waiting=waiting,
-                what=f"on-overload {self._loaded.policy.on_overload} applies"
-                if overloaded
-                else "back to normal",
-            )
+        if self._guard is not None:
+            self._overload.look(self._queues, self._guard, self._loaded.policy.on_overload)
+
+    def _may_poll(self) -> bool:
+        """Whether nobody needs the processor more: what writes records runs when we sleep."""
+        return self._processors > 1 or not self._desk.is_owing
 
     def _look_at_the_policy(self) -> None:
         if policy_file.has_changed(self._loaded):
@@ -390,6 +384,7 @@ class GuardService(Service):
         self._media.count(report)
         self._streams.count(report)
         self._desk.count(report)
+        report.counters["busy_poll_s"] = int(self._poll.spent_s)
         report.counters["passed_packets"] = self._passed_packets
         report.counters["passed_octets"] = self._passed_octets
         if self._replies is not None:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from sipguard.edge.busy_poll import LIMIT_US
 from sipguard.edge.from_policy import plan_of
 from sipguard.edge.plan import SAMPLE_GROUP, Plan
 from sipguard.policy.rules import Policy
@@ -20,6 +21,7 @@ class Settings:
     fail_open: bool = False
     media_queue: int | None = None  # None: the number after the last of queues
     sample_group: int = SAMPLE_GROUP
+    busy_poll_us: int = LIMIT_US
 
     def plan(self, policy: Policy) -> Plan:
         """Return the plan of the rules for *policy* with these settings.

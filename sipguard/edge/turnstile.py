@@ -1,4 +1,9 @@
-"""What every packet passes: to the guard, its verdict to the kernel, its effects before that."""
+"""What every packet passes: to the guard, its verdict to the kernel, and what follows from it.
+
+A pinhole is open before the message goes on that asked for it: media must not outrun it. What
+merely closes may be a little late. It waits for the end of the queue's turn, or for the next
+pinhole that opens, and shares a transaction of the kernel's with others.
+"""
 
 import time
 from collections.abc import Callable, Sequence
@@ -9,7 +14,7 @@ from sipguard.edge.zone_rules import zone_number
 from sipguard.guard.inspect import Guard
 from sipguard.moment import Moment
 from sipguard.reason import Finding
-from sipguard.verdict import Action, Decision, Effect, Reply
+from sipguard.verdict import Action, ClosePinhole, Decision, Effect, Reply
 from sipguard.wire.packet import Packet
 
 _ACCEPT: Final = Action.ACCEPT
@@ -65,8 +70,8 @@ class Turnstile:
     """
 
     __slots__ = (
-        "_apply", "_reply", "by_blocked", "by_reason", "by_verdict", "guard", "hold", "packets",
-        "wait",
+        "_apply", "_later", "_reply", "by_blocked", "by_reason", "by_verdict", "guard", "hold",
+        "packets", "wait",
     )  # fmt: skip
 
     def __init__(
@@ -78,6 +83,7 @@ class Turnstile:
         self.wait: Wait | None = None  # the same for messages of streams
         self._apply = apply
         self._reply = reply
+        self._later: list[Effect] = []  # what the turn's messages have closed
         self.packets = 0
         self.by_verdict: dict[str, int] = {}
         self.by_reason: dict[str, int] = {}
@@ -102,7 +108,13 @@ class Turnstile:
             else:
                 hold(octets, interface, packet, decision.wants)
             return
-        self._give(decision, packet)
+        self._give(decision, packet, True)
+
+    def turn_ended(self, is_empty: bool) -> bool:
+        """Carry out what waits for it: a queue's ``TurnEnd``."""
+        if self._later:
+            self._carry_out(())
+        return False
 
     def take_again(
         self, octets: bytes, interface: str, packet: QueuedPacket, last: bool
@@ -117,7 +129,7 @@ class Turnstile:
         decision = guard.inspect_again(octets, interface, now(), packet.channel, last=last)
         if decision.action is _HOLD:
             return decision.wants
-        self._give(decision, packet)
+        self._give(decision, packet, False)
         return ()
 
     def take_message(self, passage: Passage) -> None:
@@ -161,7 +173,7 @@ class Turnstile:
         """Give the verdict of a message; its answer goes by the way that it came."""
         self._count(decision)
         if decision.action is _ACCEPT:
-            self._carry_out(decision)
+            self._carry_out(_effects_of(decision))
             passage.accept()
             return
         passage.drop()
@@ -169,11 +181,18 @@ class Turnstile:
             if isinstance(effect, Reply):
                 passage.reply(effect)
 
-    def _give(self, decision: Decision, packet: QueuedPacket) -> None:
-        """Count, and give the verdict: after the pinholes, before the reply."""
+    def _give(self, decision: Decision, packet: QueuedPacket, is_turn: bool) -> None:
+        """Count, and give the verdict: after what opens, before what closes, and the reply.
+
+        With *is_turn* somebody will tell that the turn has ended.
+        """
         self._count(decision)
         if decision.action is _ACCEPT:
-            self._carry_out(decision)
+            effects = _effects_of(decision)
+            if is_turn and _only_closes(effects):
+                self._later += effects
+            else:
+                self._carry_out(effects)
             packet.accept()
             return
         packet.drop()
@@ -189,11 +208,25 @@ class Turnstile:
         if judgement.action is not _ACCEPT:
             _count(self.by_blocked, judgement.reason._value_)
 
-    def _carry_out(self, decision: Decision) -> None:
-        effects, renewals = decision.effects, decision.renewals
-        if effects or renewals:
-            # The holes first: media must not outrun them.
-            self._apply((*effects, *renewals) if renewals else effects)
+    def _carry_out(self, effects: tuple[Effect, ...]) -> None:
+        """Do what follows from a message, behind what still waits: the last word counts."""
+        if self._later:
+            effects = (*self._later, *effects)
+            self._later.clear()
+        if effects:
+            self._apply(effects)
+
+
+def _effects_of(decision: Decision) -> tuple[Effect, ...]:
+    effects, renewals = decision.effects, decision.renewals
+    return (*effects, *renewals) if renewals else effects
+
+
+def _only_closes(effects: tuple[Effect, ...]) -> bool:
+    for effect in effects:  # noqa: SIM110 - all() would make a generator of it
+        if not isinstance(effect, ClosePinhole):
+            return False
+    return True
 
 
 def now() -> Moment:

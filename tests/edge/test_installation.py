@@ -11,7 +11,7 @@ import pytest
 from guarded import PLAN, Gateway, accept, closed, opened
 from netns import A4, A6, B4, B6, Lab, raw
 
-from sipguard.edge import programs
+from sipguard.edge import media_rules, programs
 from sipguard.edge.netfilter import Netfilter, Plan
 from sipguard.edge.nfqueue import Queue
 from sipguard.errors import EdgeError
@@ -37,6 +37,31 @@ def test_idle_times_of_an_earlier_policy_live_on(gateway: Gateway) -> None:
     assert gateway.media(A4, B4)
     after.apply([closed(A4, B4)])
     assert not gateway.media(A4, B4)
+
+
+def test_sets_of_an_earlier_version_live_on(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel swept those once a second; whether it does or not, media flows on."""
+    with monkeypatch.context() as earlier:
+        for name in ("SELDOM", "NOW_AND_THEN"):
+            earlier.setattr(media_rules, name, "")
+        gateway.install(PLAN).apply([opened(A4, B4, 4000, 30)])
+    assert "gc-interval" not in gateway.rules()
+    after = gateway.install(replace(PLAN, sip_ports=(5062,)))
+    assert gateway.media(A4, B4)
+    after.apply([closed(A4, B4), opened(A6, B6)])
+    assert (gateway.media(A4, B4), gateway.media(A6, B6)) == (False, True)
+
+
+def test_the_kernel_sweeps_the_sets_seldom(gateway: Gateway) -> None:
+    """It walks them whole, 50 ns an element, while calls wait; what is closed goes at once."""
+    gateway.install(replace(PLAN, media_queue=1))
+    bodies = gateway.rules().split("set ")[1:]
+    swept = {body.split()[0]: "gc-interval" in body.partition("}")[0] for body in bodies}
+    seldom = {name for name, is_seldom in swept.items() if is_seldom}
+    kinds = {name.rstrip("0123456789").partition("4")[0].partition("6")[0] for name in seldom}
+    assert kinds == {"pinholes", "alive", "bans", "proven"}
 
 
 KILLED = """

@@ -16,6 +16,7 @@ from twisted.internet.task import Clock
 
 from sipguard.edge import media_gate
 from sipguard.edge import service as room
+from sipguard.edge.busy_poll import BusyPoll
 from sipguard.edge.feeds.stream import Connector
 from sipguard.edge.media_gate import MediaGate
 from sipguard.edge.nfqueue import Queue
@@ -94,7 +95,7 @@ def refuse() -> None:
 
 def test_without_a_media_queue_nothing_is_bound(bound: list[str]) -> None:
     """Who did not ask for the gate needs no second queue and no log group."""
-    gate = MediaGate(print, Readers())
+    gate = MediaGate(print, Readers(), BusyPoll(Clock()))
     gate.open(Plan())
     gate.start()
     assert bound == []
@@ -104,7 +105,7 @@ def test_without_a_media_queue_nothing_is_bound(bound: list[str]) -> None:
 def test_it_opens_and_closes_with_the_policy(bound: list[str]) -> None:
     """A reload may begin to ask for proof, and cease to; readers follow at once."""
     readers = Readers()
-    gate = MediaGate(print, readers)
+    gate = MediaGate(print, readers, BusyPoll(Clock()))
     gate.start()
     gate.replace(GATED, nothing)
     assert bound == BOTH
@@ -121,7 +122,7 @@ def test_what_is_in_use_leaves_nothing_bound(
 ) -> None:
     """Neither half without the other; the rules are not touched."""
     monkeypatch.setattr(FakeReader, "refuses", refused)
-    gate = MediaGate(print, Readers())
+    gate = MediaGate(print, Readers(), BusyPoll(Clock()))
     with pytest.raises(EdgeError, match="in use"):
         gate.replace(GATED, refuse)
     assert bound == []
@@ -129,7 +130,7 @@ def test_what_is_in_use_leaves_nothing_bound(
 
 def test_a_refused_reload_changes_nothing(bound: list[str]) -> None:
     """Whichever way it would have gone."""
-    gate = MediaGate(print, Readers())
+    gate = MediaGate(print, Readers(), BusyPoll(Clock()))
     with pytest.raises(EdgeError, match="said no"):
         gate.replace(GATED, refuse)
     assert bound == []

@@ -8,9 +8,11 @@ from collections.abc import Callable, Iterator, Sequence
 import pytest
 from netns import A4, A6, B4, B6, Lab, heard
 from twisted.internet.epollreactor import EPollReactor
+from twisted.internet.task import Clock
 from twisted.logger import LogEvent, capturedLogs
 from twisted.python.failure import Failure
 
+from sipguard.edge.busy_poll import BusyPoll
 from sipguard.edge.clock import Alarm
 from sipguard.edge.netfilter import Netfilter, Plan
 from sipguard.edge.nfqueue import Queue, read_status
@@ -401,6 +403,35 @@ def test_without_the_library_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None
         Queue(0, print)
 
 
+def test_a_turn_says_how_many_it_judged(bench: Bench) -> None:
+    """Whoever looks for packets knows by that how close they come; what waits is counted."""
+    ends: list[bool] = []
+
+    def turn_end(is_empty: bool) -> bool:
+        ends.append(is_empty)
+        return False
+
+    poll = BusyPoll(Clock(), 0)
+    queue = bench.lab.router.run(
+        lambda: Queue(
+            0, lambda _o, _i, packet: packet.accept(), batch=2, turn_end=turn_end, poll=poll
+        )
+    )
+    bench.queues.append(queue)
+    with bench.lab.a.udp(A4, 0) as sender:
+        for _ in range(5):
+            sender.sendto(b"OPTIONS", (B4, 5060))
+    time.sleep(0.1)
+    run = bench.lab.router.run
+    assert [run(queue.turn), run(queue.waiting)] == [2, 3]
+    assert [run(queue.turn), run(queue.waiting)] == [2, 1]
+    assert [run(queue.turn), run(queue.waiting)] == [1, 0]
+    assert [run(queue.turn), ends] == [0, [False, False, True]]  # nothing new, nothing to end
+    assert poll._turns == [queue.turn]
+    run(queue.close)
+    assert poll._turns == []
+
+
 def test_what_follows_a_turn_may_ask_for_the_next(bench: Bench, logged: Sequence[LogEvent]) -> None:
     """After the verdicts; looked at again a few times, and a fault in it stops no packet."""
     turns: list[bool] = []
@@ -424,5 +455,8 @@ def test_what_follows_a_turn_may_ask_for_the_next(bench: Bench, logged: Sequence
     assert queue.counts()[:2] == (3, 3)
     assert queue.counts().failures == 1
     assert len([event for event in logged if "place" in event]) == 1
+    with bench.lab.a.udp(A4, 0) as sender:
+        sender.sendto(b"OPTIONS", (B4, 5060))
+    time.sleep(0.1)
     bench.lab.router.run(queue.doRead)
     assert turns == [False, True, True, True, True, True]

@@ -24,6 +24,7 @@ _COUNTERS: Final = {
     "passed_packets": ("pinhole_packets", "Packets through pinholes that are closed by now."),
     "passed_octets": ("pinhole_bytes", "Octets through pinholes that are closed by now."),
     "forgotten": ("forgotten_entries", "Entries that full tables forgot before their time."),
+    "busy_poll_s": ("busy_poll_seconds", "Seconds in which nobody slept for want of packets."),
     "overruns": ("queue_overruns", "Times that a queue's socket had no room."),
     "crowded_out": ("queue_crowded_out_packets", "Large packets that found no room in the queue."),
     "tls_handshakes": ("tls_handshakes", "TLS handshakes of clients that were completed."),

@@ -47,6 +47,10 @@ class Desk(Protocol):
     def judged(self, judged: Judged) -> None:
         """Take how many messages were judged."""
 
+    @property
+    def is_owing(self) -> bool:
+        """Whether something is still to be written."""
+
     def reopen(self) -> None:
         """Open files anew, after logrotate moved them away."""
 
@@ -86,6 +90,11 @@ class DeskApart:
         self.reopen = self._outbox.reopen
         self.finish = self._outbox.finish
         self.count = self._outbox.count
+
+    @property
+    def is_owing(self) -> bool:
+        """Whether something is still to be written."""
+        return self._outbox.is_owing
 
     def check(self, policy: Policy) -> None:
         """Raise ``EdgeError`` where a file that a feed needs is no good."""

@@ -99,6 +99,13 @@ class Outbox:
             self._make()
         return False
 
+    @property
+    def is_owing(self) -> bool:
+        """Whether something is still to be written, here or with the writer."""
+        if len(self._fresh) or len(self._waiting):
+            return True
+        return self._child is not None and self._child.told.taken < self._sent
+
     def _make(self) -> None:
         """Make frames of what is fresh."""
         for one, call_id in self._fresh.make():

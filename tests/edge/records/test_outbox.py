@@ -135,6 +135,18 @@ def test_what_is_told_leaves_soon_and_not_at_once(running: Bench) -> None:
     assert running.reactor.getDelayedCalls() == []
 
 
+def test_it_owes_until_the_writer_has_written(running: Bench) -> None:
+    """On a machine of one processor nobody keeps that busy meanwhile."""
+    owing = [running.box.is_owing]
+    running.box.observe(refused())
+    owing.append(running.box.is_owing)  # here
+    running.reactor.advance(SOON_S)
+    owing.append(running.box.is_owing)  # with the writer
+    running.child.told = running.child.told._replace(taken=1)
+    owing.append(running.box.is_owing)
+    assert owing == [False, True, True, False]
+
+
 def test_a_slow_writer_makes_records_wait_and_then_lose(
     running: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
