@@ -24,6 +24,7 @@ class DeskHere:
         self.store = Store(directory)
         self.journal = Journal(self.store)
         self.log: list[str] = []
+        self.turns: list[bool] = []
 
     is_owing = False
 
@@ -43,6 +44,7 @@ class DeskHere:
         self.journal.observe(observation)
 
     def turn_ended(self, is_empty: bool) -> bool:
+        self.turns.append(is_empty)
         return False
 
     def streams_ended(self, closing: Closing) -> None:

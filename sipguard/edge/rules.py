@@ -139,7 +139,8 @@ def _sets(plan: Plan) -> Iterator[tuple[str, str]]:
     for suffix, _ in plan.idle_classes:
         for family, kind in families:
             # Twice the room: an element recreated after its close lingers until it expires.
-            size = f"size {2 * plan.max_pinholes}; flags dynamic,timeout; {media_rules.NOW_AND_THEN}"
+            size = f"size {2 * plan.max_pinholes}; flags dynamic,timeout;"
+            size = f"{size} {media_rules.NOW_AND_THEN}"
             yield f"alive{family}{suffix}", f"{{ type {_stream_key(kind)}; {size} }}"
     for family, kind in families:
         size = f"size {plan.max_bans}; flags timeout; {media_rules.SELDOM} counter;"

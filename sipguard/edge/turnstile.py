@@ -14,7 +14,7 @@ from sipguard.edge.zone_rules import zone_number
 from sipguard.guard.inspect import Guard
 from sipguard.moment import Moment
 from sipguard.reason import Finding
-from sipguard.verdict import Action, ClosePinhole, Decision, Effect, Reply
+from sipguard.verdict import Action, ClosePinhole, Decision, Effect, OpenPinhole, Reply
 from sipguard.wire.packet import Packet
 
 _ACCEPT: Final = Action.ACCEPT
@@ -209,10 +209,16 @@ class Turnstile:
             _count(self.by_blocked, judgement.reason._value_)
 
     def _carry_out(self, effects: tuple[Effect, ...]) -> None:
-        """Do what follows from a message, behind what still waits: the last word counts."""
-        if self._later:
-            effects = (*self._later, *effects)
-            self._later.clear()
+        """Do what follows from a message, behind what still waits."""
+        later = self._later
+        if later:
+            self._later = []
+            if _opens_again(effects, later):
+                # In one transaction the last word counts, and what one call has proven
+                # would be the next one's.
+                self._apply(later)
+            else:
+                effects = (*later, *effects)
         if effects:
             self._apply(effects)
 
@@ -220,6 +226,15 @@ class Turnstile:
 def _effects_of(decision: Decision) -> tuple[Effect, ...]:
     effects, renewals = decision.effects, decision.renewals
     return (*effects, *renewals) if renewals else effects
+
+
+def _opens_again(effects: tuple[Effect, ...], later: list[Effect]) -> bool:
+    """Report whether *effects* open what *later* closes."""
+    closed = {effect.hole for effect in later if isinstance(effect, ClosePinhole)}
+    for effect in effects:  # noqa: SIM110 - any() would make a generator of it
+        if isinstance(effect, OpenPinhole) and effect.hole in closed:
+            return True
+    return False
 
 
 def _only_closes(effects: tuple[Effect, ...]) -> bool:

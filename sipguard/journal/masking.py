@@ -267,6 +267,8 @@ def _mask_coded_password(word: bytes) -> bytes:
 def _open_encodings(text: bytes, cut: bool, depth: int) -> bytes:
     """Lay open what an encoding hides: compressed bodies go, quoted-printable is undone."""
     one_line = text.find(b"\n") < 0 and text.find(b"\r") < 0  # so it has no body
+    if one_line and not depth:
+        return text
     folded = text.lower()
     coded = None if one_line or not _may_be_coded(folded) else _CODED_BODY.search(text)
     if coded is not None:

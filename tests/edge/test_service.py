@@ -614,6 +614,13 @@ def test_time_passes_for_the_guard_in_steps(
     made.store.close()
 
 
+def test_the_end_of_a_turn_reaches_who_waits_for_it(gateway: Gateway) -> None:
+    """Frames of records are made when no packet waits for that."""
+    gateway.send(INVITE)
+    assert not gateway.kernel.turn_end(False)
+    assert gateway.desk.turns == [True, False]
+
+
 def test_pinholes_close_behind_the_answer(gateway: Gateway) -> None:
     """Who hung up hears of it first; nobody is harmed by media that comes a little longer."""
     gateway.send(INVITE)

@@ -23,6 +23,7 @@ from sipguard.wire.channel import CLEAR, Channel
 
 HOLE: Final = Hole(bytes(4), bytes(4), 4000)
 OPEN: Final = OpenPinhole(HOLE, "SDES", 60, b"c1")
+OTHER: Final = OpenPinhole(Hole(bytes(4), bytes(4), 4002), "SDES", 60, b"c2")
 CLOSE: Final = ClosePinhole(HOLE, "SDES", Reason.CALL_ENDED, b"c1")
 DOUBT: Final = DoubtPinhole(HOLE, 4000, Reason.RENEGOTIATED, b"c1")
 POLICY: Final = load_policy("p", lambda _: "chain request\n  all accept\n")
@@ -84,12 +85,24 @@ def test_what_closes_waits_for_the_end_of_the_turn() -> None:
 
 
 def test_what_waits_goes_with_the_next_that_opens_and_before_it() -> None:
-    """The same addresses may serve the next call; for one pinhole the last word counts."""
+    """One transaction of the kernel's for both."""
+    scene = Scene()
+    scene.message(CLOSE)
+    scene.message(OTHER)
+    scene.turnstile.turn_ended(True)
+    assert scene.log == ["verdict", [CLOSE, OTHER], "verdict"]
+
+
+def test_a_pinhole_that_opens_again_was_closed_before() -> None:
+    """Ports serve one call after another: nothing that the last one has proven counts then.
+
+    In one transaction the last word on a pinhole is the only one.
+    """
     scene = Scene()
     scene.message(CLOSE)
     scene.message(OPEN)
     scene.turnstile.turn_ended(True)
-    assert scene.log == ["verdict", [CLOSE, OPEN], "verdict"]
+    assert scene.log == ["verdict", [CLOSE], [OPEN], "verdict"]
 
 
 def test_a_doubt_does_not_wait() -> None:

@@ -118,9 +118,9 @@ class Outbox:
 
     def streams_ended(self, closing: Closing) -> None:
         """Keep what was closed, as far as it is of a call that has a record."""
-        self._make()
-        if closing.tallies and self._calls:
-            for end in streams_told(closing, self._has_record):
+        if closing.tallies:
+            self._make()  # which calls have a record is known by that
+            for end in streams_told(closing, self._has_record) if self._calls else ():
                 self._keep(frame(Kind.END, pack_end(end)))
         self._see_to_it()
 
