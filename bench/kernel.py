@@ -171,7 +171,8 @@ def _compare_pace(found: _Found, own: str, routing_us: float, rival: bool) -> li
         figures.append(Figure(f"calls/s without loss, {name}", most[name], "", above=above))
     for name in found:
         below = rival_added if name == own else None
-        half = f"at {most[name] / 2:,.0f} calls/s"
+        median_us = median(sample.p50_us for sample in found[name])
+        half = f"at {most[name] / 2:,.0f} calls/s; median of the whole way {median_us:.0f} us"
         what = f"p99 added latency at half load, {name}"
         figures.append(Figure(what, added[name], "us", below=below, detail=half))
     return figures

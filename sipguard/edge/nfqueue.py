@@ -34,9 +34,9 @@ from sipguard.errors import EdgeError
 if TYPE_CHECKING:  # an optional package: captures are judged without it
     from netfilterqueue import NetfilterQueue
 
-MAX_PACKETS: Final = 4096  # what the kernel holds: 0.3 s of a saturated reader
+MAX_PACKETS: Final = 8192  # what the kernel holds: 0.3 s of a saturated reader
 BATCH: Final = 64  # packets in one reactor turn, under 2 ms: timers are never starved
-SOCKET_OCTETS: Final = 16 << 20  # 4096 small packets cost the socket about 8 MB
+SOCKET_OCTETS: Final = 16 << 20  # the kernel doubles it; 8192 small packets cost about 16 MB
 MAX_HELD: Final = 256
 
 _COPY_RANGE: Final = 0xFFFF
