@@ -262,6 +262,26 @@ def test_full_queue_loses_packets_but_not_the_service(serve: Serve) -> None:
     assert until(lambda: dropped() > 0, 8)
 
 
+@pytest.mark.parametrize(("limit_us", "least_s"), [("60000", 1), ("0", 0)])
+def test_nobody_sleeps_between_packets_that_come_close(
+    serve: Serve, limit_us: str, least_s: int
+) -> None:
+    """`--busy-poll`: judged as ever, and the status says for how long that went on."""
+    stage = serve(POLICY, "--busy-poll", limit_us)
+    gateway, network = keeper_of(stage), stage.network
+    here, there = network.caller.ipv4, network.callee.ipv4
+    asked = [packets.request("OPTIONS", here, there) for _ in range(1000)]
+    packets.send(network.caller.namespace, (here, 5060), (there, 5060), asked, gap_s=0.002)
+    assert clean_invite_passes(stage)
+
+    def told() -> tuple[int, int]:
+        status = json.loads(gateway.ask("status", "--json").stdout)
+        return status["counters"]["busy_poll_s"], status["by_verdict"].get("accept", 0)
+
+    assert until(lambda: told()[1] > 1000, 8)
+    assert least_s <= told()[0] <= 20 * least_s
+
+
 def test_second_instance_refuses_and_the_first_goes_on(serve: Serve) -> None:
     """Two guards on one queue: the second says so in one sentence and leaves no trace."""
     stage = serve(POLICY)

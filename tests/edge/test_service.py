@@ -614,6 +614,17 @@ def test_time_passes_for_the_guard_in_steps(
     made.store.close()
 
 
+@pytest.mark.parametrize(
+    ("processors", "is_owing", "may"), [(1, False, True), (1, True, False), (2, True, True)]
+)
+def test_with_one_processor_records_are_written_first(
+    gateway: Gateway, processors: int, is_owing: bool, may: bool
+) -> None:
+    """Whoever writes them has what time we leave."""
+    gateway.service._processors, gateway.desk.is_owing = processors, is_owing
+    assert gateway.service._poll._may() is may
+
+
 def test_the_end_of_a_turn_reaches_who_waits_for_it(gateway: Gateway) -> None:
     """Frames of records are made when no packet waits for that."""
     gateway.send(INVITE)
