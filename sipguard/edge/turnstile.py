@@ -61,6 +61,50 @@ Wait = Callable[[Passage, tuple[str, ...]], None]
 
 
 @final
+class Consequences:
+    """Carries out what follows from messages: now, or what only closes at the turn's end.
+
+    Args:
+        apply: Opens and closes pinholes.
+    """
+
+    __slots__ = ("_apply", "_later")
+
+    def __init__(self, apply: Callable[[Sequence[Effect]], None]) -> None:
+        self._apply = apply
+        self._later: list[Effect] = []  # what the turn's messages have closed
+
+    def follow(self, effects: tuple[Effect, ...], is_turn: bool) -> None:
+        """Do what must be done before the message goes on.
+
+        With *is_turn* somebody will tell that the turn has ended.
+        """
+        if is_turn and _only_closes(effects):
+            self._later += effects
+        else:
+            self._carry_out(effects)
+
+    def turn_ended(self) -> None:
+        """Do what could wait until now."""
+        if self._later:
+            self._carry_out(())
+
+    def _carry_out(self, effects: tuple[Effect, ...]) -> None:
+        """Do what follows from a message, behind what still waits."""
+        later = self._later
+        if later:
+            self._later = []
+            if _opens_again(effects, later):
+                # In one transaction the last word counts, and what one call has proven
+                # would be the next one's.
+                self._apply(later)
+            else:
+                effects = (*later, *effects)
+        if effects:
+            self._apply(effects)
+
+
+@final
 class Turnstile:
     """Takes packets to the guard and counts what it decides.
 
@@ -70,7 +114,7 @@ class Turnstile:
     """
 
     __slots__ = (
-        "_apply", "_later", "_reply", "by_blocked", "by_reason", "by_verdict", "guard", "hold",
+        "_consequences", "_reply", "by_blocked", "by_reason", "by_verdict", "guard", "hold",
         "packets", "wait",
     )  # fmt: skip
 
@@ -81,9 +125,8 @@ class Turnstile:
         # Where packets wait for what they want; without one, none does.
         self.hold: Hold | None = None
         self.wait: Wait | None = None  # the same for messages of streams
-        self._apply = apply
+        self._consequences = Consequences(apply)
         self._reply = reply
-        self._later: list[Effect] = []  # what the turn's messages have closed
         self.packets = 0
         self.by_verdict: dict[str, int] = {}
         self.by_reason: dict[str, int] = {}
@@ -112,8 +155,7 @@ class Turnstile:
 
     def turn_ended(self, is_empty: bool) -> bool:
         """Carry out what waits for it: a queue's ``TurnEnd``."""
-        if self._later:
-            self._carry_out(())
+        self._consequences.turn_ended()
         return False
 
     def take_again(
@@ -173,7 +215,7 @@ class Turnstile:
         """Give the verdict of a message; its answer goes by the way that it came."""
         self._count(decision)
         if decision.action is _ACCEPT:
-            self._carry_out(_effects_of(decision))
+            self._consequences.follow(_effects_of(decision), False)
             passage.accept()
             return
         passage.drop()
@@ -188,11 +230,7 @@ class Turnstile:
         """
         self._count(decision)
         if decision.action is _ACCEPT:
-            effects = _effects_of(decision)
-            if is_turn and _only_closes(effects):
-                self._later += effects
-            else:
-                self._carry_out(effects)
+            self._consequences.follow(_effects_of(decision), is_turn)
             packet.accept()
             return
         packet.drop()
@@ -207,20 +245,6 @@ class Turnstile:
         _count(self.by_reason, judgement.reason._value_)
         if judgement.action is not _ACCEPT:
             _count(self.by_blocked, judgement.reason._value_)
-
-    def _carry_out(self, effects: tuple[Effect, ...]) -> None:
-        """Do what follows from a message, behind what still waits."""
-        later = self._later
-        if later:
-            self._later = []
-            if _opens_again(effects, later):
-                # In one transaction the last word counts, and what one call has proven
-                # would be the next one's.
-                self._apply(later)
-            else:
-                effects = (*later, *effects)
-        if effects:
-            self._apply(effects)
 
 
 def _effects_of(decision: Decision) -> tuple[Effect, ...]:
