@@ -58,11 +58,11 @@ KAMAILIO_STREAMS = KAMAILIO._replace(
 )
 
 
-def sipguard(state: Path, policy: Path = POLICY) -> Variant:
+def sipguard(state: Path, policy: Path = POLICY, *options: str) -> Variant:
     """Return sipguard as an administrator starts it, by default with thirty rules."""
     twistd = Path(sys.executable).with_name("twistd")
     service = (str(twistd), "-n", "--pidfile=", "sipguard", "--policy", str(policy))
-    command = (*service, "--state-dir", str(state))
+    command = (*service, "--state-dir", str(state), *options)
     return Variant("sipguard", command=command, queue=True, state=state)
 
 

@@ -31,6 +31,7 @@ from sipguard.edge.exemptions import ExemptionFile
 from sipguard.policy.exemptions import MUTE, Exemption
 
 REFUSED_PER_S: Final = 2_200
+ROOM_OCTETS: Final = 8 << 30
 RECORDS_PER_S: Final = 2_000
 LIMIT: Final = 1.1
 _RULE: Final = "probes"
@@ -201,7 +202,8 @@ def measure(folder: Path, state: Path, rounds: int, seconds: float) -> list[Figu
     policy = folder / "records.policy"
     policy.write_text(_RATES + POLICY.read_text())
     found: dict[str, list[Calls]] = {_WITHOUT: [], _AT_REST: [], _WITH: []}
-    with gateway(sipguard(state, policy), GATEWAY_CORE) as running:
+    keeps_all = "--keep-octets", str(ROOM_OCTETS)  # the rows are counted
+    with gateway(sipguard(state, policy, *keeps_all), GATEWAY_CORE) as running:
         play(Load(1.0, rate=_MORE), GENERATOR_CORE)
         scene = Scene(running, folder, state)
         scene.settle(seconds)
