@@ -44,7 +44,6 @@ class BusyPoll:
         idle: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.pieces = 0
         self.spent_s = 0.0  # in looking, and judging what was found
         self._reactor = reactor
         self._limit_s = limit_us / 1e6
@@ -93,7 +92,6 @@ class BusyPoll:
         """Give the queues their turns for one piece of time; then it is the reactor's."""
         if not (self._turns and self._may()):
             return
-        self.pieces += 1
         began_s, ends_s = now_s, now_s + PIECE_S
         while now_s < ends_s and self._is_close(now_s):
             packets = 0
