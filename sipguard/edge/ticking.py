@@ -1,9 +1,9 @@
 """Time passing for the guard: in small steps where much ends, and between packets if possible."""
 
-import sys
 from collections.abc import Callable
 from typing import Final
 
+from sipguard.calls.table import ALL
 from sipguard.edge.clock import Alarm, Clock
 
 STEP_S: Final = 1 / 4
@@ -32,7 +32,7 @@ class Ticking:
 
     def start(self) -> None:
         """Begin with a first step."""
-        self._tick(sys.maxsize)
+        self._tick(ALL)
         before, self._before = self._before, self._packets()
         is_busy = self._before - before >= BUSY_PACKETS
         self._next = self._reactor.callLater(BUSY_STEP_S if is_busy else STEP_S, self.start)
