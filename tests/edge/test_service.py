@@ -3,7 +3,6 @@
 import gc
 import signal
 import struct
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from waiting import Proving, prove_by
 
+from sipguard.calls.table import ALL
 from sipguard.edge import media_gate
 from sipguard.edge import service as room
 from sipguard.edge.archive import Archive
@@ -610,7 +610,23 @@ def test_time_passes_for_the_guard_in_steps(
     made.service.privilegedStartService()
     made.service._ticking.between_packets()
     made.service._ticking.start()
-    assert looked_at == [BITE, sys.maxsize]
+    assert looked_at == [BITE, ALL]
+    made.store.close()
+
+
+def test_the_memories_are_swept(
+    tmp_path: Path, kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a turn of its own: a tick does it no more."""
+    forgotten: list[Moment] = []
+    monkeypatch.setattr(Guard, "forget", lambda _guard, now: forgotten.append(now))
+    made = Gateway(tmp_path, kernel)
+    made.service._forget()
+    made.service.privilegedStartService()
+    made.service._ticking.between_packets()
+    assert forgotten == []
+    made.service._forget()
+    assert len(forgotten) == 1
     made.store.close()
 
 
@@ -640,6 +656,18 @@ def test_pinholes_close_behind_the_answer(gateway: Gateway) -> None:
     gateway.kernel.log.clear()
     assert gateway.send(OVER, BOB, ALICE) == "accept"
     assert gateway.kernel.log == ["accept"] + ["close"] * 4
+
+
+def test_pinholes_close_at_once_where_no_turn_ends(gateway: Gateway) -> None:
+    """A packet that was held gets its verdict between turns: nothing may be left waiting."""
+    gateway.send(INVITE)
+    gateway.send(ANSWERED, BOB, ALICE)
+    assert gateway.send(BYE) == "accept"
+    gateway.kernel.log.clear()
+    packet = QueuedPacket(gateway.kernel.reader, b"\0\0\0\1", b"")
+    turnstile = gateway.service._turnstile
+    turnstile.take_again(ip_packet(OVER, BOB, ALICE), "lan0", packet, True)
+    assert gateway.kernel.log == ["close"] * 4 + ["accept"]
 
 
 def test_starting_and_stopping(tmp_path: Path, kernel: Kernel) -> None:
