@@ -36,20 +36,23 @@ class JsonLines:
         """Append *lines*, none of which may hold a line end; never raises.
 
         Args:
-            lines: What to append.
-            waits: The caller keeps what a pipe takes later; else that is lost.
+            lines: What to append; none, to end a line that a pipe took half of.
+            waits: The caller keeps what a pipe takes later, and a line that it took half of
+                comes first in the next call; else that is lost.
 
         Returns:
             How many are done with, written or lost.
         """
-        if not lines:
+        if not lines and not self.is_torn:
             return 0
-        octets = self._first + b"".join(line.encode("utf-8", "replace") + b"\n" for line in lines)
+        whole = lines[1:] if waits and self.is_torn else lines
+        octets = self._first + b"".join(line.encode("utf-8", "replace") + b"\n" for line in whole)
         try:
             written = os.write(self._opened(), octets)
         except OSError as error:
             return self._failed(error, len(lines), waits)
         self._first, left = self._torn(octets, written)
+        left += waits and self.is_torn
         if not left:
             self.last_error = ""
             return len(lines)
@@ -58,6 +61,11 @@ class JsonLines:
             return self._left(left, len(lines), waits)
         self.last_error = f"{self.path}: only a part could be written"
         return self._left(left, len(lines), waits=False)
+
+    @property
+    def is_torn(self) -> bool:
+        """Whether a pipe has taken half a line, and whoever reads it waits for the rest."""
+        return self._is_pipe and bool(self._first)
 
     def has_room(self) -> bool:
         """Whether a ``write`` would not wait for a pipe's reader; costs less than making a line."""
@@ -105,8 +113,8 @@ class JsonLines:
         why = "nobody reads this pipe" if is_unread else error.strerror
         self.last_error = f"{self.path}: {why}"
         if is_unread:
-            self.lost += bool(self._first)  # a next reader must not begin within a line
-            self._first = b""
+            self.lost += bool(self._first) and not waits
+            self._first = b""  # a next reader must not begin within a line
         self.close()
         return self._left(count, count, waits and is_unread)
 

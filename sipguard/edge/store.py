@@ -115,7 +115,8 @@ class Store:
     @property
     def has_work(self) -> bool:
         """Whether ``write`` is worth a call although there are no new records."""
-        return bool(self._waiting or self._judged or self._is_behind)
+        is_torn = self._lines is not None and self._lines.is_torn
+        return bool(self._waiting or self._judged or self._is_behind or is_torn)
 
     @property
     def all_lost(self) -> int:

@@ -365,6 +365,63 @@ def test_json_lines_into_a_pipe(tmp_path: Path) -> None:
     lines.close()
 
 
+@pytest.mark.parametrize("waits", [True, False])
+def test_the_last_line_in_a_full_pipe_is_ended(tmp_path: Path, waits: bool) -> None:
+    """Its second half needs no further record to come out."""
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    lines = JsonLines(tmp_path / "pipe")
+    many = [json.dumps({"n": number, "x": "x" * 9_000}) for number in range(8)]  # 64 KiB: 7.2
+    done = lines.write(many, waits=waits)
+    assert done == (7 if waits else 8)
+    got = os.read(reader, 1 << 20)
+    assert not got.endswith(b"\n")
+    done += lines.write(many[done:], waits=waits)
+    got += os.read(reader, 1 << 20)
+    assert got.decode().splitlines() == many
+    assert (done, lines.lost, lines.last_error) == (8, 0, "")
+    os.close(reader)
+    lines.close()
+
+
+def test_half_a_line_that_waits_is_given_whole_to_the_next_reader(tmp_path: Path) -> None:
+    """Whoever has left got the half of it, and who comes then begins with a line."""
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    lines = JsonLines(tmp_path / "pipe")
+    many = ["x" * 99_999, "y"]
+    assert lines.write(many, waits=True) == 0
+    os.close(reader)
+    assert lines.write(many, waits=True) == 0
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    done, got = 0, b""
+    while done < 2:
+        done += lines.write(many[done:], waits=True)
+        got += os.read(reader, 1 << 20)
+    assert got.decode().splitlines() == many
+    assert lines.lost == 0
+    os.close(reader)
+    lines.close()
+
+
+def test_the_store_ends_a_torn_line_by_itself(tmp_path: Path) -> None:
+    """``has_work`` says so, and a write without records does it."""
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    store = Store(tmp_path, lines=JsonLines(tmp_path / "pipe"))
+    store.write([record(number) for number in range(200)], NOON)
+    has_work = [store.has_work]
+    got = os.read(reader, 1 << 20)
+    assert not got.endswith(b"\n")
+    store.write([], NOON)
+    got += os.read(reader, 1 << 20)
+    assert got.endswith(b"\n")
+    assert store.all_lost + got.count(b"\n") == 200
+    assert [*has_work, store.has_work] == [True, False]
+    os.close(reader)
+    store.close()
+
+
 def test_json_lines_on_a_full_disk(tmp_path: Path) -> None:
     """Lost lines are counted, and a torn line never runs into the next one."""
     full = JsonLines(Path("/dev/full"))
