@@ -31,6 +31,10 @@ _QUOTED_IN_CHALLENGE: Final = frozenset((b"realm", b"domain", b"nonce", b"opaque
 _PLAIN_IN_CHALLENGE: Final = frozenset((b"stale", b"algorithm", b"userhash", b"charset"))
 _QUOTED_IN_INFO: Final = frozenset((b"nextnonce", b"rspauth", b"cnonce"))
 _PLAIN_IN_INFO: Final = frozenset((b"qop", b"nc"))
+_NAMES: Final = (
+    _QUOTED_IN_CREDENTIALS | _PLAIN_IN_CREDENTIALS | _QUOTED_IN_CHALLENGE | _PLAIN_IN_CHALLENGE
+    | _QUOTED_IN_INFO | _PLAIN_IN_INFO
+)  # fmt: skip
 # Hex digits of a response (RFC 8760 section 2.2; AKA is RFC 3310 and 4169).
 _LENGTHS: Final = {
     **dict.fromkeys((b"MD5", b"MD5-SESS", b"AKAV1-MD5", b"AKAV2-MD5"), 32),
@@ -249,7 +253,7 @@ def _read_parameters(text: bytes) -> Parameters:
         if not equals or not is_token(name):
             raise HostileInput(Reason.DIGEST_QUOTES, "a parameter that is not name=value")
         if name in found:
-            raise HostileInput(Reason.DUPLICATE_PARAMETER, "a digest parameter twice", name)
+            raise HostileInput(Reason.DUPLICATE_PARAMETER, "a digest parameter twice", _shown(name))
         found[name] = _read_value(name, value)
     return found
 
@@ -258,11 +262,18 @@ def _read_value(name: bytes, value: bytes) -> tuple[bytes, bool]:
     """Return a value without its quotes; what must be quoted and is not may hold no blank."""
     if value.startswith(b'"'):
         if not is_quoted(value):
-            raise HostileInput(Reason.DIGEST_QUOTES, "a quoted value that is not closed", name)
+            what = "a quoted value that is not closed"
+            raise HostileInput(Reason.DIGEST_QUOTES, what, _shown(name))
         return value[1:-1], True
     if not value or value.find(b'"') >= 0 or len(value.split()) != 1:
-        raise HostileInput(Reason.DIGEST_QUOTES, "a value that is neither token nor quoted", name)
+        what = "a value that is neither token nor quoted"
+        raise HostileInput(Reason.DIGEST_QUOTES, what, _shown(name))
     return value, False
+
+
+def _shown(name: bytes) -> bytes:
+    """Return a parameter name for a record; what is no known one may be half a response."""
+    return name if name in _NAMES else b""
 
 
 def _check_quotes(

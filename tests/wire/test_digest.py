@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sipguard.errors import HostileInput
@@ -268,6 +268,9 @@ def test_readers_are_total(value: bytes) -> None:
 
 
 @given(st.lists(PIECES, max_size=40).map(b"".join))
+@example(b"," + HEX + b"username=")
+@example(b"," + HEX + b'="')
+@example((b"," + HEX + b"=x") * 2)
 def test_refusals_never_show_a_response(tail: bytes) -> None:
     """DIG-31: nothing that proves a password gets into a record by our hand."""
     try:
