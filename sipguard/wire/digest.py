@@ -221,6 +221,11 @@ def parse_info(value: bytes) -> Info:
     )
 
 
+def shown_name(name: bytes) -> bytes:
+    """Return a parameter name for a record; what is no known one may be half a response."""
+    return name if name in _NAMES else b""
+
+
 def _check_length(value: bytes) -> None:
     if len(value) > MAX_OCTETS:
         raise HostileInput(Reason.DIGEST_QUOTES, "longer than sipguard reads")
@@ -253,7 +258,9 @@ def _read_parameters(text: bytes) -> Parameters:
         if not equals or not is_token(name):
             raise HostileInput(Reason.DIGEST_QUOTES, "a parameter that is not name=value")
         if name in found:
-            raise HostileInput(Reason.DUPLICATE_PARAMETER, "a digest parameter twice", _shown(name))
+            raise HostileInput(
+                Reason.DUPLICATE_PARAMETER, "a digest parameter twice", shown_name(name)
+            )
         found[name] = _read_value(name, value)
     return found
 
@@ -263,17 +270,12 @@ def _read_value(name: bytes, value: bytes) -> tuple[bytes, bool]:
     if value.startswith(b'"'):
         if not is_quoted(value):
             what = "a quoted value that is not closed"
-            raise HostileInput(Reason.DIGEST_QUOTES, what, _shown(name))
+            raise HostileInput(Reason.DIGEST_QUOTES, what, shown_name(name))
         return value[1:-1], True
     if not value or value.find(b'"') >= 0 or len(value.split()) != 1:
         what = "a value that is neither token nor quoted"
-        raise HostileInput(Reason.DIGEST_QUOTES, what, _shown(name))
+        raise HostileInput(Reason.DIGEST_QUOTES, what, shown_name(name))
     return value, False
-
-
-def _shown(name: bytes) -> bytes:
-    """Return a parameter name for a record; what is no known one may be half a response."""
-    return name if name in _NAMES else b""
 
 
 def _check_quotes(

@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 
 from sipguard.errors import HostileInput
 from sipguard.reason import Reason
+from sipguard.wire.digest import shown_name
 from sipguard.wire.reader import (
     ALPHANUM,
     BLANKS,
@@ -312,5 +313,6 @@ def check_digest(value: bytes) -> None:
         if name.startswith(b"digest") and name.translate(None, ALPHANUM):
             raise HostileInput(Reason.BAD_LIST, "two sets of credentials in one row")
         if name in names:
-            raise HostileInput(Reason.DUPLICATE_PARAMETER, "a digest parameter twice", name)
+            what = "a digest parameter twice"
+            raise HostileInput(Reason.DUPLICATE_PARAMETER, what, shown_name(name))
         names.add(name)

@@ -22,6 +22,7 @@ from sipguard.wire.digest import (
     read_claims,
     scheme_of,
 )
+from sipguard.wire.fields import check_digest
 
 SHARED = Path(__file__).parents[3] / "shared" / "corpus"
 CORPUS = Path(os.environ.get("SIPGUARD_CORPUS", SHARED)) / "sip-messages"
@@ -280,6 +281,17 @@ def test_refusals_never_show_a_response(tail: bytes) -> None:
     for finding in findings:
         assert HEX not in finding.octets
         assert HEX.decode() not in finding.detail
+
+
+def test_a_refused_row_never_shows_a_response() -> None:
+    """DIG-31: nor does the reader of rows, which looks for parameters that stand twice."""
+    with pytest.raises(HostileInput) as caught:
+        check_digest(b"Digest " + HEX + b", " + HEX)
+    assert caught.value.reason is Reason.DUPLICATE_PARAMETER
+    assert HEX not in caught.value.octets
+    with pytest.raises(HostileInput) as caught:
+        check_digest(b"Digest realm=a, realm=b")
+    assert caught.value.octets == b"realm"
 
 
 def test_challenges_of_rfc_3665_can_be_read() -> None:
