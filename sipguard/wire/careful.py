@@ -162,19 +162,8 @@ def _read_ids(first: dict[bytes, Header], findings: list[Finding]) -> Ids | None
     cseq = cseq_row.cseq
     if not via_row.vias or not cseq or not call_id_row.value:
         return None
-    via, from_, to = via_row.vias[0], from_row.addresses[0], to_row.addresses[0]
-    return Ids(
-        call_id_row.value,
-        from_.tag,
-        to.tag,
-        cseq.number,
-        cseq.method,
-        via.branch,
-        via.sent_by,
-        from_,
-        to,
-        via,
-    )
+    from_, to = from_row.addresses[0], to_row.addresses[0]
+    return Ids(call_id_row.value, cseq.number, cseq.method, from_, to, via_row.vias[0])
 
 
 def _cseq_method(first: dict[bytes, Header]) -> bytes:

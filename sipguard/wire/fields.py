@@ -5,7 +5,7 @@ raises HostileInput with the rule that was broken.
 """
 
 from datetime import UTC, datetime
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, final
 
 from sipguard.errors import HostileInput
 from sipguard.reason import Reason
@@ -48,18 +48,39 @@ class Address(NamedTuple):
     raw: bytes
 
 
-class Via(NamedTuple):
-    """One hop of a Via list."""
+@final
+class Via:
+    """One hop of a Via list.
 
-    transport: bytes  # upper case
-    host: bytes  # lower case, IPv6 without brackets
-    port: int  # 0: none stated
-    branch: bytes  # b"": none
-    params: Params
-    raw: bytes
-    sent_by: bytes = b""  # "host:port" with the transport's default port filled in
-    received: bytes = b""
-    rport: int = -1  # -1: absent, 0: asked for without a value
+    A class, as rows and Ids are: compiled, one is made in a sixth of a tuple's time.
+    """
+
+    __slots__ = (
+        *("branch", "host", "params", "port", "raw", "received", "rport", "sent_by", "transport"),
+    )
+
+    def __init__(
+        self,
+        transport: bytes,
+        host: bytes,
+        port: int,
+        branch: bytes,
+        params: Params,
+        raw: bytes,
+        sent_by: bytes,
+        received: bytes = b"",
+        rport: int = -1,
+    ) -> None:
+        """Keep what the hop says."""
+        self.transport: Final = transport  # upper case
+        self.host: Final = host  # lower case, IPv6 without brackets
+        self.port: Final = port  # 0: none stated
+        self.branch: Final = branch  # b"": none
+        self.params: Final = params
+        self.raw: Final = raw
+        self.sent_by: Final = sent_by  # "host:port" with the transport's default port filled in
+        self.received: Final = received
+        self.rport: Final = rport  # -1: absent, 0: asked for without a value
 
 
 class CSeq(NamedTuple):

@@ -1,7 +1,7 @@
 """A bounded memory of lines already read; calls repeat most of their lines message by message."""
 
 from collections.abc import Callable
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, TypeVar, final
 
 Value = TypeVar("Value")
 
@@ -19,33 +19,42 @@ class NotPlain(Exception):  # noqa: N818 - no fault; it sends the message to the
     """This line needs the careful reader: something about it is to be reported."""
 
 
-class Memo(dict[bytes, Value], Generic[Value]):
+@final
+class Memo(Generic[Value]):
     """Maps a line to what it says; reads it when it is new.
 
-    A dict with ``__missing__``, so that a known line costs one C-level look-up. When the
-    younger generation is full it becomes the older, and what is still in use moves back.
-    A flood of new lines costs speed, never memory. Lines that hold *passing* are not
-    kept: they hardly come twice.
+    When the younger generation is full it becomes the older, and what is still in use
+    moves back. A flood of new lines costs speed, never memory.
     """
 
-    def __init__(self, read: Callable[[bytes], Value], passing: bytes = b"\n") -> None:
-        super().__init__()
+    __slots__ = ("_older", "_read", "_young")
+
+    def __init__(self, read: Callable[[bytes], Value]) -> None:
         self._read = read
-        self._passing = passing
+        self._young: dict[bytes, Value] = {}
         self._older: dict[bytes, Value] = {}
 
-    def __missing__(self, line: bytes) -> Value:
-        if line.find(self._passing) >= 0:
-            return self._read(line)
+    def __len__(self) -> int:
+        """Return how many lines the younger generation holds."""
+        return len(self._young)
+
+    def known(self, line: bytes) -> Value | None:
+        """Return what a line of the younger generation says; None of any other."""
+        return self._young.get(line)
+
+    def __getitem__(self, line: bytes) -> Value:
+        """Return what *line* says; raises what reading it raises."""
+        value = self._young.get(line)
+        if value is not None:
+            return value
         value = self._older.get(line)
         if value is None:
             value = self._read(line)
             if not _is_worth_keeping(line):
                 return value
-        if len(self) >= MAX_LINES:
-            self._older = dict(self)
-            self.clear()
-        self[line] = value
+        if len(self._young) >= MAX_LINES:
+            self._older, self._young = self._young, {}
+        self._young[line] = value
         return value
 
 

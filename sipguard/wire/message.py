@@ -1,6 +1,6 @@
 """A SIP message as read: raw octets, rows in order, findings, and fields on request."""
 
-from typing import Final, NamedTuple
+from typing import Final, final
 
 from sipguard.errors import HostileInput
 from sipguard.reason import Finding
@@ -17,19 +17,29 @@ _SDP: Final = b"application/sdp"
 _SIPS: Final = b"sips"
 
 
-class Ids(NamedTuple):
+@final
+class Ids:
     """What names a message's transaction and dialog, from the five mandatory headers."""
 
-    call_id: bytes
-    from_tag: bytes
-    to_tag: bytes
-    cseq: int
-    method: bytes  # of the CSeq
-    branch: bytes
-    sent_by: bytes
-    from_: Address
-    to: Address
-    via: Via
+    __slots__ = (
+        *("branch", "call_id", "cseq", "from_", "from_tag", "method", "sent_by", "to", "to_tag"),
+        "via",
+    )
+
+    def __init__(
+        self, call_id: bytes, cseq: int, method: bytes, from_: Address, to: Address, via: Via
+    ) -> None:
+        """Take the tags of *from_* and *to*, and the branch and sent-by of *via*."""
+        self.call_id: Final = call_id
+        self.from_tag: Final = from_.tag
+        self.to_tag: Final = to.tag
+        self.cseq: Final = cseq
+        self.method: Final = method  # of the CSeq
+        self.branch: Final = via.branch
+        self.sent_by: Final = via.sent_by
+        self.from_: Final = from_
+        self.to: Final = to
+        self.via: Final = via
 
 
 class Message:

@@ -8,17 +8,19 @@ message goes to ``careful``; a test holds that both ways read the same.
 from typing import Final
 
 from sipguard.errors import HostileInput
-from sipguard.wire.fields import Address, Via, parse_via
+from sipguard.wire.fields import COOKIE, Address, Via, parse_via
 from sipguard.wire.memo import Memo, NotPlain
 from sipguard.wire.reader import BLANKS, TOKEN, Params
 from sipguard.wire.rows import Header, canonical_name, read_row
 from sipguard.wire.start import Start, read_start
 
-_BRANCH: Final = b";branch=z9hG4bK"
+_NAME: Final = b";branch="
+_BRANCH: Final = _NAME + COOKIE
 # raw name, where the value starts, transport, host, port, sent-by, parameters, rport
 _Hop = tuple[bytes, int, bytes, bytes, int, bytes, Params, int]
 _Tail = tuple[Params, bytes, int]  # parameters, received, rport
 _NO_TAIL: Final[_Tail] = ((), b"", -1)
+_AT: Final = 0x40
 _PARTIES: Final = (b"from", b"to")
 
 
@@ -32,10 +34,26 @@ def _read_start(line: bytes) -> Start:
     return start
 
 
+def known_row(line: bytes) -> Header:
+    """Return the row of an unfolded line; raises NotPlain where it has anything odd."""
+    row = _ROWS.known(line)
+    if row is not None:
+        return row
+    # A branch names one transaction: its Via comes with a request and one to three responses,
+    # and reading it costs no more than keeping it.
+    at = line.find(_BRANCH)
+    if at >= 0:
+        return _vary_via(line, at) or _read_any(line)
+    return _ROWS[line]
+
+
 def _read_line(line: bytes) -> Header:
-    head, mark, rest = line.partition(_BRANCH)
-    if mark:
-        return _vary_via(line, head, rest) or _read_any(line)
+    if line.startswith(b"Call-ID: "):
+        value = line[9:]
+        odd = value.translate(None, TOKEN)
+        if value and (not odd or (odd == b"@" and value[0] != _AT and value[-1] != _AT)):
+            return Header(b"call-id", value, b"Call-ID")
+        return _read_any(line)
     head, mark, tag = line.rpartition(b";tag=")
     if mark and tag and not tag.translate(None, TOKEN):
         return _vary_tag(head, tag) or _read_any(line)
@@ -51,39 +69,38 @@ def _read_any(line: bytes) -> Header:
 
 def _vary_tag(head: bytes, tag: bytes) -> Header | None:
     """Return a From or To row that adds a tag to a known row without one."""
-    row = KNOWN_ROWS[head]
+    row = _ROWS[head]
     if row.name not in _PARTIES or not head.endswith(row.value):
         return None
     display, uri, params, old_tag, _ = row.addresses[0]
     if old_tag:
         return None
     value = row.value + b";tag=" + tag
-    address: Address = tuple.__new__(Address, (display, uri, (*params, (b"tag", tag)), tag, value))
-    return tuple.__new__(Header, (row.name, value, row.raw_name, (), (address,), -1, None, b""))
+    more: Params = params + ((b"tag", tag),)  # noqa: RUF005 - compiled, a star makes a list first
+    address: Address = tuple.__new__(Address, (display, uri, more, tag, value))
+    return Header(row.name, value, row.raw_name, (), (address,))
 
 
-def _vary_via(line: bytes, head: bytes, rest: bytes) -> Header | None:
+def _vary_via(line: bytes, at: int) -> Header | None:
     """Return a Via row that adds a branch, and known parameters after it, to a known hop."""
-    octets, mark, tail = rest.partition(b";")
-    if not octets or octets.translate(None, TOKEN):
+    end = line.find(b";", at + 1)
+    branch = line[at + len(_NAME) :] if end < 0 else line[at + len(_NAME) : end]
+    if len(branch) == len(COOKIE) or branch.translate(None, TOKEN):
         return None
     try:
-        raw_name, start, transport, host, port, sent_by, before, rport = _HOPS[head]
-        after, received, rport_after = _TAILS[tail] if mark else _NO_TAIL
+        raw_name, start, transport, host, port, sent_by, before, rport = _HOPS[line[:at]]
+        after, received, rport_after = _NO_TAIL if end < 0 else _TAILS[line[end + 1 :]]
     except NotPlain:
         return None
-    branch = b"z9hG4bK" + octets
     value = line[start:]
     if before:  # pjsip writes ;rport;branch=
         if after:
             return None
-        params: Params = (*before, (b"branch", branch))
+        params: Params = before + ((b"branch", branch),)  # noqa: RUF005
     else:
-        params, rport = ((b"branch", branch), *after), rport_after
-    via: Via = tuple.__new__(
-        Via, (transport, host, port, branch, params, value, sent_by, received, rport)
-    )
-    return tuple.__new__(Header, (b"via", value, raw_name, (via,), (), -1, None, b""))
+        params, rport = ((b"branch", branch),) + after, rport_after  # noqa: RUF005
+    via = Via(transport, host, port, branch, params, value, sent_by, received, rport)
+    return Header(b"via", value, raw_name, (via,))
 
 
 def _read_hop(head: bytes) -> _Hop:
@@ -115,8 +132,6 @@ def _parse_via(value: bytes) -> Via:
 
 
 KNOWN_STARTS: Final = Memo(_read_start)
-# A branch names one transaction: its Via comes with a request and one to three responses,
-# and reading it costs no more than keeping it.
-KNOWN_ROWS: Final = Memo(_read_line, passing=_BRANCH)
+_ROWS: Final = Memo(_read_line)
 _HOPS: Final = Memo(_read_hop)
 _TAILS: Final = Memo(_read_tail)

@@ -6,7 +6,7 @@ What needs the rest of the message (duplicates, body length) is not judged here.
 
 import re
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Final, final
 
 from sipguard.errors import HostileInput
 from sipguard.reason import Finding, Reason
@@ -71,17 +71,34 @@ _WITH_COMMENTS: Final = frozenset((b"user-agent", b"server", b"retry-after"))
 _TAG: Final = re.compile(rb';[ \t]*tag[ \t]*=[ \t]*([^ \t;,"<>]+)', re.IGNORECASE)
 
 
-class Header(NamedTuple):
+@final
+class Header:
     """One header row, unfolded; what follows *raw_name* is filled where the name calls for it."""
 
-    name: bytes  # canonical: long form, lower case
-    value: bytes
-    raw_name: bytes
-    vias: tuple[Via, ...] = ()
-    addresses: tuple[Address, ...] = ()
-    number: int = -1  # Max-Forwards, Content-Length, Expires, Session-Expires, RSeq ...
-    cseq: CSeq | None = None
-    media_type: bytes = b""
+    __slots__ = (
+        *("addresses", "cseq", "media_type", "name", "number", "raw_name", "value", "vias"),
+    )
+
+    def __init__(
+        self,
+        name: bytes,
+        value: bytes,
+        raw_name: bytes,
+        vias: tuple[Via, ...] = (),
+        addresses: tuple[Address, ...] = (),
+        number: int = -1,
+        cseq: CSeq | None = None,
+        media_type: bytes = b"",
+    ) -> None:
+        """Keep what the row says."""
+        self.name: Final = name  # canonical: long form, lower case
+        self.value: Final = value
+        self.raw_name: Final = raw_name
+        self.vias: Final = vias
+        self.addresses: Final = addresses
+        self.number: Final = number  # Max-Forwards, Content-Length, Expires, RSeq ...
+        self.cseq: Final = cseq
+        self.media_type: Final = media_type
 
 
 _Reader = Callable[[bytes, bytes, bytes, list[Finding]], Header]
@@ -125,7 +142,7 @@ def canonical_name(raw_name: bytes) -> bytes:
     name = raw_name.rstrip(BLANKS).lower()
     if name.translate(None, TOKEN):
         return b""
-    return COMPACT.get(name, name)
+    return _NAMES.get(name, name)
 
 
 def _read_vias(name: bytes, value: bytes, raw_name: bytes, findings: list[Finding]) -> Header:
@@ -275,26 +292,25 @@ _READERS: Final[dict[bytes, _Reader]] = {
     b"date": _read_date,
 }
 
-_SPELLED: Final = (
-    *(b"Via", b"From", b"To", b"Call-ID", b"Call-Id", b"CSeq", b"Cseq", b"Contact"),
-    *(b"Max-Forwards", b"Content-Length", b"Content-Type", b"Content-Disposition", b"User-Agent"),
-    *(
-        b"Server",
-        b"Allow",
-        b"Supported",
-        b"Require",
-        b"Route",
-        b"Record-Route",
-        b"Expires",
-        b"Date",
-    ),
-    *(b"Subject", b"Session-Expires", b"Min-SE", b"RSeq", b"RAck", b"Accept", b"Authorization"),
-    *(b"Proxy-Authorization", b"Identity", b"P-Asserted-Identity", b"Allow-Events", b"Event"),
+_SPELLINGS: Final = (
+    *((b"via", b"Via"), (b"from", b"From"), (b"to", b"To"), (b"contact", b"Contact")),
+    *((b"call-id", b"Call-ID"), (b"call-id", b"Call-Id"), (b"cseq", b"CSeq"), (b"cseq", b"Cseq")),
+    *((b"max-forwards", b"Max-Forwards"), (b"content-length", b"Content-Length")),
+    *((b"content-type", b"Content-Type"), (b"content-disposition", b"Content-Disposition")),
+    *((b"user-agent", b"User-Agent"), (b"server", b"Server"), (b"date", b"Date")),
+    *((b"allow", b"Allow"), (b"supported", b"Supported"), (b"require", b"Require")),
+    *((b"route", b"Route"), (b"record-route", b"Record-Route"), (b"expires", b"Expires")),
+    *((b"subject", b"Subject"), (b"session-expires", b"Session-Expires"), (b"min-se", b"Min-SE")),
+    *((b"rseq", b"RSeq"), (b"rack", b"RAck"), (b"accept", b"Accept"), (b"event", b"Event")),
+    *((b"authorization", b"Authorization"), (b"proxy-authorization", b"Proxy-Authorization")),
+    *((b"identity", b"Identity"), (b"p-asserted-identity", b"P-Asserted-Identity")),
+    *((b"allow-events", b"Allow-Events"), (b"content-encoding", b"Content-Encoding")),
 )
-# As names are usually written; any other spelling takes the longer way.
+# As names are usually written; any other spelling takes the longer way. Long forms are the
+# very objects that others ask for (compiled, equal literals are one), which a dict finds at once.
 _NAMES: Final = {
-    **{name: name.lower() for name in _SPELLED},
-    **{name.lower(): name.lower() for name in _SPELLED},
+    **{spelling: name for name, spelling in _SPELLINGS},
+    **{name: name for name, _ in _SPELLINGS},
     **COMPACT,
     **{short.upper(): name for short, name in COMPACT.items()},
 }
@@ -328,5 +344,8 @@ def _salvage_via(value: bytes) -> tuple[Via, ...]:
     for param in params.split(b";"):
         key, _, branch = param.partition(b"=")
         if key.strip(BLANKS).lower() == b"branch":
-            return (via._replace(branch=branch.strip(BLANKS), raw=first),)
-    return (via._replace(raw=first),)
+            break
+    else:
+        branch = b""
+    branch = branch.strip(BLANKS)
+    return (Via(via.transport, via.host, via.port, branch, (), first, via.sent_by),)

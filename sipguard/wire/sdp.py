@@ -125,9 +125,8 @@ def _lines(body: bytes, findings: SdpFindings) -> list[bytes]:
         raise HostileInput(Reason.BAD_SDP, "longer than 64 KiB")
     if body.find(b"\0") >= 0:
         raise HostileInput(Reason.BAD_SDP, "a NUL octet")
-    lines = body.split(b"\r\n")
-    ends = len(lines) - 1
-    if ends <= MAX_LINES and body.count(b"\r") == ends and body.count(b"\n") == ends:
+    lines = body.splitlines()
+    if len(lines) <= MAX_LINES and _is_plain(body, lines):
         while len(lines) > 1 and not lines[-1]:
             del lines[-1]
         return lines
@@ -141,6 +140,14 @@ def _lines(body: bytes, findings: SdpFindings) -> list[bytes]:
     if ends > MAX_LINES:
         raise HostileInput(Reason.BAD_SDP, "too many lines")
     return text.rstrip(b"\n").split(b"\n")
+
+
+def _is_plain(body: bytes, lines: list[bytes]) -> bool:
+    """Tell whether all of *lines* end in CRLF: a bare CR or LF would be one octet less."""
+    octets = 2 * len(lines)
+    for line in lines:
+        octets += len(line)
+    return octets == len(body) and bool(lines)
 
 
 def _read_lines(lines: list[bytes], session: Level, findings: SdpFindings) -> list[Level]:

@@ -12,7 +12,7 @@ from sipguard.errors import HostileInput
 from sipguard.reason import Reason
 from sipguard.weight import Weight
 from sipguard.wire.memo import NotPlain
-from sipguard.wire.plain import KNOWN_ROWS
+from sipguard.wire.plain import known_row
 from sipguard.wire.reader import BLANKS
 from sipguard.wire.rows import SINGLE, Header, canonical_name, read_row
 from sipguard.wire.start import Start, read_start
@@ -124,7 +124,7 @@ def _read_start(line: bytes) -> Start:
 
 def _read_header(line: bytes) -> Header:
     try:
-        return KNOWN_ROWS[line]  # a signed header is mostly one of the message's own lines
+        return known_row(line)  # a signed header is mostly one of the message's own lines
     except (NotPlain, KeyError):
         pass
     header, findings = read_row(line)
