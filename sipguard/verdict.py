@@ -3,6 +3,7 @@
 from enum import Enum
 from typing import Final, NamedTuple, final
 
+from sipguard.native import mypyc_attr
 from sipguard.reason import Finding, Reason
 
 
@@ -16,6 +17,7 @@ class Action(Enum):
 
 
 @final
+@mypyc_attr(acyclic=True)
 class Endpoint:
     """A transport address: 4 or 16 network-order octets, and a port."""
 
@@ -38,6 +40,7 @@ class Endpoint:
 
 
 @final
+@mypyc_attr(acyclic=True)
 class Hole:
     """One direction of one media stream, exactly as the kernel's set keys it.
 
@@ -70,6 +73,7 @@ class Hole:
 
 
 @final
+@mypyc_attr(acyclic=True)
 class OpenPinhole:
     """Let one direction of a stream pass, until closed or silent for *idle_s* seconds."""
 
@@ -119,6 +123,7 @@ NOTHING_TOLD: Final = Ended(b"", b"", "")
 
 
 @final
+@mypyc_attr(acyclic=True)
 class ClosePinhole:
     """Stop one direction of a stream at once."""
 
@@ -217,6 +222,7 @@ Effect = OpenPinhole | ClosePinhole | ProvePinhole | DoubtPinhole | Reply
 
 
 @final
+@mypyc_attr(acyclic=True)
 class Judgement:
     """Why a packet fares as it does: what was decided, by which rule, for which reason.
 
@@ -282,6 +288,7 @@ class Judgement:
 
 
 @final
+@mypyc_attr(acyclic=True)
 class Decision:
     """The guard's answer for one packet.
 

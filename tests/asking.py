@@ -179,7 +179,7 @@ def until(condition: Callable[[], bool], limit_s: float = 3.0) -> bool:
 
 
 def _worded(packet: Packet) -> Packet:
-    return packet._replace(payload=packet.payload.removeprefix(RTP))
+    return packet.changed(payload=packet.payload.removeprefix(RTP))
 
 
 def hole_of(packet: Packet) -> Hole:

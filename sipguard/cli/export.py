@@ -59,7 +59,7 @@ def run(options: argparse.Namespace, screen: Screen) -> int:
         raise EdgeError(f"{options.pcap} is there already: choose another name")
     writer = PcapWriter(options.pcap)
     if is_whole(entry):
-        packet = packet._replace(payload=padded(packet.payload))
+        packet = packet.changed(payload=padded(packet.payload))
     writer.write(time_s, build_udp(packet))
     writer.close()
     screen.note(f"1 packet, {many(len(packet.payload), 'octet')}{_left_out(entry)}.")

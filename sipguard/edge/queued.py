@@ -25,7 +25,10 @@ _PACKET: Final = 0x300  # NFNL_SUBSYS_QUEUE, NFQNL_MSG_PACKET
 _VERDICT: Final = 0x301
 _FIRST_ATTRIBUTE: Final = 20  # behind the headers of netlink and nfnetlink
 _KIND: Final = 0x3FFF
-_ID, _MARK, _INTERFACE, _OCTETS = 1, 3, 5, 10
+_ID: Final = 1
+_MARK: Final = 3
+_INTERFACE: Final = 5
+_OCTETS: Final = 10
 _NF_DROP: Final = 0
 _NF_ACCEPT: Final = 1
 # Netlink's own numbers are in the machine's order: where the low octet of two stands.

@@ -102,7 +102,7 @@ def restored(packet: Packet) -> tuple[Packet, bool]:
     body = _INLINE.sub(_with_key, body)
     head = _LENGTH.sub(lambda found: found[1] + b"%d" % len(body), head)
     whole = head + blank + body
-    return packet._replace(payload=whole), _MASK in whole
+    return packet.changed(payload=whole), _MASK in whole
 
 
 def _with_word(found: "re.Match[bytes]") -> bytes:

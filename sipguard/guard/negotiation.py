@@ -67,7 +67,7 @@ class Negotiator:
             call, to_tag, sender, True, method, 0, False, ids.cseq,
             packet.src, packet.dst, sdp, packet.transport,
         )  # fmt: skip
-        if sdp is not None and SIGN in sdp.raw:
+        if sdp is not None and sdp.raw.find(SIGN) >= 0:
             step.parties = _parties(ids, message)
         return step
 
@@ -89,7 +89,7 @@ class Negotiator:
             call, to_tag, sender, False, ids.method, status, reliable, ids.cseq,
             packet.src, packet.dst, sdp, packet.transport,
         )  # fmt: skip
-        if sdp is not None and SIGN in sdp.raw:
+        if sdp is not None and sdp.raw.find(SIGN) >= 0:
             step.parties = ids.to.uri, (ids.from_.uri,)
         return step
 

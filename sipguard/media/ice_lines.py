@@ -20,7 +20,7 @@ def ice_of(
     offer: Sdp, answer: Sdp, index: int
 ) -> tuple[tuple[Ice, Ice] | None, tuple[Finding, ...]]:
     """Return the offerer's and the answerer's ICE of one line, where both use it."""
-    if _SIGN not in answer.raw or _SIGN not in offer.raw:
+    if answer.raw.find(_SIGN) < 0 or offer.raw.find(_SIGN) < 0:  # ``in`` tries a number first
         return None, ()
     offered = read_ice(offer, offer.media[index])
     answered = read_ice(answer, answer.media[index])

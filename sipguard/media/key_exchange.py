@@ -61,7 +61,7 @@ class TrustingChecks(MikeyChecks):
 
 def judge_keys(step: Step, sdp: Sdp, checks: MikeyChecks) -> None:
     """Judge what an offer carries and keep that in ``step.offered``; changes nothing else."""
-    if step.offered is None and SIGN in sdp.raw:
+    if step.offered is None and sdp.raw.find(SIGN) >= 0:
         step.offered = read_offered(sdp, step.context(), checks)
 
 

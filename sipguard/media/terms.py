@@ -8,6 +8,7 @@ from sipguard.media.key_mgmt import OfferedKeys
 from sipguard.media.keying import Keying
 from sipguard.media.mikey_view import Context
 from sipguard.moment import Moment
+from sipguard.native import mypyc_attr
 from sipguard.reason import Finding, Reason
 from sipguard.verdict import Effect, Endpoint, OpenPinhole
 from sipguard.wire.sdp import Media, Sdp
@@ -24,6 +25,7 @@ class Party(Enum):
 
 
 @final
+@mypyc_attr(acyclic=True)
 class Step:
     """What the media room needs of one accepted message.
 
@@ -210,6 +212,7 @@ class Opening(Enum):
 
 
 @final
+@mypyc_attr(acyclic=True)
 class Opened:
     """The policy's word on one stream, and how long its holes may stay silent.
 

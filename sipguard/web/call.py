@@ -129,7 +129,7 @@ def _download(entry: Entry, form: str, question: Question, paper: Paper) -> Answ
     except EdgeError as error:
         return paper.problem(question, 404, "No packet", f"{error}.")
     if is_whole(entry):
-        packet = packet._replace(payload=padded(packet.payload))
+        packet = packet.changed(payload=padded(packet.payload))
     return Answer(200, pcap_of(packet, time_s), "application/vnd.tcpdump.pcap", headers)
 
 

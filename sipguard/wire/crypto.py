@@ -10,6 +10,7 @@ from binascii import Error as Base64Error
 from binascii import a2b_base64
 from typing import Final, final
 
+from sipguard.native import mypyc_attr
 from sipguard.reason import Reason
 
 # Octets of master key and salt together, by suite (SDE-1). The AES_CM_192 and
@@ -47,6 +48,7 @@ _BASE64: Final = re.compile(rb"[A-Za-z0-9+/]{1,128}={0,2}")
 
 
 @final
+@mypyc_attr(acyclic=True)
 class Crypto:
     """One ``a=crypto`` line; usable only where ``problem`` is ``None``.
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Final, NamedTuple, final
 
 from sipguard.errors import HostileInput
+from sipguard.native import mypyc_attr
 from sipguard.reason import Reason
 from sipguard.wire.digest import shown_name
 from sipguard.wire.reader import (
@@ -49,6 +50,7 @@ class Address(NamedTuple):
 
 
 @final
+@mypyc_attr(acyclic=True)
 class Via:
     """One hop of a Via list.
 

@@ -3,6 +3,7 @@
 from typing import Final, final
 
 from sipguard.errors import HostileInput
+from sipguard.native import mypyc_attr
 from sipguard.reason import Finding
 from sipguard.wire.fields import Address, Via, parse_rack
 from sipguard.wire.multipart import sessions
@@ -18,6 +19,7 @@ _SIPS: Final = b"sips"
 
 
 @final
+@mypyc_attr(acyclic=True)
 class Ids:
     """What names a message's transaction and dialog, from the five mandatory headers."""
 
@@ -42,6 +44,7 @@ class Ids:
         self.via: Final = via
 
 
+@mypyc_attr(acyclic=True)
 class Message:
     """One SIP message. A message whose findings are all NOTE is strictly well-formed.
 

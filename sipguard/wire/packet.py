@@ -10,9 +10,10 @@ and packets of local senders still wait for the network card to fill theirs in.
 import ipaddress
 import struct
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, final
 
 from sipguard.errors import HostileInput
+from sipguard.native import mypyc_attr
 from sipguard.reason import Reason
 from sipguard.wire.channel import CLEAR, Channel
 
@@ -42,7 +43,9 @@ _UDP: Final = struct.Struct("!HHH")
 _MAPPED_PREFIX: Final = b"\x00" * 10 + b"\xff\xff"
 
 
-class Packet(NamedTuple):
+@final
+@mypyc_attr(acyclic=True)
+class Packet:
     """One UDP datagram, or one message taken from a stream, with its ends.
 
     Addresses are 4 or 16 network-order octets. ``transport`` is ``udp``,
@@ -50,18 +53,70 @@ class Packet(NamedTuple):
     came in by, empty where nobody knows. ``channel`` is the rest of the way it came.
     """
 
-    src: bytes
-    dst: bytes
-    sport: int
-    dport: int
-    payload: bytes
-    transport: str = "udp"
-    interface: str = ""
-    channel: Channel = CLEAR
+    __slots__ = ("channel", "dport", "dst", "interface", "payload", "sport", "src", "transport")
 
+    def __init__(
+        self,
+        src: bytes,
+        dst: bytes,
+        sport: int,
+        dport: int,
+        payload: bytes,
+        transport: str = "udp",
+        interface: str = "",
+        channel: Channel = CLEAR,
+    ) -> None:
+        """Keep what was read."""
+        self.src: Final = src
+        self.dst: Final = dst
+        self.sport: Final = sport
+        self.dport: Final = dport
+        self.payload: Final = payload
+        self.transport: Final = transport
+        self.interface: Final = interface
+        self.channel: Final = channel
 
-# NamedTuple's own constructor costs a Python call; this one is C (hot path).
-_new_tuple = tuple.__new__
+    def changed(
+        self,
+        *,
+        src: bytes | None = None,
+        dst: bytes | None = None,
+        sport: int | None = None,
+        dport: int | None = None,
+        payload: bytes | None = None,
+        transport: str | None = None,
+        interface: str | None = None,
+        channel: Channel | None = None,
+    ) -> "Packet":
+        """Return the same packet with other values for those that are given."""
+        return Packet(
+            self.src if src is None else src,
+            self.dst if dst is None else dst,
+            self.sport if sport is None else sport,
+            self.dport if dport is None else dport,
+            self.payload if payload is None else payload,
+            self.transport if transport is None else transport,
+            self.interface if interface is None else interface,
+            self.channel if channel is None else channel,
+        )
+
+    def _all(self) -> tuple[object, ...]:
+        return (
+            *(self.src, self.dst, self.sport, self.dport, self.payload),
+            *(self.transport, self.interface, self.channel),
+        )
+
+    def __eq__(self, other: object) -> bool:
+        """Whether every value is the same."""
+        return isinstance(other, Packet) and self._all() == other._all()
+
+    def __hash__(self) -> int:
+        """Hash every value."""
+        return hash(self._all())
+
+    def __repr__(self) -> str:
+        """Show every value, for a failing test."""
+        return f"Packet{self._all()!r}"
 
 
 def parse_packet(octets: bytes, interface: str = "", channel: Channel = CLEAR) -> Packet:
@@ -83,19 +138,13 @@ def parse_packet(octets: bytes, interface: str = "", channel: Channel = CLEAR) -
             )
             if protocol == UDP and total == size and not fragment & _MORE_OR_OFFSET:
                 if length == size - 20:
-                    payload = octets[28:]
-                    return _new_tuple(
-                        Packet, (src, dst, sport, dport, payload, "udp", interface, channel)
-                    )
+                    return Packet(src, dst, sport, dport, octets[28:], "udp", interface, channel)
                 raise _malformed("the UDP length does not fit the packet")
         elif size >= 48 and octets[6] == UDP and octets[0] >> 4 == 6:
             _, total, _, src, dst, sport, dport, length = _IPV6_UDP.unpack_from(octets)
             if total == size - 40:
                 if length == total:
-                    payload = octets[48:]
-                    return _new_tuple(
-                        Packet, (src, dst, sport, dport, payload, "udp", interface, channel)
-                    )
+                    return Packet(src, dst, sport, dport, octets[48:], "udp", interface, channel)
                 raise _malformed("the UDP length does not fit the packet")
     return _parse_slowly(octets, interface, channel)
 

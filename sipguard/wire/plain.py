@@ -10,7 +10,7 @@ from typing import Final
 from sipguard.errors import HostileInput
 from sipguard.wire.fields import COOKIE, Address, Via, parse_via
 from sipguard.wire.memo import Memo, NotPlain
-from sipguard.wire.reader import BLANKS, TOKEN, Params
+from sipguard.wire.reader import BLANKS, TOKEN, Params, is_token
 from sipguard.wire.rows import Header, canonical_name, read_row
 from sipguard.wire.start import Start, read_start
 
@@ -21,6 +21,8 @@ _Hop = tuple[bytes, int, bytes, bytes, int, bytes, Params, int]
 _Tail = tuple[Params, bytes, int]  # parameters, received, rport
 _NO_TAIL: Final[_Tail] = ((), b"", -1)
 _AT: Final = 0x40
+_V: Final = 0x56
+_SMALL_V: Final = 0x76
 _PARTIES: Final = (b"from", b"to")
 
 
@@ -36,26 +38,24 @@ def _read_start(line: bytes) -> Start:
 
 def known_row(line: bytes) -> Header:
     """Return the row of an unfolded line; raises NotPlain where it has anything odd."""
-    row = _ROWS.known(line)
-    if row is not None:
-        return row
-    # A branch names one transaction: its Via comes with a request and one to three responses,
-    # and reading it costs no more than keeping it.
-    at = line.find(_BRANCH)
-    if at >= 0:
-        return _vary_via(line, at) or _read_any(line)
+    if line and (line[0] == _V or line[0] == _SMALL_V):
+        # A branch names one transaction: its Via comes with a request and one to three
+        # responses, and reading it costs no more than keeping it.
+        at = line.find(_BRANCH)
+        if at >= 0:
+            return _vary_via(line, at) or _read_any(line)
     return _ROWS[line]
 
 
 def _read_line(line: bytes) -> Header:
     if line.startswith(b"Call-ID: "):
         value = line[9:]
-        odd = value.translate(None, TOKEN)
+        odd = b"" if value.isalnum() else value.translate(None, TOKEN)
         if value and (not odd or (odd == b"@" and value[0] != _AT and value[-1] != _AT)):
             return Header(b"call-id", value, b"Call-ID")
         return _read_any(line)
     head, mark, tag = line.rpartition(b";tag=")
-    if mark and tag and not tag.translate(None, TOKEN):
+    if mark and is_token(tag):
         return _vary_tag(head, tag) or _read_any(line)
     return _read_any(line)
 
@@ -85,7 +85,7 @@ def _vary_via(line: bytes, at: int) -> Header | None:
     """Return a Via row that adds a branch, and known parameters after it, to a known hop."""
     end = line.find(b";", at + 1)
     branch = line[at + len(_NAME) :] if end < 0 else line[at + len(_NAME) : end]
-    if len(branch) == len(COOKIE) or branch.translate(None, TOKEN):
+    if len(branch) == len(COOKIE) or not is_token(branch):
         return None
     try:
         raw_name, start, transport, host, port, sent_by, before, rport = _HOPS[line[:at]]

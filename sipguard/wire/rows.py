@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Final, final
 
 from sipguard.errors import HostileInput
+from sipguard.native import mypyc_attr
 from sipguard.reason import Finding, Reason
 from sipguard.wire.fields import (
     COOKIE,
@@ -72,6 +73,7 @@ _TAG: Final = re.compile(rb';[ \t]*tag[ \t]*=[ \t]*([^ \t;,"<>]+)', re.IGNORECAS
 
 
 @final
+@mypyc_attr(acyclic=True)
 class Header:
     """One header row, unfolded; what follows *raw_name* is filled where the name calls for it."""
 

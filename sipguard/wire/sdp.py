@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Final, final
 
 from sipguard.errors import HostileInput
+from sipguard.native import mypyc_attr
 from sipguard.reason import Finding, Reason
 from sipguard.weight import Weight
 from sipguard.wire.crypto import Crypto, parse_crypto
@@ -36,6 +37,7 @@ _EQUALS: Final = 0x3D
 
 
 @final
+@mypyc_attr(acyclic=True)
 class Media:
     """One ``m=`` section with what it inherits from the session level.
 
@@ -71,6 +73,7 @@ class Media:
 
 
 @final
+@mypyc_attr(acyclic=True)
 class Sdp:
     """A whole session description; usable for pinholes only where ``is_sound``."""
 
@@ -194,7 +197,7 @@ def _origin(session: Level, findings: SdpFindings) -> tuple[bytes, bytes, bytes]
 
 def _is_id(text: bytes) -> bool:
     """Digits; a minus sign before them was seen in the wild."""
-    digits = text.removeprefix(b"-")
+    digits = text if text.isdigit() else text.removeprefix(b"-")
     return digits.isdigit() and len(digits) <= MAX_ID_DIGITS
 
 

@@ -5,17 +5,21 @@ keeps every attribute, and reads those that decide about keys and ends.
 """
 
 import re
+from functools import lru_cache
 from typing import Final, NamedTuple, final
 
 from sipguard.errors import HostileInput
+from sipguard.native import mypyc_attr
 from sipguard.reason import Finding, Reason
 from sipguard.weight import Weight
 from sipguard.wire.crypto import Crypto, parse_crypto
+from sipguard.wire.memo import Memo
 from sipguard.wire.packet import parse_address
 
 MAX_CRYPTOS: Final = 32  # rtpengine offers 12
 MAX_FINGERPRINTS: Final = 16
 MAX_FINDINGS: Final = 16
+MAX_CONNECTION_OCTETS: Final = 64  # the longest honest value, and what is remembered
 
 
 def _ranks(*letters: str) -> bytes:
@@ -45,11 +49,22 @@ _SETUPS: Final = frozenset((b"active", b"passive", b"actpass", b"holdconn"))
 _MEDIA_ONLY: Final = frozenset((b"crypto", b"rtcp", b"candidate", b"zrtp-hash", b"tls-id"))
 _READ_HERE: Final = _MEDIA_ONLY | _DIRECTIONS | frozenset((b"fingerprint", b"setup", b"rtcp-mux"))
 
+# What every telephone writes alike, and nobody here reads.
+_COMMON: Final = frozenset((b"rtpmap", b"fmtp", b"ptime", b"maxptime"))
+
 # Digest octets by hash name (RFC 8122 section 5); MD5 and MD2 are left out on purpose (DTL-1).
 _HASH_OCTETS: Final = {b"sha-1": 20, b"sha-224": 28, b"sha-256": 32, b"sha-384": 48, b"sha-512": 64}
 _HEX_PAIRS: Final = re.compile(rb"[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2}){0,63}")
 _ZERO: Final = 0x30
 _FIRST_LETTER: Final = 0x61  # a
+
+
+def _cut(line: bytes) -> tuple[bytes, bytes]:
+    name, _, value = line[2:].partition(b":")
+    return name, value
+
+
+_COMMON_LINES: Final = Memo(_cut)
 
 
 class Fingerprint(NamedTuple):
@@ -60,6 +75,7 @@ class Fingerprint(NamedTuple):
 
 
 @final
+@mypyc_attr(acyclic=True)
 class SdpFindings:
     """Findings with a cap, so that a hostile body cannot grow the record."""
 
@@ -79,6 +95,7 @@ class SdpFindings:
 
 
 @final
+@mypyc_attr(acyclic=True)
 class Level:
     """The lines of one level, while they are read."""
 
@@ -142,10 +159,16 @@ class Level:
     def read_attribute(self, line: bytes, findings: SdpFindings) -> None:
         """Keep an ``a=`` line, and read it if it decides about keys or ends."""
         self._rank = _LAST_RANK
-        name, _, value = line[2:].partition(b":")
-        self.attributes.append((name, value))
-        if name not in _READ_HERE:
+        known = _COMMON_LINES.known(line)
+        if known is not None:
+            self.attributes.append(known)
             return
+        name, _, value = line[2:].partition(b":")
+        self.attributes.append(_COMMON_LINES[line] if name in _COMMON else (name, value))
+        if name in _READ_HERE:
+            self._read(name, value, findings)
+
+    def _read(self, name: bytes, value: bytes, findings: SdpFindings) -> None:
         if self._is_session and name in _MEDIA_ONLY:
             findings.add(Reason.SDP_LEVEL, "a media attribute at session level", name)
         elif name == b"crypto":
@@ -206,6 +229,10 @@ def read_port(text: bytes) -> int:
 
 def read_unicast(value: bytes) -> bytes | None:
     """Return the octets of ``IN IP4|IP6 <literal>``, empty for a name, ``None`` if malformed."""
+    return _read_short(value) if len(value) <= MAX_CONNECTION_OCTETS else _read_unicast(value)
+
+
+def _read_unicast(value: bytes) -> bytes | None:
     fields = value.rstrip(b" ").split(b" ")
     if len(fields) != 3 or fields[0] != b"IN":
         return None
@@ -217,3 +244,6 @@ def read_unicast(value: bytes) -> bytes | None:
     if address is None:
         return b"" if text else None
     return address if len(address) == octets else None
+
+
+_read_short = lru_cache(maxsize=1024)(_read_unicast)

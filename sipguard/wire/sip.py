@@ -103,8 +103,7 @@ def _read_plain(payload: bytes, transport: str) -> Message:
     if not blank or len(payload) > MAX_MESSAGE_OCTETS or len(lines) > MAX_HEADERS + 1:
         raise NotPlain
     start = KNOWN_STARTS[lines[0]]
-    del lines[0]
-    headers = [known_row(line) for line in lines]
+    headers = [known_row(lines[at]) for at in range(1, len(lines))]
     first = {row.name: row for row in headers}
     if len(first) != len(headers):
         first = _first_rows(headers)

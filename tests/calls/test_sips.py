@@ -30,7 +30,7 @@ def looked(
     message, ids = read(raw)
     way = packet(raw, ALICE, BOB, transport=transport)
     if channel:
-        way = way._replace(channel=channel)
+        way = way.changed(channel=channel)
     return (watch or Sips()).look(message, ids, way, dialog)
 
 

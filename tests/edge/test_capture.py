@@ -23,7 +23,7 @@ CORPUS = Path(os.environ.get("SIPGUARD_CORPUS", Path(__file__).parents[2] / "../
 
 OPTIONS = b"OPTIONS sip:a@example.com SIP/2.0\r\nContent-Length: 0\r\n\r\n"
 V4 = Packet(b"\xc0\x00\x02\x01", b"\xcb\x00\x71\x05", 5060, 5062, OPTIONS)
-V6 = V4._replace(
+V6 = V4.changed(
     src=bytes.fromhex("20010db8000000000000000000000001"),
     dst=bytes.fromhex("20010db8000500000000000000000002"),
 )
@@ -221,7 +221,7 @@ def note(told: list[tuple[int, int]], done: int, total: int) -> None:
 
 def test_frames_across_read_pieces_in_constant_memory(tmp_path: Path) -> None:
     """Frames that straddle the pieces come whole; memory is a few pieces, progress is told."""
-    big = build_udp(V4._replace(payload=OPTIONS + bytes(60_001)))
+    big = build_udp(V4.changed(payload=OPTIONS + bytes(60_001)))
     count = 5 * READ_OCTETS // len(big)
     for octets in (
         pcap([(0.0, big)] * count),
@@ -337,7 +337,7 @@ def test_endless_tunnels_are_left(tmp_path: Path) -> None:
 
 def test_fragments_inside_a_tunnel_in_an_interleaved_capture(tmp_path: Path) -> None:
     """The completing frame gives time and number; ``octets`` is the whole packet."""
-    invite = V4._replace(payload=b"INVITE sip:a SIP/2.0\r\n" + b"x" * 3000 + b"\r\n\r\n")
+    invite = V4.changed(payload=b"INVITE sip:a SIP/2.0\r\n" + b"x" * 3000 + b"\r\n\r\n")
     whole = build_udp(invite)
     datagram = whole[20:]
     pieces = []
@@ -367,7 +367,7 @@ def test_messages_of_a_stream(tmp_path: Path) -> None:
         (3.0, ICMP),
     ]
     reader = CaptureReader(write(tmp_path, pcap(frames)))
-    expected = V4._replace(sport=40_000, dport=5060, transport="tcp")
+    expected = V4.changed(sport=40_000, dport=5060, transport="tcp")
     assert list(reader) == [Captured(1.0, expected, b"", 0)]
     frames[2] = (3.0, tcp(70, octets[70:80]))
     reader = CaptureReader(write(tmp_path, pcap(frames)))

@@ -288,7 +288,7 @@ def test_a_via_that_says_another_transport_is_noted() -> None:
 def test_the_peers_certificate_is_a_question_for_the_policy() -> None:
     """A note by itself; TLS-33 in a rule makes it a refusal."""
     way = packet(CALL.invite().replace(b"/UDP", b"/TLS"), ALICE, BOB, transport="tls")
-    way = way._replace(channel=Channel("1.3", ("example.net",)))
+    way = way.changed(channel=Channel("1.3", ("example.net",)))
     world = World()
     decision = world.guard.judge(way, world.now)
     assert (decision.action, found(decision)) == (Action.ACCEPT, {Reason.PEER_DOMAIN})
@@ -299,7 +299,7 @@ def test_the_peers_certificate_is_a_question_for_the_policy() -> None:
 def test_a_certificate_that_is_not_valid_is_a_question_for_the_policy() -> None:
     """Clients may show one that proves nobody; a rule may refuse them, and the record says why."""
     way = packet(CALL.invite().replace(b"/UDP", b"/TLS"), ALICE, BOB, transport="tls")
-    way = way._replace(channel=Channel("1.3", tls_failure="the certificate of a.example expired"))
+    way = way.changed(channel=Channel("1.3", tls_failure="the certificate of a.example expired"))
     world = World()
     decision = world.guard.judge(way, world.now)
     assert (decision.action, found(decision)) == (Action.ACCEPT, {Reason.TLS_UNPROVEN})

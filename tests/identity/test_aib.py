@@ -58,7 +58,7 @@ def examine(
     retry: bool = False,
 ) -> Evidence:
     message, ids, packet = made.read(octets)
-    packet = packet._replace(src=src)
+    packet = packet.changed(src=src)
     judge = judge or aib()
     return judge.examine(message, ids, packet, now, in_dialog=in_dialog, retry=retry)
 

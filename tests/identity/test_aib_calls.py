@@ -41,7 +41,7 @@ class Gateway:
         retry: bool = False,
     ) -> Evidence:
         message, ids, packet = made.read(octets)
-        packet = packet._replace(src=src)
+        packet = packet.changed(src=src)
         return self.aib.examine(message, ids, packet, now, in_dialog=in_dialog, retry=retry)
 
 

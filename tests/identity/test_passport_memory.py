@@ -123,10 +123,10 @@ def test_sti_14_the_ways_of_one_passport_are_bounded() -> None:
     """A token that is passed on and on does not grow its entry for ever."""
     memory = PassportMemory(3600.0)
     for last in range(1, 30):
-        onward = PACKET._replace(dst=bytes((10, 0, 0, last)))
+        onward = PACKET.changed(dst=bytes((10, 0, 0, last)))
         memory.remember(1, IAT, ids(), onward, NOW)
     known = [
-        memory.look(1, IAT, ids("b2b"), PACKET._replace(src=src), NOW, retry=False)
+        memory.look(1, IAT, ids("b2b"), PACKET.changed(src=src), NOW, retry=False)
         for src in (bytes((10, 0, 0, last)) for last in range(1, 30))
     ]
     assert known.count(None) == 8

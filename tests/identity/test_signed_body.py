@@ -18,7 +18,7 @@ RELAYED = SDP.replace(b"192.0.2.33", b"198.51.100.40").replace(b"49172", b"30000
 
 def examine(octets: bytes, *known: Holder, src: bytes = made.SRC) -> Evidence:
     message, ids, packet = made.read(octets)
-    packet = packet._replace(src=src)
+    packet = packet.changed(src=src)
     judge = SignedBodies(made.store(*known), False, 600)
     # As a set of addresses does, it takes octets and nothing else.
     return judge.examine(message, ids, packet, NOW, lambda address: bytes(address) == RELAY)

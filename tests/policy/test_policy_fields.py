@@ -41,7 +41,7 @@ ZONE = "zone lan { interface lan0 ipsec }"
 
 def _full() -> Subject:
     subject = made(FULL)
-    subject.packet = subject.packet._replace(channel=Channel(zone="lan", ipsec=True))
+    subject.packet = subject.packet.changed(channel=Channel(zone="lan", ipsec=True))
     return subject
 
 
@@ -193,7 +193,7 @@ def test_tls_fields(condition: str) -> None:
     channel = channel._replace(ws_origin="https://phone.example.com")
     clear = made(FULL)
     secured = made(FULL)
-    secured.packet = secured.packet._replace(channel=channel)
+    secured.packet = secured.packet.changed(channel=channel)
     for chain in ("parse", "request"):
         assert holds(condition, secured, chain)
         assert not holds(condition, clear, chain)

@@ -28,7 +28,7 @@ def zones_of(text: str) -> Zones:
 def through(channel: Channel) -> Subject:
     """Return a message that came this way."""
     subject = made(request())
-    subject.packet = subject.packet._replace(channel=channel)
+    subject.packet = subject.packet.changed(channel=channel)
     return subject
 
 

@@ -23,7 +23,7 @@ from sipguard.wire.packet import (
 )
 
 V4 = Packet(b"\xc0\x00\x02\x01", b"\xcb\x00\x71\x05", 5060, 5062, b"OPTIONS sip:a SIP/2.0\r\n\r\n")
-V6 = V4._replace(
+V6 = V4.changed(
     src=bytes.fromhex("20010db8000000000000000000000001"),
     dst=bytes.fromhex("20010db8000500000000000000000002"),
 )
@@ -106,21 +106,21 @@ def test_checksums_are_right(packet: Packet) -> None:
 @pytest.mark.parametrize("packet", [V4, V6])
 def test_a_checksum_of_zero_is_sent_as_all_ones(packet: Packet) -> None:
     """Zero on the wire would say that there is no checksum (RFC 768)."""
-    probe = build_udp(packet._replace(payload=b"\x00\x00"))
+    probe = build_udp(packet.changed(payload=b"\x00\x00"))
     start = 20 if len(packet.src) == 4 else 40
-    octets = build_udp(packet._replace(payload=probe[start + 6 : start + 8]))
+    octets = build_udp(packet.changed(payload=probe[start + 6 : start + 8]))
     assert octets[start + 6 : start + 8] == b"\xff\xff"
 
 
 @pytest.mark.parametrize(
     "packet",
     [
-        V4._replace(dst=V6.dst),
-        V4._replace(src=b"", dst=b""),
-        V4._replace(dport=65536),
-        V4._replace(sport=-1),
-        V4._replace(payload=b"x" * 65508),
-        V6._replace(payload=b"x" * 65528),
+        V4.changed(dst=V6.dst),
+        V4.changed(src=b"", dst=b""),
+        V4.changed(dport=65536),
+        V4.changed(sport=-1),
+        V4.changed(payload=b"x" * 65508),
+        V6.changed(payload=b"x" * 65528),
     ],
 )
 def test_what_cannot_be_sent_is_our_own_fault(packet: Packet) -> None:
@@ -131,7 +131,7 @@ def test_what_cannot_be_sent_is_our_own_fault(packet: Packet) -> None:
 
 def test_the_largest_datagrams_fit() -> None:
     """The length fields' own limits hold (SIP-21: up to 65,535 octets are legal)."""
-    for packet in (V4._replace(payload=b"x" * 65507), V6._replace(payload=b"x" * 65527)):
+    for packet in (V4.changed(payload=b"x" * 65507), V6.changed(payload=b"x" * 65527)):
         assert parse_packet(build_udp(packet)) == packet
 
 

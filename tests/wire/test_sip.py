@@ -196,7 +196,8 @@ def test_bare_lf_messages_are_read_as_far_as_possible() -> None:
     message = parse_message(INVITE.replace(b"\r\n", b"\n"))
     strict = parse_message(INVITE)
     assert heavy(message) == {"bare-lf"}
-    assert message.ids and strict.ids
+    assert message.ids
+    assert strict.ids
     assert (message.ids.call_id, message.ids.to) == (strict.ids.call_id, strict.ids.to)
     assert (message.ids.branch, message.ids.cseq) == (strict.ids.branch, strict.ids.cseq)
     assert message.sdp_bodies == strict.sdp_bodies

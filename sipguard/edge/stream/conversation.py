@@ -77,14 +77,14 @@ class Conversation:
         if leg.is_client and leg.wire is not None:
             peer, host = leg.wire.getPeer(), leg.wire.getHost()
             packet = _packet_between(peer, host, self.binding.kind)
-            leg.packet = packet._replace(interface=self._keeper.interface_of(leg))
+            leg.packet = packet.changed(interface=self._keeper.interface_of(leg))
             if not self._keeper.is_diverted(self.binding.kind, packet.dport):
                 self._end(None)
             return
         there = self.client.packet
         kind = self.binding.kind
         leg.packet = Packet(there.dst, there.src, there.dport, there.sport, b"", kind)
-        leg.packet = leg.packet._replace(interface=self._keeper.interface_of(leg))
+        leg.packet = leg.packet.changed(interface=self._keeper.interface_of(leg))
 
     def make_server(self) -> Leg:
         """Return the protocol of the onward connection."""
@@ -169,7 +169,7 @@ class Conversation:
     def carry(self, leg: Leg, message: bytes) -> None:
         """Send an accepted message to the other end."""
         if self._deserted_s is not None:
-            leg.send(self._keeper.unavailable(leg.packet._replace(payload=message)))
+            leg.send(self._keeper.unavailable(leg.packet.changed(payload=message)))
             return
         self._is_serving = True
         self._in_flight.went(message, self._keeper.now_s())
@@ -214,7 +214,7 @@ class Conversation:
             # No reset: it would take away what the other end was told just before.
             self._end(error.finding(), leg, kindly=True)
             return
-        self._keeper.refused(leg.packet._replace(payload=tail[:256]), error.finding())
+        self._keeper.refused(leg.packet.changed(payload=tail[:256]), error.finding())
         self._passes_raw = True
         other = self.server if leg.is_client else self.client
         if other is not None:

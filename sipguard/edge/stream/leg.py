@@ -108,7 +108,7 @@ class Leg(Protocol):
             self.conversation.unproven(error)
             return
         self.stands = True
-        self.packet = self.packet._replace(channel=channel)
+        self.packet = self.packet.changed(channel=channel)
         self.write(self.codec.begin())
         self.conversation.stands(self)
 
@@ -116,7 +116,7 @@ class Leg(Protocol):
         """Keep what the handshake says of who is there."""
         if origin:
             channel = self.packet.channel._replace(ws_origin=origin)
-            self.packet = self.packet._replace(channel=channel)
+            self.packet = self.packet.changed(channel=channel)
 
     def dataReceived(self, data: bytes) -> None:
         """Have judged what is whole by now."""
@@ -200,7 +200,7 @@ class Leg(Protocol):
         self.drain()
 
     def _judge(self, message: bytes) -> None:
-        self._passage = passage = Passage(self, self.packet._replace(payload=message))
+        self._passage = passage = Passage(self, self.packet.changed(payload=message))
         self.conversation.judge(passage)
         if passage.settled:
             self._passage = None
