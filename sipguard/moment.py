@@ -2,11 +2,8 @@
 
 from typing import final
 
-from sipguard.native import mypyc_attr
-
 
 @final
-@mypyc_attr(acyclic=True)
 class Moment:
     """One instant, read once per packet at the edge.
 

@@ -24,6 +24,7 @@ PinholeEffect = OpenPinhole | ClosePinhole | ProvePinhole | DoubtPinhole
 _ADD: Final = Operation.ADD
 _DELETE: Final = Operation.DELETE
 _DESTROY: Final = Operation.DESTROY
+_NOTHING_COUNTED: Final = (0, 0)
 
 
 @final
@@ -249,11 +250,13 @@ def settle(wanted: Wanted, gone: list[Gone], known: Proofs) -> list[Tally]:
     for key in wanted.proofs:
         known.add(key)
     tallies: list[Tally] = []
+    is_nothing_known = known.is_empty
     for key, effect in holes.items():
         if isinstance(effect, OpenPinhole):
-            known.disown(key)
+            if not is_nothing_known:
+                known.disown(key)
             continue
-        before = known.close(key)
+        before = _NOTHING_COUNTED if is_nothing_known else known.close(key)
         if key in passed:
             packets, octets = passed[key]
             tallies.append(Tally(effect.hole, packets + before[0], octets + before[1]))

@@ -25,6 +25,8 @@ from sipguard.edge.nft_messages import (
     read_counter,
     read_elements,
     read_gone,
+    u16,
+    u32,
 )
 from sipguard.errors import EdgeError
 
@@ -154,16 +156,17 @@ class NftSocket:
         """
         offset = 0
         while offset + 20 <= len(reply):
-            length, kind, flags, sequence, _ = HEADER.unpack_from(reply, offset)
+            length, kind = u32(reply, offset), u16(reply, offset + 4)
             if length < 20:
                 break
             if is_deletion(kind):
                 # Told under our number or, by Linux 6.18, under none. We listen to no group,
                 # so it is always of our own doing.
                 read_gone(reply, offset + 16, min(offset + length, len(reply)), gone)
-            elif kind == _ERROR and sequence == self._sequence:
+            elif kind == _ERROR and u32(reply, offset + 8) == self._sequence:
                 (code,) = struct.unpack_from("=i", reply, offset + 16)
                 if code:
+                    flags = u16(reply, offset + 6)
                     raise NetlinkRefused(-code, _explanation(reply[offset:], flags))
                 return True
             offset += length + 3 & ~3

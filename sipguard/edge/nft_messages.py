@@ -9,7 +9,6 @@ import struct
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
-from functools import lru_cache
 from typing import Final, NamedTuple, final
 
 HEADER: Final = struct.Struct("=IHHII")
@@ -41,7 +40,14 @@ _DELETED: Final = _SUBSYSTEM << 8 | _DELSETELEM
 _DESTROYED: Final = _SUBSYSTEM << 8 | _DESTROYSETELEM
 # Netlink's own numbers are in the machine's order: where the low octet of two stands.
 _LOW: Final = 0 if sys.byteorder == "little" else 1
-_BATCH_BODY: Final = struct.pack("=BBH", 0, 0, socket.htons(_SUBSYSTEM))
+# Behind the sequence number: no port, and which subsystem's batch this is.
+_BATCH_BODY: Final = struct.pack("=IBBH", 0, 0, 0, socket.htons(_SUBSYSTEM))
+_BEGIN: Final = struct.pack("=IHH", 20, _BATCH_BEGIN, _REQUEST)
+_END: Final = struct.pack("=IHH", 20, _BATCH_END, _REQUEST)
+
+_MAX_FRAMES: Final = 256
+# Up to the sequence number, from there to the first key, between two keys, behind the last.
+_Frame = tuple[bytes, bytes, bytes, bytes]
 
 
 class Operation(StrEnum):
@@ -122,6 +128,7 @@ class Encoder:
         self._table = attribute(1, table.encode() + b"\0")
         self._family = struct.pack("=BBH", _INET, 0, 0)
         self._preambles: dict[str, bytes] = {}
+        self._frames: dict[tuple[object, ...], _Frame] = {}
 
     def transaction(self, changes: Iterable[Change], sequence: int) -> bytes:
         """Return one batch; the kernel acknowledges its last change or names the one it refuses."""
@@ -129,10 +136,12 @@ class Encoder:
         if not wanted:
             return b""
         last = len(wanted) - 1
-        parts = [HEADER.pack(20, _BATCH_BEGIN, _REQUEST, sequence, 0), _BATCH_BODY]
+        number = sequence.to_bytes(4, sys.byteorder)
+        parts = [_BEGIN, number, _BATCH_BODY]
         for index, change in enumerate(wanted):
-            parts += self._elements(change, sequence, _ACK if index == last else 0)
-        parts += (HEADER.pack(20, _BATCH_END, _REQUEST, sequence, 0), _BATCH_BODY)
+            head, rest, between, end = self._frame(change, _ACK if index == last else 0)
+            parts += (head, number, rest, between.join(change.keys), end)
+        parts += (_END, number, _BATCH_BODY)
         return b"".join(parts)
 
     def list_elements(self, set_name: str, sequence: int) -> bytes:
@@ -144,29 +153,38 @@ class Encoder:
         body = self._family + self._table + attribute(3, struct.pack("!I", 1))
         return self._message(_GETOBJ, _REQUEST | _DUMP, sequence, body)
 
-    def _elements(self, change: Change, sequence: int, flags: int) -> list[bytes]:
+    def _frame(self, change: Change, flags: int) -> _Frame:
+        """Return what stands around the keys of a change; calls differ in those alone."""
+        keys = change.keys
+        about = (change.set_name, change.operation, change.timeout_s, change.told, flags, len(keys))
+        frame = self._frames.get(about)
+        if frame is None:
+            if len(self._frames) >= _MAX_FRAMES:
+                self._frames.clear()
+            self._frames[about] = frame = self._make_frame(change, flags)
+        return frame
+
+    def _make_frame(self, change: Change, flags: int) -> _Frame:
         kind = _KINDS[change.operation]
-        timeout_s = 0
+        timeout = b""
         if kind == _NEWSETELEM:
-            timeout_s = change.timeout_s
+            timeout = attribute(4, _MILLISECONDS.pack(change.timeout_s * 1000))
             flags |= _CREATE
         elif change.told:
             flags |= _ECHO
-        # Keys of one set have one length, so the attribute headers are made once.
-        keys = change.keys
-        octets = len(keys[0])
-        before, timeout = _around(octets, kind == _NEWSETELEM, timeout_s)
-        listed_octets = len(keys) * (len(before) + octets + len(timeout))
+        # Keys of one set have one length.
+        octets = len(change.keys[0])
+        before = (
+            _ATTRIBUTE.pack(12 + octets + len(timeout), _NESTED | 1)
+            + _ATTRIBUTE.pack(8 + octets, _NESTED | 1)
+            + _ATTRIBUTE.pack(4 + octets, 1)
+        )
+        listed_octets = len(change.keys) * (len(before) + octets + len(timeout))
         preamble = self._preamble(change.set_name)
         length = 20 + len(preamble) + listed_octets
-        return [
-            HEADER.pack(length, _SUBSYSTEM << 8 | kind, _REQUEST | flags, sequence, 0),
-            preamble,
-            _ATTRIBUTE.pack(4 + listed_octets, _NESTED | 3),
-            before,
-            (timeout + before).join(keys),
-            timeout,
-        ]
+        head = HEADER.pack(length, _SUBSYSTEM << 8 | kind, _REQUEST | flags, 0, 0)[:8]
+        rest = preamble + _ATTRIBUTE.pack(4 + listed_octets, _NESTED | 3) + before
+        return head, bytes(4) + rest, timeout + before, timeout
 
     def _preamble(self, set_name: str) -> bytes:
         known = self._preambles.get(set_name)
@@ -186,18 +204,6 @@ _KINDS: Final = {
     Operation.DELETE: _DELSETELEM,
     Operation.DESTROY: _DESTROYSETELEM,
 }
-
-
-@lru_cache(maxsize=64)
-def _around(octets: int, has_timeout: bool, timeout_s: int) -> tuple[bytes, bytes]:
-    """Return what stands before and after each key of so many octets."""
-    timeout = attribute(4, _MILLISECONDS.pack(timeout_s * 1000)) if has_timeout else b""
-    before = (
-        _ATTRIBUTE.pack(12 + octets + len(timeout), _NESTED | 1)
-        + _ATTRIBUTE.pack(8 + octets, _NESTED | 1)
-        + _ATTRIBUTE.pack(4 + octets, 1)
-    )
-    return before, timeout
 
 
 def attributes(octets: bytes, offset: int = 0) -> Iterator[tuple[int, bytes]]:
@@ -222,10 +228,10 @@ def read_gone(octets: bytes, offset: int, end: int, gone: list[Gone]) -> None:
     """
     at = offset + 4
     while at + 4 <= end:
-        length = _u16(octets, at)
+        length = u16(octets, at)
         if length < 4:
             return
-        if _u16(octets, at + 2) & _TYPE_MASK == 3:
+        if u16(octets, at + 2) & _TYPE_MASK == 3:
             _read_listed(octets, at + 4, min(at + length, end), gone)
             return
         at += (length + 3) & ~3
@@ -233,7 +239,7 @@ def read_gone(octets: bytes, offset: int, end: int, gone: list[Gone]) -> None:
 
 def _read_listed(octets: bytes, at: int, end: int, gone: list[Gone]) -> None:
     while at + 4 <= end:
-        length = _u16(octets, at)
+        length = u16(octets, at)
         if length < 4:
             return
         gone.append(_read_one(octets, at + 4, min(at + length, end)))
@@ -243,14 +249,13 @@ def _read_listed(octets: bytes, at: int, end: int, gone: list[Gone]) -> None:
 def _read_one(octets: bytes, at: int, end: int) -> Gone:
     """Return an element with a counter alone, as ours are; any other by the longer way."""
     if at + 12 <= end:
-        key_end = at + 4 + _u16(octets, at + 4)
+        key_end = at + 4 + u16(octets, at + 4)
         if (
             key_end + 44 <= end
             and octets[key_end + 8 : key_end + 16] == _COUNTER
-            and _u16(octets, key_end + 2) & _TYPE_MASK == 7
+            and u16(octets, key_end + 2) & _TYPE_MASK == 7
         ):
-            count = int.from_bytes(octets[key_end + 24 : key_end + 32], "big")
-            packets = int.from_bytes(octets[key_end + 36 : key_end + 44], "big")
+            count, packets = _count(octets, key_end + 24), _count(octets, key_end + 36)
             return Gone(octets[at + 8 : key_end], packets, count)
     element = read_element(octets[at:end])
     return Gone(element.key, element.packets, element.octets)
@@ -280,14 +285,28 @@ def content(octets: bytes, offset: int, wanted: int) -> bytes:
     """Return the content of the first attribute of that kind, or nothing."""
     end = len(octets)
     while offset + 4 <= end:
-        length = _u16(octets, offset)
+        length = u16(octets, offset)
         if length < 4:
             break
-        if _u16(octets, offset + 2) & _TYPE_MASK == wanted:
+        if u16(octets, offset + 2) & _TYPE_MASK == wanted:
             return octets[offset + 4 : offset + length]
         offset += (length + 3) & ~3
     return b""
 
 
-def _u16(octets: bytes, at: int) -> int:
+def u16(octets: bytes, at: int) -> int:
+    """Return a number of two octets in the machine's order; a Struct takes five times as long."""
     return octets[at + _LOW] | octets[at + 1 - _LOW] << 8
+
+
+def u32(octets: bytes, at: int) -> int:
+    """Return a number of four octets in the machine's order."""
+    return u16(octets, at + 2 * _LOW) | u16(octets, at + 2 - 2 * _LOW) << 16
+
+
+def _count(octets: bytes, at: int) -> int:
+    """Return a counter: eight octets in network order."""
+    value = 0
+    for place in range(at, at + 8):
+        value = value << 8 | octets[place]
+    return value

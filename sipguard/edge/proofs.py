@@ -59,6 +59,11 @@ class Proofs:
     def __len__(self) -> int:
         return len(self._own) + len(self._adopted)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is known of any pinhole."""
+        return not (self._own or self._adopted or self._counted)
+
     def clear(self) -> None:
         """Forget everything; the kernel has."""
         self._own.clear()

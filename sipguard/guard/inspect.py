@@ -19,7 +19,7 @@ from sipguard.reason import Finding, Reason
 from sipguard.verdict import Action, Decision, Effect, Hole, Judgement, Reply
 from sipguard.wire.channel import CLEAR, Channel
 from sipguard.wire.packet import Packet, parse_packet
-from sipguard.wire.sip import Kind, classify, parse_message
+from sipguard.wire.sip import Kind, classify, parse_message, parse_plain, read_carefully
 from sipguard.wire.stun import is_binding
 
 # RFC 8489 section 6.1: what fits into 576 octets of IPv4 passes everywhere.
@@ -138,13 +138,15 @@ class Guard:
         decides, copies of the same message are dropped.
         """
         self._rooms.set_time(now)
-        kind = classify(packet.payload)
-        if kind is not Kind.SIP:
-            return self._judge_other(kind, packet, now)
-        try:
-            message = parse_message(packet.payload, packet.transport)
-        except HostileInput as error:
-            return self._drop(packet, error.finding(), "parse", now)
+        message = parse_plain(packet.payload, packet.transport)
+        if message is None:
+            kind = classify(packet.payload)
+            if kind is not Kind.SIP:
+                return self._judge_other(kind, packet, now)
+            try:
+                message = read_carefully(packet.payload, packet.transport)
+            except HostileInput as error:
+                return self._drop(packet, error.finding(), "parse", now)
         ids = message.ids
         if ids is None:
             judgement = judgement_of_findings(message.findings)

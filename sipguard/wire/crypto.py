@@ -12,6 +12,7 @@ from typing import Final, final
 
 from sipguard.native import mypyc_attr
 from sipguard.reason import Reason
+from sipguard.wire.memo import Memo
 
 # Octets of master key and salt together, by suite (SDE-1). The AES_CM_192 and
 # AES_CM_256 spellings come from stacks older than RFC 6188; F8_.._32 stands in
@@ -32,7 +33,7 @@ KEY_OCTETS: Final = {
     b"AEAD_AES_128_GCM": 28,
     b"AEAD_AES_256_GCM": 44,
 }
-_PLAIN_OCTETS: Final = 30  # 40 base64 digits
+_PLAIN_OCTETS: Final = 30
 MAX_KEYS: Final = 8  # keys in one line; nobody needs more than two or three
 MAX_LIFETIME: Final = 2**48  # packets (RFC 3711 section 9.2)
 MAX_MKI_OCTETS: Final = 128
@@ -43,7 +44,8 @@ _TAG: Final = re.compile(rb"0|[1-9][0-9]{0,8}")
 _NUMBER: Final = re.compile(rb"[1-9][0-9]{0,15}")
 _POWER: Final = re.compile(rb"2\^([0-9]{1,2})")
 # What nearly every telephone writes: one key, neither padding nor parameters.
-_PLAIN: Final = re.compile(rb"([1-9][0-9]{0,8}) ([A-Z0-9_]+) inline:([A-Za-z0-9+/]{40})")
+_PLAIN_DIGITS: Final = 40
+_PLAIN: Final = re.compile(rb"([1-9][0-9]{0,8}) ([A-Z0-9_]+)")
 _BASE64: Final = re.compile(rb"[A-Za-z0-9+/]{1,128}={0,2}")
 
 
@@ -83,16 +85,32 @@ class Crypto:
         return Crypto(self.tag, self.suite, self.keys, self.params, Reason.BAD_CRYPTO)
 
 
+def _read_plain_head(head: bytes) -> tuple[int, bytes]:
+    """Return tag and suite before a key of 30 octets; the tag is -1 where it is none of those."""
+    plain = _PLAIN.fullmatch(head)
+    if plain is None or KEY_OCTETS.get(plain[2]) != _PLAIN_OCTETS:
+        return -1, b""
+    return int(plain[1]), plain[2]
+
+
+_PLAIN_HEADS: Final = Memo(_read_plain_head)
+
+
 def parse_crypto(value: bytes) -> Crypto:
     """Return the line after ``a=crypto:`` as a value, its fault in ``problem``.
 
     Raises nothing: an unusable line beside a good one is legal (SDE-1).
     """
-    plain = _PLAIN.fullmatch(value)
-    if plain is not None:
-        digits, name, text = plain.groups()
-        if KEY_OCTETS.get(name) == _PLAIN_OCTETS:
-            return Crypto(int(digits), name, (a2b_base64(text),), (), None)
+    head, _, text = value.partition(b" inline:")
+    if len(text) == _PLAIN_DIGITS:
+        number, name = _PLAIN_HEADS[head]
+        if number >= 0:
+            try:
+                key = a2b_base64(text, strict_mode=True)
+            except Base64Error:
+                key = b""
+            if len(key) == _PLAIN_OCTETS:
+                return Crypto(number, name, (key,), (), None)
     words = [word for word in value.replace(b"\t", b" ").split(b" ") if word]
     if value[:1] in (b" ", b"\t") or len(words) < 3 or not _TAG.fullmatch(words[0]):
         return Crypto(0, b"", (), (), Reason.BAD_CRYPTO)

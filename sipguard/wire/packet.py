@@ -34,10 +34,8 @@ _LOOSE_SOURCE_ROUTE: Final = 0x83
 _STRICT_SOURCE_ROUTE: Final = 0x89
 _MORE_OR_OFFSET: Final = 0x3FFF  # every bit of the IPv4 fragment word but DF and the reserved one
 
-# One unpack for both headers; "x" skips what no decision needs.
-_IPV4_UDP: Final = struct.Struct("!BxH2xHxB2x4s4sHHH2x")
+# "x" skips what no decision needs.
 _IPV4: Final = struct.Struct("!BxH2xHxB2x4s4s")
-_IPV6_UDP: Final = struct.Struct("!B3xHBx16s16sHHH2x")
 _IPV6: Final = struct.Struct("!B3xHBx16s16s")
 _UDP: Final = struct.Struct("!HHH")
 _MAPPED_PREFIX: Final = b"\x00" * 10 + b"\xff\xff"
@@ -133,20 +131,26 @@ def parse_packet(octets: bytes, interface: str = "", channel: Channel = CLEAR) -
     size = len(octets)
     if size >= 28:
         if octets[0] == 0x45:
-            _, total, fragment, protocol, src, dst, sport, dport, length = _IPV4_UDP.unpack_from(
-                octets
-            )
-            if protocol == UDP and total == size and not fragment & _MORE_OR_OFFSET:
-                if length == size - 20:
-                    return Packet(src, dst, sport, dport, octets[28:], "udp", interface, channel)
+            start = 28
+            src, dst = octets[12:16], octets[16:20]
+            is_whole = _u16(octets, 2) == size and not _u16(octets, 6) & _MORE_OR_OFFSET
+            is_plain = octets[9] == UDP and is_whole
+        else:
+            start = 48
+            src, dst = octets[8:24], octets[24:40]
+            is_plain = size >= 48 and octets[6] == UDP and octets[0] >> 4 == 6
+            is_plain = is_plain and _u16(octets, 4) == size - 40
+        if is_plain:
+            if _u16(octets, start - 4) != size - start + 8:
                 raise _malformed("the UDP length does not fit the packet")
-        elif size >= 48 and octets[6] == UDP and octets[0] >> 4 == 6:
-            _, total, _, src, dst, sport, dport, length = _IPV6_UDP.unpack_from(octets)
-            if total == size - 40:
-                if length == total:
-                    return Packet(src, dst, sport, dport, octets[48:], "udp", interface, channel)
-                raise _malformed("the UDP length does not fit the packet")
+            sport, dport = _u16(octets, start - 8), _u16(octets, start - 6)
+            payload = octets[start:]
+            return Packet(src, dst, sport, dport, payload, "udp", interface, channel)
     return _parse_slowly(octets, interface, channel)
+
+
+def _u16(octets: bytes, at: int) -> int:
+    return octets[at] << 8 | octets[at + 1]
 
 
 class IpHeader(NamedTuple):

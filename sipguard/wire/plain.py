@@ -14,8 +14,7 @@ from sipguard.wire.reader import BLANKS, TOKEN, Params, is_token
 from sipguard.wire.rows import Header, canonical_name, read_row
 from sipguard.wire.start import Start, read_start
 
-_NAME: Final = b";branch="
-_BRANCH: Final = _NAME + COOKIE
+_BRANCH: Final = b";branch=z9hG4bK"
 # raw name, where the value starts, transport, host, port, sent-by, parameters, rport
 _Hop = tuple[bytes, int, bytes, bytes, int, bytes, Params, int]
 _Tail = tuple[Params, bytes, int]  # parameters, received, rport
@@ -41,9 +40,9 @@ def known_row(line: bytes) -> Header:
     if line and (line[0] == _V or line[0] == _SMALL_V):
         # A branch names one transaction: its Via comes with a request and one to three
         # responses, and reading it costs no more than keeping it.
-        at = line.find(_BRANCH)
-        if at >= 0:
-            return _vary_via(line, at) or _read_any(line)
+        head, mark, rest = line.partition(_BRANCH)
+        if mark:
+            return _vary_via(line, head, rest) or _read_any(line)
     return _ROWS[line]
 
 
@@ -81,17 +80,17 @@ def _vary_tag(head: bytes, tag: bytes) -> Header | None:
     return Header(row.name, value, row.raw_name, (), (address,))
 
 
-def _vary_via(line: bytes, at: int) -> Header | None:
+def _vary_via(line: bytes, head: bytes, rest: bytes) -> Header | None:
     """Return a Via row that adds a branch, and known parameters after it, to a known hop."""
-    end = line.find(b";", at + 1)
-    branch = line[at + len(_NAME) :] if end < 0 else line[at + len(_NAME) : end]
-    if len(branch) == len(COOKIE) or not is_token(branch):
+    octets, mark, tail = rest.partition(b";")
+    if not is_token(octets):
         return None
     try:
-        raw_name, start, transport, host, port, sent_by, before, rport = _HOPS[line[:at]]
-        after, received, rport_after = _NO_TAIL if end < 0 else _TAILS[line[end + 1 :]]
+        raw_name, start, transport, host, port, sent_by, before, rport = _HOPS[head]
+        after, received, rport_after = _TAILS[tail] if mark else _NO_TAIL
     except NotPlain:
         return None
+    branch = COOKIE + octets
     value = line[start:]
     if before:  # pjsip writes ;rport;branch=
         if after:

@@ -126,7 +126,7 @@ def _lines(body: bytes, findings: SdpFindings) -> list[bytes]:
     """Cut the body at CRLF, or at LF where the sender uses only LF (SDP-1)."""
     if len(body) > MAX_SDP_OCTETS:
         raise HostileInput(Reason.BAD_SDP, "longer than 64 KiB")
-    if body.find(b"\0") >= 0:
+    if 0 in body:
         raise HostileInput(Reason.BAD_SDP, "a NUL octet")
     lines = body.splitlines()
     if len(lines) <= MAX_LINES and _is_plain(body, lines):

@@ -33,12 +33,15 @@ __all__ = (
     "Message",
     "classify",
     "parse_message",
+    "parse_plain",
+    "read_carefully",
     "split_list",
 )
 
 MAX_KEEPALIVE_OCTETS: Final = 64  # CRLFs, and the NULs that some phones send
 _PADDING: Final = b"\r\n\0"
 _VERSION: Final = b"SIP/2.0"
+_FIRST_LETTER: Final = 0x41
 _MAX_START_OCTETS: Final = 8192
 _TRANSPORTS: Final = {"udp": b"UDP", "tcp": b"TCP", "tls": b"TLS", "ws": b"WS", "wss": b"WSS"}
 # Methods whose Contact or RAck the plain way must look at.
@@ -64,11 +67,8 @@ def classify(payload: bytes) -> Kind:
     """Tell what a datagram is by its first line (SIP-1, SIP-3); cheap, and never raises."""
     if payload.startswith(b"SIP/2.0 "):
         return Kind.SIP
-    at = payload.find(_VERSION)  # ``in`` takes nearly twice as long on bytes
-    if 0 <= at <= _MAX_START_OCTETS - len(_VERSION) and payload.find(b"\n", 0, at) < 0:
-        return Kind.SIP
     line = payload[:_MAX_START_OCTETS].lstrip(b"\r\n").partition(b"\n")[0]
-    if at >= 0 and line.find(_VERSION) >= 0:
+    if line.find(_VERSION) >= 0:  # ``in`` takes nearly twice as long on bytes
         return Kind.SIP
     if len(payload) <= MAX_KEEPALIVE_OCTETS and not payload.strip(_PADDING):
         return Kind.EMPTY_KEEPALIVE
@@ -90,10 +90,21 @@ def parse_message(payload: bytes, transport: str = "udp") -> Message:
     Raises:
         HostileInput: ``NOT_SIP`` or ``BAD_STATUS`` where there is no SIP start line at all.
     """
+    message = parse_plain(payload, transport)
+    return read_carefully(payload, transport) if message is None else message
+
+
+def parse_plain(payload: bytes, transport: str = "udp") -> Message | None:
+    """Return a SIP message without any oddity; None of whatever is anything else.
+
+    What that is, ``classify`` tells, and ``read_carefully`` what is odd about it.
+    """
+    if not payload or payload[0] < _FIRST_LETTER:  # keep-alives and STUN
+        return None
     try:
         return _read_plain(payload, transport)
     except (NotPlain, KeyError):
-        return read_carefully(payload, transport)
+        return None
 
 
 def _read_plain(payload: bytes, transport: str) -> Message:

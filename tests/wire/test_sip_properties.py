@@ -23,7 +23,7 @@ from sipguard.wire.memo import NotPlain
 from sipguard.wire.message import Ids, Message
 from sipguard.wire.plain import known_row
 from sipguard.wire.rows import COMPACT, Header, read_row
-from sipguard.wire.sip import classify, parse_message, split_list
+from sipguard.wire.sip import Kind, classify, parse_message, parse_plain, split_list
 from sipguard.wire.uri import aor_key, parse_uri, uri_equal
 
 VECTORS = Path(__file__).parents[1] / "vectors" / "sip"
@@ -155,6 +155,8 @@ def test_the_plain_way_reads_as_the_careful_way(octets: bytes, transport: str) -
         return
     for _ in range(2):  # the second time from memory
         assert facts(parse_message(octets, transport)) == facts(careful)
+    if parse_plain(octets, transport) is not None:
+        assert classify(octets) is Kind.SIP
 
 
 @pytest.mark.parametrize("octets", OCTETS)
