@@ -112,7 +112,7 @@ class JsonLines:
         is_unread = error.errno in _NO_READER
         why = "nobody reads this pipe" if is_unread else error.strerror
         self.last_error = f"{self.path}: {why}"
-        if is_unread:
+        if is_unread or self._is_pipe:
             self.lost += bool(self._first) and not waits
             self._first = b""  # a next reader must not begin within a line
         self.close()

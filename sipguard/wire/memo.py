@@ -57,7 +57,10 @@ class Memo(Generic[Value]):
             if not _is_worth_keeping(line):
                 return value
         if self._going:
-            self._going.popitem()
+            try:  # noqa: SIM105 - suppress() takes as long as all the rest here
+                self._going.popitem()
+            except KeyError:  # another thread took the last one
+                pass
         if len(self._young) >= MAX_LINES:
             self._going, self._older, self._young = self._older, self._young, {}
         self._young[line] = value
