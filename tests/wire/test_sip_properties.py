@@ -6,6 +6,7 @@ from pathlib import Path
 from time import process_time
 
 import pytest
+from attributes import attributes_of
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -113,14 +114,13 @@ def test_field_parsers_are_total(value: bytes) -> None:
 
 def fields_of(value: Header | Ids | Via) -> dict[str, object]:
     """Return all that it says, with its parts."""
-    fields = {name: getattr(value, name) for name in value.__slots__}
     return {
         name: fields_of(field)
         if isinstance(field, Via)
         else [fields_of(via) for via in field]
-        if name == "vias"
+        if name == "vias" and isinstance(field, tuple)
         else field
-        for name, field in fields.items()
+        for name, field in attributes_of(value).items()
     }
 
 
