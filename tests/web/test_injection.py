@@ -179,7 +179,8 @@ def test_a_store_that_somebody_edited_is_escaped_as_well(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    "typed", ["%22%3E%3Cscript%3Ealert(1)%3C/script%3E", "'%20onfocus=alert(1)%20'", "{{7*7}}"]
+    "typed",
+    ["%22%3E%3Cscript%3Ealert(1)%3C/script%3E", "'%20onfocus=alert(1)%20'", "{{1234567*3}}"],
 )
 def test_what_a_link_puts_into_the_form_stays_in_it(tmp_path: Path, typed: str) -> None:
     """A reviewer who follows somebody's link runs nothing of it."""
@@ -189,7 +190,7 @@ def test_what_a_link_puts_into_the_form_stays_in_it(tmp_path: Path, typed: str) 
                  f"/{typed}", f"/call/{typed}", f"/?since={typed}"):  # fmt: skip
         check(visitor.get(path).text, path)
     check(Visitor(tmp_path).get(f"/login?next={typed}").text, "/login")
-    assert "49" not in visitor.get(f"/blocked?rule={typed}").text.partition("<form")[2][:200]
+    assert "3703701" not in visitor.get(f"/blocked?rule={typed}").text
 
 
 def test_every_template_escapes() -> None:
