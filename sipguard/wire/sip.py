@@ -21,7 +21,7 @@ from sipguard.wire.message import MAX_HEADERS, MAX_MESSAGE_OCTETS, Ids, Message
 from sipguard.wire.plain import KNOWN_STARTS, known_row
 from sipguard.wire.reader import split_list
 from sipguard.wire.rows import SINGLE, Header
-from sipguard.wire.start import Start
+from sipguard.wire.start import VERSION, Start
 from sipguard.wire.stun import is_stun
 
 __all__ = (
@@ -40,7 +40,6 @@ __all__ = (
 
 MAX_KEEPALIVE_OCTETS: Final = 64  # CRLFs, and the NULs that some phones send
 _PADDING: Final = b"\r\n\0"
-_VERSION: Final = b"SIP/2.0"
 _FIRST_LETTER: Final = 0x41
 _MAX_START_OCTETS: Final = 8192
 _TRANSPORTS: Final = {"udp": b"UDP", "tcp": b"TCP", "tls": b"TLS", "ws": b"WS", "wss": b"WSS"}
@@ -68,7 +67,7 @@ def classify(payload: bytes) -> Kind:
     if payload.startswith(b"SIP/2.0 "):
         return Kind.SIP
     line = payload[:_MAX_START_OCTETS].lstrip(b"\r\n").partition(b"\n")[0]
-    if line.find(_VERSION) >= 0:  # ``in`` takes nearly twice as long on bytes
+    if line.find(VERSION) >= 0:  # ``in`` takes nearly twice as long on bytes
         return Kind.SIP
     if len(payload) <= MAX_KEEPALIVE_OCTETS and not payload.strip(_PADDING):
         return Kind.EMPTY_KEEPALIVE
