@@ -8,9 +8,9 @@ message goes to ``careful``; a test holds that both ways read the same.
 from typing import Final
 
 from sipguard.errors import HostileInput
-from sipguard.wire.fields import COOKIE, Address, Via, parse_via
+from sipguard.wire.fields import COOKIE, Address, Via, parse_call_id, parse_via
 from sipguard.wire.memo import Memo, NotPlain
-from sipguard.wire.reader import BLANKS, TOKEN, Params, is_token
+from sipguard.wire.reader import BLANKS, Params, is_token
 from sipguard.wire.rows import Header, canonical_name, read_row
 from sipguard.wire.start import Start, read_start
 
@@ -19,7 +19,7 @@ _BRANCH: Final = b";branch=z9hG4bK"
 _Hop = tuple[bytes, int, bytes, bytes, int, bytes, Params, int]
 _Tail = tuple[Params, bytes, int]  # parameters, received, rport
 _NO_TAIL: Final[_Tail] = ((), b"", -1)
-_AT: Final = 0x40
+_CALL_ID: Final = b"Call-ID: "
 _V: Final = 0x56
 _SMALL_V: Final = 0x76
 _PARTIES: Final = (b"from", b"to")
@@ -47,12 +47,11 @@ def known_row(line: bytes) -> Header:
 
 
 def _read_line(line: bytes) -> Header:
-    if line.startswith(b"Call-ID: "):
-        value = line[9:]
-        odd = b"" if value.isalnum() else value.translate(None, TOKEN)
-        if value and (not odd or (odd == b"@" and value[0] != _AT and value[-1] != _AT)):
-            return Header(b"call-id", value, b"Call-ID")
-        return _read_any(line)
+    if line.startswith(_CALL_ID):
+        try:
+            return Header(b"call-id", parse_call_id(line[len(_CALL_ID) :]), b"Call-ID")
+        except HostileInput:
+            return _read_any(line)
     head, mark, tag = line.rpartition(b";tag=")
     if mark and is_token(tag):
         return _vary_tag(head, tag) or _read_any(line)
