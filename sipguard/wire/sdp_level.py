@@ -163,8 +163,8 @@ class Level:
         if known is not None:
             self.attributes.append(known)
             return
-        name, _, value = line[2:].partition(b":")
-        self.attributes.append(_COMMON_LINES[line] if name in _COMMON else (name, value))
+        name, value = attribute = _cut(line)
+        self.attributes.append(_COMMON_LINES[line] if name in _COMMON else attribute)
         if name in _READ_HERE:
             self._read(name, value, findings)
 
