@@ -9,11 +9,11 @@ until no small one waits.
 
 import errno
 import struct
-import sys
 from collections.abc import Callable
 from typing import Final, final
 
 from sipguard.edge.apart import Apart
+from sipguard.edge.nft_messages import u16
 from sipguard.wire.channel import CLEAR
 
 RECV_OCTETS: Final = 0x11000  # the largest IP packet and its netlink attributes
@@ -31,8 +31,6 @@ _INTERFACE: Final = 5
 _OCTETS: Final = 10
 _NF_DROP: Final = 0
 _NF_ACCEPT: Final = 1
-# Netlink's own numbers are in the machine's order: where the low octet of two stands.
-_LOW: Final = 0 if sys.byteorder == "little" else 1
 _NO_MARK: Final = b"\0\0\0\0"
 
 Judge = Callable[[bytes, str, "QueuedPacket"], None]
@@ -220,12 +218,12 @@ class Reader:
     def _take(self, message: bytes) -> None:
         """Judge the packet of one message; other messages only say that a verdict came too late."""
         end = len(message)
-        if end < _FIRST_ATTRIBUTE or _u16(message, 4) != _PACKET:
+        if end < _FIRST_ATTRIBUTE or u16(message, 4) != _PACKET:
             return
         identifier = mark = interface = octets = b""
         at = _FIRST_ATTRIBUTE
         while at + 4 <= end:
-            length, kind = _u16(message, at), _u16(message, at + 2) & _KIND
+            length, kind = u16(message, at), u16(message, at + 2) & _KIND
             if length < 4 or at + length > end:
                 break
             if kind == _OCTETS:
@@ -309,10 +307,6 @@ class Reader:
             return False
         self.held.add(packet)
         return True
-
-
-def _u16(message: bytes, at: int) -> int:
-    return message[at + _LOW] | message[at + 1 - _LOW] << 8
 
 
 def _verdict_head(number: int, verdict: int, more: int) -> bytes:
