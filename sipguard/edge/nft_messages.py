@@ -295,7 +295,7 @@ def content(octets: bytes, offset: int, wanted: int) -> bytes:
 
 
 def u16(octets: bytes, at: int) -> int:
-    """Return a number of two octets in the machine's order; a Struct takes five times as long."""
+    """Return a number of two octets in the machine's order; a Struct takes longer."""
     return octets[at + _LOW] | octets[at + 1 - _LOW] << 8
 
 

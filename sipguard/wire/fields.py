@@ -54,7 +54,7 @@ class Address(NamedTuple):
 class Via:
     """One hop of a Via list.
 
-    A class, as rows and Ids are: compiled, one is made in a sixth of a tuple's time.
+    A class, as rows and Ids are: compiled, one is made in a fifth of a tuple's instructions.
     """
 
     __slots__ = (

@@ -35,7 +35,7 @@ _QUOTED_PAIR: Final = re.compile(rb"\\[\x00-\x09\x0b\x0c\x0e-\x7f]")
 
 def is_token(octets: bytes) -> bool:
     """Tell whether this is a ``token``: at least one octet, all of them token octets."""
-    # Most are letters and digits alone, which is told in a fifth of the time.
+    # Most are letters and digits alone, which is told in a fifth of the instructions.
     return octets.isalnum() or (bool(octets) and not octets.translate(None, TOKEN))
 
 
