@@ -81,6 +81,7 @@ class Queue:
         mark: The bit that says "judged" to the rules behind the queue.
         fail_open: The verdict where our own code failed, and the kernel's
             choice when the queue is full.
+        make_way: Called before accepted packets go on; where it raises, they have failed.
         turn_end: Called when the packets of a turn have their verdicts; told
             whether any is left. Returns whether to look for more at once.
         reactor: With it, large packets wait while small ones come.
@@ -103,6 +104,7 @@ class Queue:
         socket_octets: int = SOCKET_OCTETS,
         batch: int = BATCH,
         max_held: int = MAX_HELD,
+        make_way: Callable[[], None] | None = None,
         turn_end: TurnEnd | None = None,
         reactor: Clock | None = None,
         poll: BusyPoll | None = None,
@@ -127,8 +129,9 @@ class Queue:
         ends = self._socket.recv, self._socket.send
         apart = Apart(LARGE_OCTETS) if reactor is not None else None
         self._reader = Reader(
-            number, mark, *ends, judge, self._name, self._failed, max_held, apart, self._fail
-        )
+            number, mark, *ends, judge, self._name, self._failed, max_held, apart, self._fail,
+            make_way,
+        )  # fmt: skip
         self._poll = poll
         if poll is not None:
             poll.add(self.turn)

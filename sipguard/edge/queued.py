@@ -17,7 +17,9 @@ from sipguard.edge.nft_messages import u16
 from sipguard.wire.channel import CLEAR
 
 RECV_OCTETS: Final = 0x11000  # the largest IP packet and its netlink attributes
-VERDICTS: Final = 8  # in one message: the first waits while the other seven are judged
+# In one message: the first waits while the others are judged, and what they open shares one
+# transaction of the kernel's.
+VERDICTS: Final = 16
 ALONE: Final = 8  # the first packets of a turn: each verdict leaves at once
 LARGE: Final = 4  # packets that stood apart, in one turn: what else runs is not kept waiting
 
@@ -58,7 +60,7 @@ class QueuedPacket:
         """Let it go on, with our mark added to whatever mark it carries."""
         if not self.settled:
             self.settled = True
-            self._reader.accept(self._identifier, self._mark)
+            self._reader.accept(self, self._identifier, self._mark)
 
     def drop(self) -> None:
         """End it here, silently."""
@@ -97,16 +99,23 @@ class Reader:
         apart: Where large packets wait while others come; without it, none does. Somebody
             must call :meth:`read` again while there are any.
         full: Called with a packet for which there is no room.
+        make_way: Called before packets go on, for what must be in force by then. Where it
+            raises, they have failed.
     """
 
     __slots__ = (
         "_accept",
+        "_accepts",
         "_apart",
         "_crowd",
         "_drop",
+        "_drops",
         "_failed",
         "_full",
+        "_going",
+        "_is_failing",
         "_judge",
+        "_make_way",
         "_mark",
         "_max_held",
         "_name_of",
@@ -114,7 +123,6 @@ class Reader:
         "_reading",
         "_receive",
         "_send",
-        "_verdicts",
         "_waiting",
         "accepted",
         "crowded_out",
@@ -138,6 +146,7 @@ class Reader:
         max_held: int,
         apart: Apart | None = None,
         full: Callable[[QueuedPacket], None] = QueuedPacket.drop,
+        make_way: Callable[[], None] | None = None,
     ) -> None:
         self._receive = receive
         self._send = send
@@ -147,11 +156,15 @@ class Reader:
         self._max_held = max_held
         self._apart = apart
         self._full = full
+        self._make_way = make_way
         self._mark = mark
         self._plain_mark = _mark_attribute(mark)
         self._accept = _verdict_head(number, _NF_ACCEPT, len(self._plain_mark))
         self._drop = _verdict_head(number, _NF_DROP, 0)
-        self._verdicts: list[bytes] = []
+        self._accepts: list[bytes] = []  # verdicts that have not left
+        self._drops: list[bytes] = []
+        self._going: list[QueuedPacket] = []  # those they let go on
+        self._is_failing = False
         self._waiting = 0
         self._reading = False
         self.is_empty = True  # whether the last turn left nothing behind
@@ -260,27 +273,31 @@ class Reader:
         if not packet.settled and packet not in self.held:
             self._failed(packet, False)
 
-    def accept(self, identifier: bytes, mark: bytes) -> None:
+    def accept(self, packet: QueuedPacket, identifier: bytes, mark: bytes) -> None:
         """Give the verdict that lets a packet go on."""
         self.accepted += 1
         if mark and mark != _NO_MARK:
             marked = _mark_attribute(int.from_bytes(mark, "big") | self._mark)
         else:
             marked = self._plain_mark
-        self._verdicts.append(self._accept)
-        self._verdicts.append(identifier)
-        self._verdicts.append(marked)
+        accepts = self._accepts
+        accepts.append(self._accept)
+        accepts.append(identifier)
+        accepts.append(marked)
+        self._going.append(packet)
         self._count()
 
     def drop(self, identifier: bytes) -> None:
         """Give the verdict that ends a packet."""
         self.dropped += 1
-        self._verdicts.append(self._drop)
-        self._verdicts.append(identifier)
+        self._drops.append(self._drop)
+        self._drops.append(identifier)
         self._count()
 
     def _count(self) -> None:
         self._waiting += 1
+        if self._is_failing:
+            return  # it leaves with those that failed with it
         if self._waiting >= VERDICTS or self.packets <= self._crowd or not self._reading:
             self.flush()
 
@@ -290,11 +307,38 @@ class Reader:
         Raises:
             OSError: the kernel does not take them.
         """
-        if self._verdicts:
-            message = b"".join(self._verdicts)
-            self._verdicts.clear()
-            self._waiting = 0
-            self._send(message)
+        if not self._waiting:
+            return
+        if self._going:
+            self._prepare()
+        message = b"".join(self._accepts + self._drops)
+        self._accepts.clear()
+        self._drops.clear()
+        self._waiting = 0
+        self._send(message)
+
+    def _prepare(self) -> None:
+        """Have done what must be in force before packets go on; where that fails, so have they."""
+        going, self._going = self._going, []
+        if self._make_way is None:
+            return
+        try:
+            self._make_way()
+        except Exception:  # noqa: BLE001 - whatever it was, they need a verdict
+            self._accepts.clear()
+            self.accepted -= len(going)
+            self._waiting -= len(going)
+            self._fail_together(going)
+
+    def _fail_together(self, going: list[QueuedPacket]) -> None:
+        self._is_failing = True
+        try:
+            for packet in going:
+                packet.settled = False
+                self._failed(packet, True)
+        finally:
+            self._is_failing = False
+            self._going.clear()
 
     def fail(self, packet: QueuedPacket) -> None:
         """Have the verdict given that follows a fault; see :meth:`QueuedPacket.fail`."""

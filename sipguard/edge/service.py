@@ -103,6 +103,7 @@ class GuardService(Service):
             for number in range(plan.queues[0], plan.queues[1] + 1):
                 queue = Queue(
                     number, take, mark=mark, fail_open=fail_open, reactor=self._reactor,
+                    make_way=self._turnstile.make_way,
                     turn_end=self._turn_ended, poll=self._poll,
                 )  # fmt: skip
                 self._queues.append(queue)

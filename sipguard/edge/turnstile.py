@@ -1,8 +1,9 @@
 """What every packet passes: to the guard, its verdict to the kernel, and what follows from it.
 
-A pinhole is open before the message goes on that asked for it: media must not outrun it. What
-merely closes may be a little late. It waits for the end of the queue's turn, or for the next
-pinhole that opens, and shares a transaction of the kernel's with others.
+A pinhole is open before the message goes on that asked for it: media must not outrun it. Where
+many packets wait and their verdicts leave together, what they open is one transaction of the
+kernel's. What merely closes may be a little late: it goes with the next pinhole that opens, or
+waits for the end of the queue's turn.
 """
 
 import time
@@ -14,11 +15,12 @@ from sipguard.edge.zone_rules import zone_number
 from sipguard.guard.inspect import Guard
 from sipguard.moment import Moment
 from sipguard.reason import Finding
-from sipguard.verdict import Action, ClosePinhole, Decision, Effect, OpenPinhole, Reply
+from sipguard.verdict import Action, ClosePinhole, Decision, Effect, Hole, OpenPinhole, Reply
 from sipguard.wire.packet import Packet
 
 _ACCEPT: Final = Action.ACCEPT
 _HOLD: Final = Action.HOLD
+MOST: Final = 512  # effects in one transaction of the kernel's; one message's are not parted
 _monotonic_s: Final = time.monotonic
 _utc_s: Final = time.time
 
@@ -62,46 +64,63 @@ Wait = Callable[[Passage, tuple[str, ...]], None]
 
 @final
 class Consequences:
-    """Carries out what follows from messages: now, or what only closes at the turn's end.
+    """Carries out what follows from messages: what opens before they go on, the rest later.
 
     Args:
         apply: Opens and closes pinholes.
     """
 
-    __slots__ = ("_apply", "_later")
+    __slots__ = ("_apply", "_closed", "_is_due", "_waiting")
 
     def __init__(self, apply: Callable[[Sequence[Effect]], None]) -> None:
         self._apply = apply
-        self._later: list[Effect] = []  # what the turn's messages have closed
+        self._waiting: list[Effect] = []  # of messages whose verdicts have not left, in order
+        self._closed: set[Hole] = set()  # by what waits
+        self._is_due = False  # whether more than closing waits
 
     def follow(self, effects: tuple[Effect, ...], is_turn: bool) -> None:
-        """Do what must be done before the message goes on.
+        """Take what follows from a message that is about to go on.
 
-        With *is_turn* somebody will tell that the turn has ended.
+        With *is_turn* somebody will say when it goes on, and that the turn has ended.
         """
-        if is_turn and _only_closes(effects):
-            self._later += effects
-        else:
-            self._carry_out(effects)
+        if not effects:
+            return
+        closed = self._closed
+        if closed and _opens_one_of(closed, effects):
+            # In one transaction the last word counts, and what one call has proven would be
+            # the next one's.
+            self._carry_out()
+        self._waiting += effects
+        for effect in effects:
+            if isinstance(effect, ClosePinhole):
+                closed.add(effect.hole)
+            else:
+                self._is_due = True
+        if not is_turn or len(self._waiting) >= MOST:
+            self._carry_out()
+
+    def make_way(self) -> None:
+        """Do what must be done before the messages go on."""
+        if self._is_due:
+            self._carry_out()
 
     def turn_ended(self) -> None:
         """Do what could wait until now."""
-        if self._later:
-            self._carry_out(())
+        if self._waiting:
+            self._carry_out()
 
-    def _carry_out(self, effects: tuple[Effect, ...]) -> None:
-        """Do what follows from a message, behind what still waits."""
-        later = self._later
-        if later:
-            self._later = []
-            if _opens_again(effects, later):
-                # In one transaction the last word counts, and what one call has proven
-                # would be the next one's.
-                self._apply(later)
-            else:
-                effects = (*later, *effects)
-        if effects:
-            self._apply(effects)
+    def _carry_out(self) -> None:
+        """Do all that waits, in one transaction."""
+        waiting, self._waiting, self._is_due = self._waiting, [], False
+        self._closed.clear()
+        self._apply(waiting)
+
+
+def _opens_one_of(closed: set[Hole], effects: tuple[Effect, ...]) -> bool:
+    for effect in effects:  # noqa: SIM110 - any() would make a generator of it
+        if isinstance(effect, OpenPinhole) and effect.hole in closed:
+            return True
+    return False
 
 
 @final
@@ -152,6 +171,10 @@ class Turnstile:
                 hold(octets, interface, packet, decision.wants)
             return
         self._give(decision, packet, True)
+
+    def make_way(self) -> None:
+        """Have pinholes open before the messages go on that asked for them."""
+        self._consequences.make_way()
 
     def turn_ended(self, is_empty: bool) -> bool:
         """Carry out what waits for it: a queue's ``TurnEnd``."""
@@ -226,7 +249,7 @@ class Turnstile:
     def _give(self, decision: Decision, packet: QueuedPacket, is_turn: bool) -> None:
         """Count, and give the verdict: after what opens, before what closes, and the reply.
 
-        With *is_turn* somebody will tell that the turn has ended.
+        With *is_turn* somebody will say when it leaves, and that the turn has ended.
         """
         self._count(decision)
         if decision.action is _ACCEPT:
@@ -250,22 +273,6 @@ class Turnstile:
 def _effects_of(decision: Decision) -> tuple[Effect, ...]:
     effects, renewals = decision.effects, decision.renewals
     return (*effects, *renewals) if renewals else effects
-
-
-def _opens_again(effects: tuple[Effect, ...], later: list[Effect]) -> bool:
-    """Report whether *effects* open what *later* closes."""
-    closed = {effect.hole for effect in later if isinstance(effect, ClosePinhole)}
-    for effect in effects:  # noqa: SIM110 - any() would make a generator of it
-        if isinstance(effect, OpenPinhole) and effect.hole in closed:
-            return True
-    return False
-
-
-def _only_closes(effects: tuple[Effect, ...]) -> bool:
-    for effect in effects:  # noqa: SIM110 - all() would make a generator of it
-        if not isinstance(effect, ClosePinhole):
-            return False
-    return True
 
 
 def now() -> Moment:

@@ -33,13 +33,14 @@ class Desk:
         judge: Callable[[bytes, str, QueuedPacket], None],
         max_held: int = 1,
         apart: Apart | None = None,
+        make_way: Callable[[], None] | None = None,
     ):
         self.arriving: list[bytes | OSError] = []
         self.sent: list[bytes] = []
         self.failures: list[bool] = []
         ends = self.receive, self.sent.append
         self.reader = Reader(
-            7, MARK, *ends, judge, str, self.failed, max_held, apart, QueuedPacket.accept
+            7, MARK, *ends, judge, str, self.failed, max_held, apart, QueuedPacket.accept, make_way
         )
 
     def receive(self, _most: int) -> bytes:
@@ -138,6 +139,61 @@ def test_a_verdict_outside_a_batch_leaves_at_once() -> None:
     assert desk.failures == []
 
 
+def test_what_packets_need_is_done_before_they_go_on() -> None:
+    """In a crowd once for many; for those that are dropped, not at all."""
+    sent_before: list[int] = []
+    desk = Desk(accept, make_way=lambda: sent_before.append(len(b"".join(desk.sent)) // 40))
+    desk.read(*(queued(number) for number in range(ALONE + VERDICTS + 3)))
+    assert sent_before == [*range(ALONE), ALONE, ALONE + VERDICTS]
+    dropping = Desk(lambda _o, _i, packet: packet.drop(), make_way=lambda: sent_before.clear())
+    dropping.read(*(queued(number) for number in range(ALONE + 3)))
+    assert sent_before
+
+
+def test_where_that_fails_the_packets_have_failed() -> None:
+    """All that would have gone on by it, and nobody else; those after them are not concerned."""
+    ways = [*range(ALONE + 1), -1]
+
+    def make_way() -> None:
+        ways.pop(0)
+        if len(ways) == 1:
+            raise ZeroDivisionError
+
+    def judge(octets: bytes, _interface: str, packet: QueuedPacket) -> None:
+        if octets == b"bad":
+            packet.drop()
+        else:
+            packet.accept()
+
+    desk = Desk(judge, make_way=make_way)
+    crowd = [queued(number) for number in range(ALONE + VERDICTS + 1)]
+    crowd[ALONE + 2] = queued(ALONE + 2, octets=b"bad")
+    given = desk.read(*crowd)
+    assert sorted(number for number, _, _ in given) == list(range(len(crowd)))
+    accepted = [number for number, verdict, _ in given if verdict]
+    assert accepted == [*range(ALONE), ALONE + VERDICTS]
+    assert desk.failures == [True] * (VERDICTS - 1)
+    assert (desk.reader.accepted, desk.reader.dropped) == (ALONE + 1, VERDICTS)
+
+
+def test_what_failed_may_pass_all_the_same_where_that_is_chosen() -> None:
+    """Fail-open: every packet goes on, once, though the way is never made."""
+
+    def make_way() -> None:
+        raise ZeroDivisionError
+
+    def pass_on(packet: QueuedPacket, raised: bool) -> None:
+        assert raised
+        packet.accept()
+
+    desk = Desk(accept, make_way=make_way)
+    desk.reader._failed = pass_on  # the desk's own drops
+    crowd = ALONE + VERDICTS + 3
+    given = desk.read(*(queued(number) for number in range(crowd)))
+    assert given == [(number, 1, MARK) for number in range(crowd)]
+    assert desk.reader.accepted == crowd
+
+
 def test_a_judge_that_fails_delays_no_other() -> None:
     """Raised or forgotten: told apart, and both get their verdict."""
 
@@ -229,7 +285,7 @@ def test_a_sender_does_not_overtake_himself() -> None:
 
 
 def test_verdicts_do_not_wait_for_a_large_packet() -> None:
-    """In a crowd they wait for each other, for eight small ones at most."""
+    """In a crowd they wait for each other, and for small ones alone."""
     sent_before: list[int] = []
 
     def judge(octets: bytes, _interface: str, packet: QueuedPacket) -> None:

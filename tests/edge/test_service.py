@@ -51,11 +51,15 @@ class Kernel:
         self.fail_open = False
         self.reactor: Clock | None = None
         self.judge: Judge = lambda *_: None
+        self.make_way: Callable[[], None] = lambda: None
         self.turn_end: TurnEnd = lambda _: False
         self.waiting = 0
         self.removed: list[bool] = []
         ends = (lambda _: b""), self.settle
-        self.reader = Reader(0, 1, *ends, lambda *_: None, lambda _: "", lambda *_: None, 9)
+        self.reader = Reader(
+            0, 1, *ends, lambda *_: None, lambda _: "", lambda *_: None, 9,
+            make_way=lambda: self.make_way(),
+        )  # fmt: skip
 
     def settle(self, verdict: bytes) -> None:
         """Read the verdict's number (nfnetlink_queue.h)."""
@@ -117,10 +121,12 @@ class FakeQueue:
         fail_open: bool,
         reactor: Clock | None,
         turn_end: TurnEnd,
+        make_way: Callable[[], None],
         **_: object,
     ) -> None:
         self.number = number
         self.kernel.judge = judge
+        self.kernel.make_way = make_way
         self.kernel.fail_open = fail_open
         self.kernel.reactor = reactor
         self.kernel.turn_end = turn_end
@@ -646,6 +652,14 @@ def test_the_end_of_a_turn_reaches_who_waits_for_it(gateway: Gateway) -> None:
     gateway.send(INVITE)
     assert not gateway.kernel.turn_end(False)
     assert gateway.desk.turns == [True, False]
+
+
+def test_pinholes_open_before_the_answer(gateway: Gateway) -> None:
+    """Media must not outrun them."""
+    gateway.send(INVITE)
+    gateway.kernel.log.clear()
+    assert gateway.send(ANSWERED, BOB, ALICE) == "accept"
+    assert gateway.kernel.log == ["open"] * 4 + ["accept"]
 
 
 def test_pinholes_close_behind_the_answer(gateway: Gateway) -> None:

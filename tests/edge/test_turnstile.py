@@ -1,11 +1,11 @@
-"""What follows from a message: pinholes open before it goes on, and close when they may."""
+"""What follows from messages: pinholes open before they go on, and close when they may."""
 
 from collections.abc import Sequence
 from typing import Final
 
 import pytest
 
-from sipguard.edge.turnstile import Consequences
+from sipguard.edge.turnstile import MOST, Consequences
 from sipguard.reason import Reason
 from sipguard.verdict import ClosePinhole, DoubtPinhole, Effect, Hole, OpenPinhole
 
@@ -27,8 +27,15 @@ class Scene:
         self.log.append(list(effects))
 
     def message(self, *effects: Effect, is_turn: bool = True) -> None:
-        self.consequences.follow(effects, is_turn)
-        self.log.append("verdict")
+        """Bring one whose verdict leaves at once."""
+        self.messages(effects, is_turn=is_turn)
+
+    def messages(self, *each: tuple[Effect, ...], is_turn: bool = True) -> None:
+        """Bring some whose verdicts leave together."""
+        for effects in each:
+            self.consequences.follow(effects, is_turn)
+        self.consequences.make_way()
+        self.log += ["verdict"] * len(each)
 
 
 def test_what_opens_is_open_before_the_message_goes_on() -> None:
@@ -36,6 +43,31 @@ def test_what_opens_is_open_before_the_message_goes_on() -> None:
     scene = Scene()
     scene.message(OPEN)
     assert scene.log == [[OPEN], "verdict"]
+
+
+def test_messages_that_go_on_together_share_a_transaction() -> None:
+    """Which costs half as much for each call as one of its own."""
+    scene = Scene()
+    scene.messages((OPEN,), (), (DOUBT, OTHER))
+    scene.consequences.turn_ended()
+    assert scene.log == [[OPEN, DOUBT, OTHER], *["verdict"] * 3]
+
+
+def test_of_one_pinhole_in_a_transaction_the_last_word_is_to_close_it() -> None:
+    """A call that ends right behind its answer leaves none open."""
+    scene = Scene()
+    scene.messages((OPEN,), (CLOSE,))
+    assert scene.log == [[OPEN, CLOSE], *["verdict"] * 2]
+    scene.messages((OPEN,), (CLOSE,), (OPEN,))
+    assert scene.log[3:] == [[OPEN, CLOSE], [OPEN], *["verdict"] * 3]
+
+
+def test_a_transaction_has_an_end() -> None:
+    """However much the messages of a turn ask for."""
+    scene = Scene()
+    scene.messages(*[(OPEN,)] * (2 * MOST + 1))
+    applied = [len(entry) for entry in scene.log if isinstance(entry, list)]
+    assert applied == [MOST, MOST, 1]
 
 
 def test_what_closes_waits_for_the_end_of_the_turn() -> None:
