@@ -21,7 +21,6 @@ class Dialogs:
         self._expected: ExpiringTable[Place, Dialog] = ExpiringTable(max(capacity // 8, 64))
         # Nor may subscriptions push out calls: they cost their maker nothing.
         self._subscribed: ExpiringTable[Place, Dialog] = ExpiringTable(capacity)
-        self._answered_first = (self._confirmed, self._early, self._subscribed)
         self._session_limit_s = session_limit_s
 
     def __len__(self) -> int:
@@ -39,19 +38,18 @@ class Dialogs:
     def find(self, call_id: bytes, from_tag: bytes, to_tag: bytes) -> Dialog | None:
         """Return the dialog that a message of either direction belongs to (DLG-1)."""
         place = place_of(call_id, from_tag, to_tag)
+        dialog: Dialog | None = None
         if not to_tag:
-            dialog = self._expected.get(place)
-            if dialog is not None and dialog.is_named(call_id, from_tag, to_tag):
-                return dialog
-        for table in self._answered_first:
-            dialog = table.get(place)
-            if dialog is not None and dialog.is_named(call_id, from_tag, to_tag):
-                return dialog
-        if from_tag:
-            return None
-        dialog = self._expected.get(place)
-        if dialog is None or not dialog.is_named(call_id, from_tag, to_tag):
-            return None
+            dialog = _named(self._expected, place, call_id, from_tag, to_tag)
+        # Those that are answered first. One by one: compiled, a loop makes a tuple of them.
+        if dialog is None:
+            dialog = _named(self._confirmed, place, call_id, from_tag, to_tag)
+        if dialog is None:
+            dialog = _named(self._early, place, call_id, from_tag, to_tag)
+        if dialog is None:
+            dialog = _named(self._subscribed, place, call_id, from_tag, to_tag)
+        if dialog is None and not from_tag:
+            dialog = _named(self._expected, place, call_id, from_tag, to_tag)
         return dialog
 
     def open(
@@ -111,6 +109,20 @@ class Dialogs:
         for table in self._tables:
             over += table.expire(now_s, most)
         return over
+
+
+def _named(
+    table: ExpiringTable[Place, Dialog],
+    place: Place,
+    call_id: bytes,
+    from_tag: bytes,
+    to_tag: bytes,
+) -> Dialog | None:
+    """Return what stands at a place, if it is the dialog of these names."""
+    dialog = table.get(place)
+    if dialog is None or not dialog.is_named(call_id, from_tag, to_tag):
+        return None
+    return dialog
 
 
 def _put(table: ExpiringTable[Place, Dialog], dialog: Dialog, now_s: float) -> Dialog | None:

@@ -12,6 +12,7 @@ from sipguard.calls.shared import literal, shared, shared_hosts
 from sipguard.calls.table import ALL, ExpiringTable
 from sipguard.native import mypyc_attr
 from sipguard.wire.fields import Address
+from sipguard.wire.header_bits import CREDENTIALS
 from sipguard.wire.packet import Packet
 from sipguard.wire.sip import Ids, Message
 from sipguard.wire.start import METHODS
@@ -164,7 +165,7 @@ class Transaction:
         self.hosts: tuple[bytes, ...] = ()
         self.binds_for_s: int | None = None
         self.from_caller = from_caller
-        self.proven = _has_credentials(message)
+        self.proven = message.has(CREDENTIALS)
         self.secured = message.uri[:5].lower() == b"sips:"
         if method == b"REGISTER":
             self.binds_for_s = _binds_for_s(message)
@@ -308,13 +309,6 @@ def _port_of(packet: Packet) -> int:
     18.1.1), and whoever answers packets at an address has it, unlike with UDP.
     """
     return packet.sport if packet.transport == "udp" else ANY_PORT
-
-
-def _has_credentials(message: Message) -> bool:
-    return (
-        message.header(b"authorization") is not None
-        or message.header(b"proxy-authorization") is not None
-    )
 
 
 def _binds_for_s(message: Message) -> int | None:

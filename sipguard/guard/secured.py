@@ -7,6 +7,7 @@ without a call that began as SIPS and without a header of RFC 3329 there is noth
 from sipguard.calls.sips import carries
 from sipguard.guard.rooms import Case, Rooms
 from sipguard.reason import Finding, Reason
+from sipguard.wire.header_bits import RECORD_ROUTE, SECURITY_SERVER
 
 
 def look_at_request(rooms: Rooms, case: Case) -> None:
@@ -46,7 +47,7 @@ def look_at_response(rooms: Rooms, case: Case) -> None:
     transaction = case.stand.transaction
     if (
         carries(case.packet, case.ids)
-        and case.message.header(b"record-route") is None
+        and not case.message.has(RECORD_ROUTE)
         and (transaction is None or not transaction.secured)
     ):
         return
@@ -56,6 +57,6 @@ def look_at_response(rooms: Rooms, case: Case) -> None:
 
 def remember_response(rooms: Rooms, case: Case) -> None:
     """Write down what a server offers in a response that passes."""
-    if case.message.header(b"security-server") is not None:
+    if case.message.has(SECURITY_SERVER):
         for finding in rooms.agreements.answered(case.message, case.ids, case.packet):
             case.add(finding)

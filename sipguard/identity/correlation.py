@@ -12,8 +12,9 @@ from typing import Final, NamedTuple
 
 from sipguard.identity.shown import shown
 from sipguard.wire.fields import Address
+from sipguard.wire.header_bits import SINGLE
 from sipguard.wire.reader import split_list
-from sipguard.wire.rows import SINGLE, Header
+from sipguard.wire.rows import Header
 from sipguard.wire.sip import Message
 from sipguard.wire.sipfrag import Sipfrag
 from sipguard.wire.uri import Uri, uri_equal

@@ -28,6 +28,7 @@ from sipguard.identity.digest_replay import (
 )
 from sipguard.reason import Finding, Reason
 from sipguard.wire.digest import Credentials, Info, parse_credentials, parse_info
+from sipguard.wire.header_bits import CREDENTIALS
 from sipguard.wire.message import Ids, Message
 from sipguard.wire.packet import Packet
 
@@ -243,11 +244,8 @@ class Seen:
 
 
 def carries_credentials(message: Message) -> bool:
-    """Whether a request has Authorization or Proxy-Authorization: two look-ups."""
-    return (
-        message.header(b"authorization") is not None
-        or message.header(b"proxy-authorization") is not None
-    )
+    """Whether a request has Authorization or Proxy-Authorization."""
+    return message.has(CREDENTIALS)
 
 
 def credential_values(message: Message) -> list[bytes]:

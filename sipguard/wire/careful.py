@@ -10,10 +10,11 @@ from typing import Final
 
 from sipguard.errors import HostileInput
 from sipguard.reason import Finding, Reason
+from sipguard.wire.header_bits import SINGLE
 from sipguard.wire.message import MAX_HEADERS, MAX_MESSAGE_OCTETS, Ids, Message
 from sipguard.wire.multipart import notes, sessions
 from sipguard.wire.reader import BLANKS
-from sipguard.wire.rows import SINGLE, Header, read_row
+from sipguard.wire.rows import Header, read_row
 from sipguard.wire.start import Start, read_start
 
 PADDING: Final = b"\r\n\0"
@@ -52,7 +53,11 @@ def read_carefully(payload: bytes, transport: str) -> Message:
     else:
         method = ids.method if ids else _cseq_method(first)
         _check_response(headers, first, findings)
-    message = Message(payload, start, method, headers, first, body, findings, ids)
+    may_repeat = len(first) != len(headers)
+    seen = 0
+    for row in headers:
+        seen |= row.bit
+    message = Message(payload, start, method, headers, seen, may_repeat, body, findings, ids)
     check_sessions(message)
     return message
 

@@ -6,6 +6,23 @@ from sipguard.errors import HostileInput
 from sipguard.native import mypyc_attr
 from sipguard.reason import Finding
 from sipguard.wire.fields import Address, Via, parse_rack
+from sipguard.wire.header_bits import (
+    BITS,
+    CONTACT,
+    CONTENT_DISPOSITION,
+    CONTENT_ENCODING,
+    CONTENT_TYPE,
+    DATE,
+    EXPIRES,
+    MAX_FORWARDS,
+    RACK,
+    ROUTE,
+    RSEQ,
+    SECURITY,
+    SESSION_EXPIRES,
+    USER_AGENT,
+    VIA,
+)
 from sipguard.wire.multipart import sessions
 from sipguard.wire.reader import split_list
 from sipguard.wire.rows import Header
@@ -53,7 +70,8 @@ class Message:
     """
 
     __slots__ = (
-        "_first",
+        "_may_repeat",
+        "_seen",
         "_sessions",
         "_start",
         "_vias",
@@ -75,12 +93,16 @@ class Message:
         start: Start,
         method: bytes,
         headers: list[Header],
-        first: dict[bytes, Header],
+        seen: int,
+        may_repeat: bool,
         body: bytes,
         findings: list[Finding],
         ids: Ids | None,
     ) -> None:
-        """Keep what the reader found; *first* maps each name to its first row."""
+        """Keep what the reader found.
+
+        *seen* has the bits of all rows' names; without *may_repeat* none stands in two rows.
+        """
         self.raw = raw
         self.is_request, _, self.uri, _, self.status, self.reason_phrase = start
         self.method = method
@@ -89,19 +111,42 @@ class Message:
         self.findings = findings
         self.ids = ids
         self._start = start
-        self._first = first
+        self._seen = seen
+        self._may_repeat = may_repeat
         self._vias: tuple[Via, ...] | None = None
         self._sessions: tuple[bytes, ...] | None = None
 
+    def _row(self, name: bytes) -> Header | None:
+        """Return the first row of that name, ``None`` where there is none."""
+        bit = BITS.get(name, 0)
+        if bit:
+            return self._row_of(bit)
+        for row in self.headers:
+            if row.name == name:
+                return row
+        return None
+
+    def _row_of(self, bit: int) -> Header | None:
+        """Return the first row of the name with that bit: in a dict it were not found sooner."""
+        if self._seen & bit:
+            for row in self.headers:
+                if row.bit == bit:
+                    return row
+        return None
+
+    def has(self, bits: int) -> bool:
+        """Tell whether a row stands there of any of the names with these bits."""
+        return self._seen & bits != 0
+
     def header(self, name: bytes) -> bytes | None:
         """Return the value of the first row of that name, ``None`` where there is none."""
-        row = self._first.get(name)
+        row = self._row(name)
         return None if row is None else row.value
 
     def values(self, name: bytes) -> list[bytes]:
         """Return the values of all rows of that name; ``split_list`` cuts each at its commas."""
-        row = self._first.get(name)
-        if row is None or len(self._first) == len(self.headers):
+        row = self._row(name)
+        if row is None or not self._may_repeat:
             return [] if row is None else [row.value]
         return [row.value for row in self.headers if row.name == name]
 
@@ -109,8 +154,8 @@ class Message:
     def vias(self) -> tuple[Via, ...]:
         """All hops, topmost first; those that cannot be read are left out."""
         if self._vias is None:
-            row = self._first.get(b"via")
-            if row is None or len(self._first) == len(self.headers):
+            row = self._row_of(VIA)
+            if row is None or not self._may_repeat:
                 self._vias = () if row is None else row.vias
             else:
                 self._vias = tuple(via for row in self.headers for via in row.vias)
@@ -119,22 +164,28 @@ class Message:
     @property
     def contacts(self) -> tuple[Address, ...]:
         """All Contact addresses in order; empty for ``*``."""
-        return self.addresses(b"contact")
+        return self._addresses(CONTACT)
 
     @property
     def star(self) -> bool:
         """Whether a Contact is ``*``, which removes all bindings (SIP-42)."""
-        row = self._first.get(b"contact")
+        row = self._row_of(CONTACT)
         return row is not None and b"*" in self.values(b"contact")
 
     def addresses(self, name: bytes) -> tuple[Address, ...]:
         """Return the addresses of the rows From, To, Contact, Route and their like."""
-        row = self._first.get(name)
-        if row is None or len(self._first) == len(self.headers):
-            return () if row is None else row.addresses
+        bit = BITS.get(name, 0)
+        if bit:
+            return self._addresses(bit)
         return tuple(
             address for row in self.headers if row.name == name for address in row.addresses
         )
+
+    def _addresses(self, bit: int) -> tuple[Address, ...]:
+        row = self._row_of(bit)
+        if row is None or not self._may_repeat:
+            return () if row is None else row.addresses
+        return tuple(address for row in self.headers if row.bit == bit for address in row.addresses)
 
     @property
     def request_uri(self) -> Uri | None:
@@ -147,7 +198,7 @@ class Message:
         uri = self._start.request_uri
         if uri is not None and uri.scheme == _SIPS:
             return True
-        row = self._first.get(b"route")
+        row = self._row_of(ROUTE)
         return row is not None and bool(row.addresses) and row.addresses[0].uri.scheme == _SIPS
 
     @property
@@ -156,58 +207,57 @@ class Message:
 
         Nearly every message says no, at the price of a few look-ups.
         """
-        first = self._first
         uri = self._start.request_uri
         if uri is not None and (uri.params or uri.scheme == _SIPS):
             return True
-        row = first.get(b"contact")
+        if self._seen & (ROUTE | SECURITY):
+            return True
+        row = self._row_of(CONTACT)
         if row is not None:
             for address in row.addresses:
                 if address.uri.params or address.uri.scheme == _SIPS:
                     return True
-        if b"route" in first or b"security-client" in first or b"security-verify" in first:
-            return True
         return self.method == b"REGISTER"
 
     @property
     def content_type(self) -> bytes:
         """The lower-case media type of the body, ``b""`` where none is stated."""
-        row = self._first.get(b"content-type")
+        row = self._row_of(CONTENT_TYPE)
         return b"" if row is None else row.media_type
 
     @property
     def max_forwards(self) -> int | None:
         """Max-Forwards; ``None`` where absent or above 255 (SIP-31)."""
-        return self._number(b"max-forwards")
+        return self._number(MAX_FORWARDS)
 
     @property
     def expires(self) -> int | None:
         """Seconds; 3600 where the value is out of range or malformed (SIP-32)."""
-        return self._number(b"expires")
+        return self._number(EXPIRES)
 
     @property
     def session_expires(self) -> int | None:
         """Seconds of RFC 4028's session timer."""
-        return self._number(b"session-expires")
+        return self._number(SESSION_EXPIRES)
 
     @property
     def rseq(self) -> int | None:
         """The number of a reliable provisional response (RFC 3262)."""
-        return self._number(b"rseq")
+        return self._number(RSEQ)
 
     @property
     def date_s(self) -> int | None:
         """POSIX seconds of the Date header; ``None`` where absent or malformed."""
-        return self._number(b"date")
+        return self._number(DATE)
 
-    def _number(self, name: bytes) -> int | None:
-        row = self._first.get(name)
+    def _number(self, bit: int) -> int | None:
+        row = self._row_of(bit)
         return None if row is None or row.number < 0 else row.number
 
     @property
     def rack(self) -> tuple[int, int, bytes] | None:
         """RSeq number, CSeq number and method that a PRACK acknowledges."""
-        row = self._first.get(b"rack")
+        row = self._row_of(RACK)
         try:
             return None if row is None else parse_rack(row.value)
         except HostileInput:
@@ -216,7 +266,7 @@ class Message:
     @property
     def require(self) -> frozenset[bytes]:
         """The option tags of Require, lower case."""
-        if b"require" not in self._first:
+        if self._row(b"require") is None:
             return frozenset()
         tags = (tag for value in self.values(b"require") for tag in split_list(value))
         return frozenset(tag.lower() for tag in tags if tag)
@@ -224,7 +274,7 @@ class Message:
     @property
     def user_agent(self) -> bytes:
         """User-Agent, raw; ``b""`` where absent."""
-        row = self._first.get(b"user-agent")
+        row = self._row_of(USER_AGENT)
         return b"" if row is None else row.value
 
     @property
@@ -235,11 +285,10 @@ class Message:
         return self._sessions
 
     def _read_sessions(self) -> tuple[bytes, ...]:
-        first = self._first
-        row = first.get(b"content-type")
+        row = self._row_of(CONTENT_TYPE)
         if row is None or not self.body or self._is_encoded():
             return ()
-        disposition = first.get(b"content-disposition")
+        disposition = self._row_of(CONTENT_DISPOSITION)
         if row.media_type == _SDP and disposition is None:
             return (self.body,)
         try:
@@ -249,5 +298,5 @@ class Message:
 
     def _is_encoded(self) -> bool:
         """An encoded body cannot be inspected (SIP-20), so it describes no session to us."""
-        row = self._first.get(b"content-encoding")
+        row = self._row_of(CONTENT_ENCODING)
         return row is not None and row.value.lower() not in (b"", b"identity")

@@ -9,6 +9,7 @@ from typing import Final
 
 from sipguard.errors import HostileInput
 from sipguard.wire.fields import COOKIE, Address, Via, parse_call_id, parse_via
+from sipguard.wire.header_bits import CALL_ID, VIA
 from sipguard.wire.memo import Memo, NotPlain
 from sipguard.wire.reader import BLANKS, Params, is_token
 from sipguard.wire.rows import Header, canonical_name, read_row
@@ -49,7 +50,8 @@ def known_row(line: bytes) -> Header:
 def _read_line(line: bytes) -> Header:
     if line.startswith(_CALL_ID):
         try:
-            return Header(b"call-id", parse_call_id(line[len(_CALL_ID) :]), b"Call-ID")
+            call_id = parse_call_id(line[len(_CALL_ID) :])
+            return Header(b"call-id", call_id, b"Call-ID", bit=CALL_ID)
         except HostileInput:
             return _read_any(line)
     head, mark, tag = line.rpartition(b";tag=")
@@ -76,7 +78,7 @@ def _vary_tag(head: bytes, tag: bytes) -> Header | None:
     value = row.value + b";tag=" + tag
     more: Params = params + ((b"tag", tag),)  # noqa: RUF005 - compiled, a star makes a list first
     address: Address = tuple.__new__(Address, (display, uri, more, tag, value))
-    return Header(row.name, value, row.raw_name, (), (address,))
+    return Header(row.name, value, row.raw_name, (), (address,), bit=row.bit)
 
 
 def _vary_via(line: bytes, head: bytes, rest: bytes) -> Header | None:
@@ -98,7 +100,7 @@ def _vary_via(line: bytes, head: bytes, rest: bytes) -> Header | None:
     else:
         params, rport = ((b"branch", branch),) + after, rport_after  # noqa: RUF005
     via = Via(transport, host, port, branch, params, value, sent_by, received, rport)
-    return Header(b"via", value, raw_name, (via,))
+    return Header(b"via", value, raw_name, (via,), bit=VIA)
 
 
 def _read_hop(head: bytes) -> _Hop:

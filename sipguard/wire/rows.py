@@ -29,6 +29,7 @@ from sipguard.wire.fields import (
     parse_via,
     parse_vias,
 )
+from sipguard.wire.header_bits import BITS, SINGLE
 from sipguard.wire.multipart import parse_content_type
 from sipguard.wire.reader import BLANKS, LEGAL_TEXT, TOKEN, has_controls, read_number, split_list
 from sipguard.wire.uri import Uri
@@ -56,13 +57,6 @@ COMPACT: Final = {
     b"x": b"session-expires",
     b"y": b"identity",
 }
-# SIP-12: headers whose second instance, in any form, leaves open which one counts.
-SINGLE: Final = frozenset(
-    b"call-id cseq from to max-forwards content-length content-type date expires min-expires"
-    b" mime-version content-disposition subject timestamp user-agent server organization priority"
-    b" reply-to retry-after rack rseq max-breadth identity-info refer-to referred-by event"
-    b" session-expires min-se replaces subscription-state sip-etag sip-if-match".split()
-)
 # Of these a comma cannot be part of one value.
 _NO_COMMA: Final = SINGLE - frozenset(
     b"call-id date subject user-agent server organization retry-after from to reply-to refer-to"
@@ -78,7 +72,7 @@ class Header:
     """One header row, unfolded; what follows *raw_name* is filled where the name calls for it."""
 
     __slots__ = (
-        *("addresses", "cseq", "media_type", "name", "number", "raw_name", "value", "vias"),
+        *("addresses", "bit", "cseq", "media_type", "name", "number", "raw_name", "value", "vias"),
     )
 
     def __init__(
@@ -91,9 +85,11 @@ class Header:
         number: int = -1,
         cseq: CSeq | None = None,
         media_type: bytes = b"",
+        bit: int = -1,
     ) -> None:
-        """Keep what the row says."""
+        """Keep what the row says; *bit* is the name's, where it is known."""
         self.name: Final = name  # canonical: long form, lower case
+        self.bit: Final = BITS.get(name, 0) if bit < 0 else bit  # 0: the name has none
         self.value: Final = value
         self.raw_name: Final = raw_name
         self.vias: Final = vias

@@ -5,7 +5,6 @@ refused, what is only out of place is a finding of the description, and a
 description with a finding heavier than a note opens no pinhole.
 """
 
-from functools import lru_cache
 from typing import Final, final
 
 from sipguard.errors import HostileInput
@@ -24,7 +23,7 @@ from sipguard.wire.sdp_level import (
 
 __all__ = ["MAX_CRYPTOS", "Crypto", "Fingerprint", "Media", "Sdp", "parse_crypto", "parse_sdp"]
 
-MAX_CACHED_OCTETS: Final = 4096
+MAX_KEPT_OCTETS: Final = 4096
 MAX_SDP_OCTETS: Final = 65_536
 MAX_LINES: Final = 2048
 MAX_MEDIA: Final = 16  # browsers bundle at most a handful; each costs four pinholes
@@ -108,7 +107,13 @@ def parse_sdp(body: bytes) -> Sdp:
         HostileInput: ``BAD_SDP`` where the lines or the media lines cannot be
             read in one way only, or a cap is exceeded.
     """
-    return _parse_small(body) if len(body) <= MAX_CACHED_OCTETS else _parse(body)
+    last = _LAST.sdp
+    if last is not None and last.raw == body:
+        return last
+    read = _parse(body)
+    if len(body) <= MAX_KEPT_OCTETS:
+        _LAST.sdp = read
+    return read
 
 
 def _parse(body: bytes) -> Sdp:
@@ -118,8 +123,17 @@ def _parse(body: bytes) -> Sdp:
     return Sdp(body, session, tuple([Media(own, session, findings) for own in sections]), findings)
 
 
-# Policy and media room both ask for a message's body, and a trunk may bring it twice.
-_parse_small = lru_cache(maxsize=256)(_parse)
+@final
+class _Last:
+    """What was read last: policy and media room both ask for a message's body."""
+
+    __slots__ = ("sdp",)
+
+    def __init__(self) -> None:
+        self.sdp: Sdp | None = None
+
+
+_LAST: Final = _Last()
 
 
 def _lines(body: bytes, findings: SdpFindings) -> list[bytes]:

@@ -6,8 +6,9 @@ a test holds that.
 """
 
 from enum import Enum
-from typing import Final
+from typing import Final, final
 
+from sipguard.native import mypyc_attr
 from sipguard.wire.careful import (
     SIP_SCHEMES,
     STREAMS,
@@ -16,11 +17,24 @@ from sipguard.wire.careful import (
     read_carefully,
 )
 from sipguard.wire.fields import CSeq
+from sipguard.wire.header_bits import (
+    CALL_ID,
+    CONTACT,
+    CONTENT_LENGTH,
+    CONTENT_TYPE,
+    CSEQ,
+    FROM,
+    MAX_FORWARDS,
+    NEVER_TWICE,
+    RACK,
+    TO,
+    VIA,
+)
 from sipguard.wire.memo import NotPlain
 from sipguard.wire.message import MAX_HEADERS, MAX_MESSAGE_OCTETS, Ids, Message
 from sipguard.wire.plain import KNOWN_STARTS, known_row
 from sipguard.wire.reader import split_list
-from sipguard.wire.rows import SINGLE, Header
+from sipguard.wire.rows import Header
 from sipguard.wire.start import VERSION, Start
 from sipguard.wire.stun import is_stun
 
@@ -45,11 +59,11 @@ _MAX_START_OCTETS: Final = 8192
 _TRANSPORTS: Final = {"udp": b"UDP", "tcp": b"TCP", "tls": b"TLS", "ws": b"WS", "wss": b"WSS"}
 # Methods whose Contact or RAck the plain way must look at.
 _DEMANDING: Final = frozenset((b"INVITE", b"UPDATE", b"PRACK"))
-_NO_LENGTH: Final = Header(b"content-length", b"", b"")
+_NO_ROW: Final = Header(b"", b"", b"")
+_MANDATORY: Final = VIA | FROM | TO | CALL_ID | CSEQ
 _NO_CSEQ: Final = CSeq(-1, b"")  # a plain row has one; this satisfies the types
 # What the address of a group begins with: 224 to 255, or ff.
 _GROUP_OCTETS: Final = b"2f"
-_NEVER_TWICE: Final = SINGLE | {b"identity"}
 
 
 class Kind(Enum):
@@ -113,53 +127,92 @@ def _read_plain(payload: bytes, transport: str) -> Message:
     if not blank or len(payload) > MAX_MESSAGE_OCTETS or len(lines) > MAX_HEADERS + 1:
         raise NotPlain
     start = KNOWN_STARTS[lines[0]]
-    headers = [known_row(lines[at]) for at in range(1, len(lines))]
-    first = {row.name: row for row in headers}
-    if len(first) != len(headers):
-        first = _first_rows(headers)
-    via = first[b"via"].vias[0]
-    from_ = first[b"from"].addresses[0]
-    to = first[b"to"].addresses[0]
-    number, method = first[b"cseq"].cseq or _NO_CSEQ
-    length = first.get(b"content-length", _NO_LENGTH).number
+    rows = _Rows(lines)
+    headers = rows.headers
+    via = rows.via.vias[0]
+    from_ = rows.from_.addresses[0]
+    to = rows.to.addresses[0]
+    number, method = rows.cseq.cseq or _NO_CSEQ
+    length = rows.length
     if length != len(body) and (body or length >= 0 or transport in STREAMS):
         raise NotPlain
-    is_multipart = body and first[b"content-type"].media_type[:10] == b"multipart/"
+    if body and not rows.seen & CONTENT_TYPE:
+        raise NotPlain
     if start.is_request:
-        if method != start.method or not from_.tag or b"max-forwards" not in first:
+        if method != start.method or not from_.tag or not rows.seen & MAX_FORWARDS:
             raise NotPlain
         if via.transport != _TRANSPORTS[transport] or via.received or via.rport > 0:
             raise NotPlain
         if method in _DEMANDING:
-            _check_plain_demands(start, headers, first)
-    elif via.host[0] in _GROUP_OCTETS or len(first) != len(headers):
+            _check_plain_demands(start, rows)
+    elif via.host[0] in _GROUP_OCTETS or rows.may_repeat:
         _check_plain_hops(headers)
-    ids = Ids(first[b"call-id"].value, number, method, from_, to, via)
-    message = Message(payload, start, method, headers, first, body, [], ids)
-    if is_multipart:
+    ids = Ids(rows.call_id.value, number, method, from_, to, via)
+    message = Message(payload, start, method, headers, rows.seen, rows.may_repeat, body, [], ids)
+    if body and message.content_type[:10] == b"multipart/":
         check_sessions(message)
     return message
 
 
-def _first_rows(headers: list[Header]) -> dict[bytes, Header]:
-    """Return the first row of each name where some stand twice."""
-    first: dict[bytes, Header] = {}
-    for row in headers:
-        name = row.name
-        if name not in first:
-            first[name] = row
-        elif name in _NEVER_TWICE:
+@final
+@mypyc_attr(acyclic=True)
+class _Rows:
+    """The rows of a message, and at hand what every reader asks for."""
+
+    __slots__ = (
+        *("call_id", "contact", "cseq", "from_", "headers", "length", "may_repeat", "seen"),
+        *("to", "via"),
+    )
+
+    def __init__(self, lines: list[bytes]) -> None:
+        """Read all lines but the first; raises NotPlain where anything is odd or missing."""
+        self.headers: list[Header] = []
+        self.via = self.from_ = self.to = self.call_id = self.cseq = self.contact = _NO_ROW
+        self.length = -1
+        self.may_repeat = False
+        seen = 0
+        for at in range(1, len(lines)):
+            row = known_row(lines[at])
+            self.headers.append(row)
+            bit = row.bit
+            if seen & bit or not bit:
+                if bit & NEVER_TWICE:
+                    raise NotPlain
+                self.may_repeat = True
+                continue
+            seen |= bit
+            if bit <= CONTACT:
+                self._keep(row, bit)
+        if seen & _MANDATORY != _MANDATORY:
             raise NotPlain
-    return first
+        self.seen = seen
+
+    def _keep(self, row: Header, bit: int) -> None:
+        if bit == VIA:
+            self.via = row
+        elif bit == FROM:
+            self.from_ = row
+        elif bit == TO:
+            self.to = row
+        elif bit == CALL_ID:
+            self.call_id = row
+        elif bit == CSEQ:
+            self.cseq = row
+        elif bit == CONTENT_LENGTH:
+            self.length = row.number
+        elif bit == CONTACT:
+            self.contact = row
 
 
-def _check_plain_demands(start: Start, headers: list[Header], first: dict[bytes, Header]) -> None:
+def _check_plain_demands(start: Start, rows: _Rows) -> None:
     if start.method == b"PRACK":
-        if b"rack" not in first:
+        if not rows.seen & RACK:
             raise NotPlain
         return
-    contacts = first[b"contact"].addresses
-    if len(contacts) != 1 or [row.name for row in headers].count(b"contact") != 1:
+    contacts = rows.contact.addresses
+    if len(contacts) != 1:
+        raise NotPlain
+    if rows.may_repeat and [row.name for row in rows.headers].count(b"contact") != 1:
         raise NotPlain
     if contacts[0].uri.scheme not in SIP_SCHEMES:
         raise NotPlain

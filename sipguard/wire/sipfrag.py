@@ -11,10 +11,11 @@ from typing import Final, NamedTuple
 from sipguard.errors import HostileInput
 from sipguard.reason import Reason
 from sipguard.weight import Weight
+from sipguard.wire.header_bits import SINGLE
 from sipguard.wire.memo import NotPlain
 from sipguard.wire.plain import known_row
 from sipguard.wire.reader import BLANKS
-from sipguard.wire.rows import SINGLE, Header, canonical_name, read_row
+from sipguard.wire.rows import Header, canonical_name, read_row
 from sipguard.wire.start import Start, read_start
 
 MAX_FRAGMENT_OCTETS: Final = 16_384  # an AIB needs some 300; a whole message with SDP some 3,000
