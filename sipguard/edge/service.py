@@ -72,7 +72,7 @@ class GuardService(Service):
         self._guard: Guard | None = None
         self._started_s = time.time()
         self._last_reload = ""
-        self._turnstile = Turnstile(self._apply, self._reply)
+        self._turnstile = Turnstile(self._apply, self._reply, self._call_later)
         self._judged = JudgedMeter(self._turnstile.by_verdict)
         tick = partial(self._guarded, self._tick)
         self._ticking = Ticking(tick, self._packets, reactor)
@@ -190,6 +190,7 @@ class GuardService(Service):
             self._reactor.removeReader(queue)
         self._media.stop()
         self._fetching.stop()
+        self._guarded(self._turnstile.close)
         keep = self._loaded.policy.on_exit == "keep"
         self._tell_judged()
         self._desk.finish()
@@ -253,6 +254,9 @@ class GuardService(Service):
             self.log.failure(
                 "our own code failed in {work}", Failure(), work=getattr(work, "__name__", "?")
             )
+
+    def _call_later(self, delay_s: float, work: Callable[[], None]) -> None:
+        self._reactor.callLater(delay_s, self._guarded, work)
 
     def _packets(self) -> int:
         return self._turnstile.packets

@@ -3,7 +3,7 @@
 A pinhole is open before the message goes on that asked for it: media must not outrun it. Where
 many packets wait and their verdicts leave together, what they open is one transaction of the
 kernel's. What merely closes may be a little late: it goes with the next pinhole that opens, or
-waits for the end of the queue's turn.
+after some milliseconds without one.
 """
 
 import time
@@ -20,6 +20,7 @@ from sipguard.wire.packet import Packet
 
 _ACCEPT: Final = Action.ACCEPT
 _HOLD: Final = Action.HOLD
+CLOSE_WITHIN_S: Final = 0.005  # a quarter of the spacing of an audio stream's packets
 MOST: Final = 512  # effects in one transaction of the kernel's; one message's are not parted
 _monotonic_s: Final = time.monotonic
 _utc_s: Final = time.time
@@ -60,6 +61,7 @@ class Passage(Protocol):
 
 
 Wait = Callable[[Passage, tuple[str, ...]], None]
+CallLater = Callable[[float, Callable[[], None]], object]
 
 
 @final
@@ -68,12 +70,17 @@ class Consequences:
 
     Args:
         apply: Opens and closes pinholes.
+        call_later: Calls after so many seconds; without it, a turn's end is the latest.
     """
 
-    __slots__ = ("_apply", "_closed", "_is_due", "_waiting")
+    __slots__ = ("_apply", "_call_later", "_closed", "_is_called", "_is_due", "_waiting")
 
-    def __init__(self, apply: Callable[[Sequence[Effect]], None]) -> None:
+    def __init__(
+        self, apply: Callable[[Sequence[Effect]], None], call_later: CallLater | None = None
+    ) -> None:
         self._apply = apply
+        self._call_later = call_later
+        self._is_called = False
         self._waiting: list[Effect] = []  # of messages whose verdicts have not left, in order
         self._closed: set[Hole] = set()  # by what waits
         self._is_due = False  # whether more than closing waits
@@ -105,7 +112,18 @@ class Consequences:
             self._carry_out()
 
     def turn_ended(self) -> None:
-        """Do what could wait until now."""
+        """See to what could wait until now."""
+        if not self._waiting:
+            return
+        if self._call_later is None:
+            self._carry_out()
+        elif not self._is_called:
+            self._is_called = True
+            self._call_later(CLOSE_WITHIN_S, self.close)
+
+    def close(self) -> None:
+        """Do all that waits; nothing will come that it could go with."""
+        self._is_called = False
         if self._waiting:
             self._carry_out()
 
@@ -130,6 +148,7 @@ class Turnstile:
     Args:
         apply: Opens and closes pinholes.
         reply: Sends a response of our own.
+        call_later: Calls after so many seconds, for what merely closes; see ``Consequences``.
     """
 
     __slots__ = (
@@ -138,13 +157,16 @@ class Turnstile:
     )  # fmt: skip
 
     def __init__(
-        self, apply: Callable[[Sequence[Effect]], None], reply: Callable[[Reply], object]
+        self,
+        apply: Callable[[Sequence[Effect]], None],
+        reply: Callable[[Reply], object],
+        call_later: CallLater | None = None,
     ) -> None:
         self.guard: Guard | None = None  # set before the first packet is read
         # Where packets wait for what they want; without one, none does.
         self.hold: Hold | None = None
         self.wait: Wait | None = None  # the same for messages of streams
-        self._consequences = Consequences(apply)
+        self._consequences = Consequences(apply, call_later)
         self._reply = reply
         self.packets = 0
         self.by_verdict: dict[str, int] = {}
@@ -177,9 +199,13 @@ class Turnstile:
         self._consequences.make_way()
 
     def turn_ended(self, is_empty: bool) -> bool:
-        """Carry out what waits for it: a queue's ``TurnEnd``."""
+        """See to what waits for it: a queue's ``TurnEnd``."""
         self._consequences.turn_ended()
         return False
+
+    def close(self) -> None:
+        """Close now what was to close soon: no packet comes any more."""
+        self._consequences.close()
 
     def take_again(
         self, octets: bytes, interface: str, packet: QueuedPacket, last: bool

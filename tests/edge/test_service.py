@@ -31,6 +31,7 @@ from sipguard.edge.queued import Judge, QueuedPacket, Reader
 from sipguard.edge.service import GuardService, Settings
 from sipguard.edge.stream import listeners
 from sipguard.edge.ticking import BITE
+from sipguard.edge.turnstile import CLOSE_WITHIN_S
 from sipguard.errors import EdgeError
 from sipguard.guard import Guard
 from sipguard.journal.query import Query
@@ -313,6 +314,7 @@ def test_the_record_of_a_call_has_what_went_through(tmp_path: Path, kernel: Kern
     made.send(ANSWERED, BOB, ALICE)
     assert made.send(BYE) == "accept"
     assert made.send(OVER, BOB, ALICE) == "accept"
+    made.reactor.advance(CLOSE_WITHIN_S)
     made.desk.finish()
     (entry,) = Archive(tmp_path).find(Query())
     ends = parts(entry.line, "streams")
@@ -669,7 +671,21 @@ def test_pinholes_close_behind_the_answer(gateway: Gateway) -> None:
     assert gateway.send(BYE) == "accept"
     gateway.kernel.log.clear()
     assert gateway.send(OVER, BOB, ALICE) == "accept"
+    assert gateway.kernel.log == ["accept"]
+    gateway.reactor.advance(CLOSE_WITHIN_S)
     assert gateway.kernel.log == ["accept"] + ["close"] * 4
+
+
+def test_pinholes_close_before_the_rules_are_left_alone(gateway: Gateway) -> None:
+    """With ``on-exit keep`` nobody else would close them."""
+    gateway.send(INVITE)
+    gateway.send(ANSWERED, BOB, ALICE)
+    gateway.send(BYE)
+    gateway.send(OVER, BOB, ALICE)
+    gateway.kernel.log.clear()
+    gateway.service._end(None)
+    assert gateway.kernel.log[:4] == ["close"] * 4
+    assert gateway.kernel.removed
 
 
 def test_pinholes_close_at_once_where_no_turn_ends(gateway: Gateway) -> None:

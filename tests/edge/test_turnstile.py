@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from typing import Final
 
 import pytest
+from twisted.internet.task import Clock
 
-from sipguard.edge.turnstile import MOST, Consequences
+from sipguard.edge.turnstile import CLOSE_WITHIN_S, MOST, Consequences
 from sipguard.reason import Reason
 from sipguard.verdict import ClosePinhole, DoubtPinhole, Effect, Hole, OpenPinhole
 
@@ -19,9 +20,9 @@ DOUBT: Final = DoubtPinhole(HOLE, 4000, Reason.RENEGOTIATED, b"c1")
 class Scene:
     """A kernel that writes down what it is told, and messages that go on."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock | None = None) -> None:
         self.log: list[object] = []
-        self.consequences = Consequences(self.apply)
+        self.consequences = Consequences(self.apply, clock.callLater if clock is not None else None)
 
     def apply(self, effects: Sequence[Effect]) -> None:
         self.log.append(list(effects))
@@ -90,6 +91,36 @@ def test_what_waits_goes_with_the_next_that_opens_and_before_it() -> None:
     scene.message(OTHER)
     scene.consequences.turn_ended()
     assert scene.log == ["verdict", [CLOSE, OTHER], "verdict"]
+
+
+def test_what_closes_waits_for_the_next_that_opens_and_for_some_milliseconds() -> None:
+    """One transaction for two calls, where calls come close together."""
+    clock = Clock()
+    scene = Scene(clock)
+    for effects in ((CLOSE,), (), (OTHER,), (CLOSE,)):
+        scene.message(*effects)
+        scene.consequences.turn_ended()
+    assert scene.log == ["verdict", "verdict", [CLOSE, OTHER], "verdict", "verdict"]
+    assert len(clock.getDelayedCalls()) == 1
+    clock.advance(CLOSE_WITHIN_S)
+    assert scene.log[5:] == [[CLOSE]]
+    clock.advance(1)
+    assert len(scene.log) == 6
+    scene.message(CLOSE)
+    scene.consequences.turn_ended()
+    clock.advance(CLOSE_WITHIN_S)
+    assert scene.log[6:] == ["verdict", [CLOSE]]
+
+
+def test_nothing_that_was_to_close_is_left_behind() -> None:
+    """At the end of the service nobody waits."""
+    clock = Clock()
+    scene = Scene(clock)
+    scene.message(CLOSE)
+    scene.consequences.turn_ended()
+    scene.consequences.close()
+    clock.advance(1)
+    assert scene.log == ["verdict", [CLOSE]]
 
 
 def test_a_pinhole_that_opens_again_was_closed_before() -> None:
