@@ -224,9 +224,7 @@ def read_port(text: bytes) -> int:
     """Return a port of at most 65535 without leading zeros, -1 if it is none."""
     if not text.isdigit() or len(text) > 5 or (text[0] == _ZERO and len(text) > 1):
         return -1
-    port = 0
-    for digit in text:  # int() takes ten times as long on octets
-        port = 10 * port + digit - _ZERO
+    port = int(text)
     return port if port <= 65_535 else -1
 
 
