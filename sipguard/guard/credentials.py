@@ -4,8 +4,8 @@ from typing import Final
 
 from sipguard.evidence import Evidence, State
 from sipguard.guard.rooms import Case, Rooms
-from sipguard.identity.digest_seen import carries_credentials
 from sipguard.reason import Finding, Reason
+from sipguard.wire.header_bits import CREDENTIALS
 
 CHALLENGES: Final = (401, 407)
 _ABSENT: Final = Evidence(State.ABSENT)
@@ -20,7 +20,7 @@ def find_stolen(
     theft: a thief has no other response to send with it, but careless clients begin with 1
     for every request (DIG-23).
     """
-    if not carries_credentials(case.message):
+    if not case.message.has(CREDENTIALS):
         return None
     evidence = rooms.digests.examine(
         case.message, case.ids, case.packet, case.now, in_dialog=in_dialog, retry=retry
@@ -40,7 +40,7 @@ def find_stolen(
 def digest_of(rooms: Rooms, case: Case) -> Evidence:
     """Return what the credentials prove; examined now, if nobody did before."""
     if case.digest is None:
-        if not carries_credentials(case.message):
+        if not case.message.has(CREDENTIALS):
             return _ABSENT
         in_dialog = case.subject.dialog_known
         case.digest = rooms.digests.examine(

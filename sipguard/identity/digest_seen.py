@@ -28,7 +28,6 @@ from sipguard.identity.digest_replay import (
 )
 from sipguard.reason import Finding, Reason
 from sipguard.wire.digest import Credentials, Info, parse_credentials, parse_info
-from sipguard.wire.header_bits import CREDENTIALS
 from sipguard.wire.message import Ids, Message
 from sipguard.wire.packet import Packet
 
@@ -241,11 +240,6 @@ class Seen:
         response.content = content_of(message, ids)
         response.likeness = 0 if credentials.qop else likeness_of(message, ids)
         self._responses.put(key, response, now_s)
-
-
-def carries_credentials(message: Message) -> bool:
-    """Whether a request has Authorization or Proxy-Authorization."""
-    return message.has(CREDENTIALS)
 
 
 def credential_values(message: Message) -> list[bytes]:
