@@ -163,7 +163,7 @@ class Reader:
         self._drop = _verdict_head(number, _NF_DROP, 0)
         self._accepts: list[bytes] = []  # verdicts that have not left
         self._drops: list[bytes] = []
-        self._going: list[QueuedPacket] = []  # those they let go on
+        self._going: list[QueuedPacket] = []  # those they let go on, where a way must be made
         self._is_failing = False
         self._waiting = 0
         self._reading = False
@@ -284,7 +284,8 @@ class Reader:
         accepts.append(self._accept)
         accepts.append(identifier)
         accepts.append(marked)
-        self._going.append(packet)
+        if self._make_way is not None:
+            self._going.append(packet)
         self._count()
 
     def drop(self, identifier: bytes) -> None:
@@ -309,21 +310,19 @@ class Reader:
         """
         if not self._waiting:
             return
-        if self._going:
-            self._prepare()
+        if self._going and self._make_way is not None:
+            self._prepare(self._make_way)
         message = b"".join(self._accepts + self._drops)
         self._accepts.clear()
         self._drops.clear()
         self._waiting = 0
         self._send(message)
 
-    def _prepare(self) -> None:
+    def _prepare(self, make_way: Callable[[], None]) -> None:
         """Have done what must be in force before packets go on; where that fails, so have they."""
         going, self._going = self._going, []
-        if self._make_way is None:
-            return
         try:
-            self._make_way()
+            make_way()
         except Exception:  # noqa: BLE001 - whatever it was, they need a verdict
             self._accepts.clear()
             self.accepted -= len(going)
