@@ -47,7 +47,7 @@ def test_what_opens_is_open_before_the_message_goes_on() -> None:
 
 
 def test_messages_that_go_on_together_share_a_transaction() -> None:
-    """Which costs half as much for each call as one of its own."""
+    """Which costs each call less than one of its own."""
     scene = Scene()
     scene.messages((OPEN,), (), (DOUBT, OTHER))
     scene.consequences.turn_ended()
